@@ -1,0 +1,41 @@
+{
+  "variables": {
+    "core_sources": [
+      "native/packet/checksum.cc",
+      "native/packet/offload.cc",
+      "native/packet/packet_pool.cc",
+      "native/flow/extract.cc",
+      "native/flow/flow.cc",
+      "native/flow/netlink.cc",
+      "native/classifier/dpcls.cc",
+      "native/classifier/flow_table.cc",
+      "native/actions/action_list.cc",
+      "native/actions/rewrite.cc",
+      "native/netdev/af_packet_netdev.cc",
+      "native/netdev/link_monitor.cc",
+      "native/netdev/memory_netdev.cc",
+      "native/netdev/netdev.cc",
+      "native/netdev/null_netdev.cc",
+      "native/netdev/tap_netdev.cc",
+      "native/pmd/context.cc",
+      "native/pmd/non_pmd.cc",
+      "native/pmd/output.cc",
+      "native/pmd/pipeline.cc",
+      "native/pmd/pmd.cc",
+      "native/pmd/upcall.cc",
+      "native/datapath/contexts.cc",
+      "native/datapath/datapath.cc",
+      "native/datapath/packets.cc",
+      "native/datapath/port_commands.cc",
+      "native/datapath/reconfigure.cc",
+      "native/datapath/topology.cc"
+    ],
+    "binding_sources": [
+      "native/binding/addon.cc",
+      "native/binding/event_bridge.cc",
+      "native/binding/from_js.cc",
+      "native/binding/native_datapath.cc",
+      "native/binding/to_js.cc"
+    ]
+  }
+}

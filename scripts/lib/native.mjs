@@ -1,0 +1,53 @@
+// The CMake side of native/: building a variant, and the flags clang's checkers need.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { nodeHeaders } from './addon.mjs';
+import { inRoot, root } from './root.mjs';
+import { run, showWarnings } from './run.mjs';
+
+const require = createRequire(import.meta.url);
+
+/** One build tree each, below out/. `bench` is compiled as the shipped addon is; the others keep assert(). */
+export const variants = {
+  plain: {},
+  address: { POLLUX_SANITIZE: 'address' },
+  thread: { POLLUX_SANITIZE: 'thread' },
+  bench: { POLLUX_NDEBUG: 'ON' },
+};
+
+/**
+ * Builds one target of one variant and returns the path of its build tree.
+ * `source` is the tree to build, for those who build a changed copy of it: package.json, CMakeLists.txt, native/ and
+ * test/ are enough.
+ */
+export async function buildNative(variant, target, { source = root, timeoutMs = 900_000 } = {}) {
+  const options = Object.entries(variants[variant]).map(([name, value]) => `--CD${name}=${value}`);
+  const tree = `${source}/out/${variant}`;
+  const where = ['--directory', source, '--out', tree];
+  const cmakeJs = async (...args) => {
+    const program = require.resolve('cmake-js/bin/cmake-js');
+    const { code, output } = await run(process.execPath, [program, ...args], {
+      cwd: source,
+      timeoutMs,
+    });
+    if (code !== 0) throw new Error(`${target} (${variant}) does not build`);
+    showWarnings(output);
+  };
+  // Every time: it is quick, and a configuration that failed halfway is mended by the next.
+  await cmakeJs('configure', ...where, `--CDPOLLUX_NODE_HEADERS=${nodeHeaders()}`, ...options);
+  await cmakeJs('build', ...where, '--target', target, '--parallel', '2');
+  return tree;
+}
+
+export function sources() {
+  return JSON.parse(readFileSync(inRoot('native/sources.gypi'), 'utf8')).variables;
+}
+
+/** Arguments for clang to understand any native source, the binding's included. */
+export function clangFlags() {
+  const headers = [nodeHeaders(), require('node-addon-api').include_dir];
+  return ['-std=c++20', '-pthread', `-I${inRoot('native')}`]
+    .concat(headers.flatMap((dir) => ['-isystem', dir]))
+    .concat(['-DNAPI_VERSION=9', '-DNAPI_CPP_EXCEPTIONS'])
+    .concat(['-Wall', '-Wextra', '-Wno-missing-field-initializers']);
+}

@@ -1,0 +1,41 @@
+// Builds and runs the native tests, one build variant after the other.
+//   node scripts/native-tests.mjs [plain] [address] [thread]
+import { pathToFileURL } from 'node:url';
+import { buildNative, variants } from './lib/native.mjs';
+import { run } from './lib/run.mjs';
+import { add, closingLine, emptyTally, parseDoctest } from './lib/tally.mjs';
+
+const environment = {
+  address: { ASAN_OPTIONS: 'detect_stack_use_after_return=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+  thread: { TSAN_OPTIONS: 'halt_on_error=0 second_deadlock_stack=1' },
+};
+
+/** Resolves to the tally of one variant; a crash or a sanitizer report counts as a failure of its own. */
+export async function nativeTests(variant) {
+  const tree = await buildNative(variant, 'native_tests');
+  const { code, output } = await run(`${tree}/native_tests`, [], {
+    show: 'always',
+    env: environment[variant],
+    timeoutMs: 300_000,
+  });
+  const tally = parseDoctest(output);
+  if (code !== 0 && tally.failed === 0) tally.failed = 1;
+  return tally;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const asked = process.argv.slice(2);
+  const total = emptyTally();
+  for (const variant of asked.length > 0 ? asked : ['plain']) {
+    if (!(variant in variants)) throw new Error(`no variant ${variant}`);
+    console.log(`native tests, ${variant}`);
+    try {
+      add(total, await nativeTests(variant));
+    } catch (error) {
+      console.log(error.message);
+      total.failed++;
+    }
+  }
+  console.log(closingLine(total));
+  process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+}

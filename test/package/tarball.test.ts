@@ -1,0 +1,140 @@
+// What a user gets from the registry: the packed tarball, installed into an empty project without running any script,
+// loading its prebuilt addon and nothing else.
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const temporary = mkdtempSync(join(tmpdir(), 'pollux-package-'));
+const stage = join(temporary, 'stage'); // the clone as it would be published
+const project = join(temporary, 'project'); // the user's
+const addon = `prebuilds/linux-${process.arch}/pollux.glibc.node`;
+
+function inProject(command: string, args: readonly string[]): string {
+  const env = { ...process.env, PREBUILDS_ONLY: '1', NODE_OPTIONS: '' };
+  return execFileSync(command, args, { cwd: project, env, encoding: 'utf8', stdio: 'pipe' });
+}
+const node = (...args: string[]) => inProject(process.execPath, args).trim();
+const readelf = (...args: string[]) =>
+  inProject('readelf', ['--wide', ...args, join('node_modules/pollux', addon)]);
+
+let packed: string[] = [];
+
+beforeAll(() => {
+  const notPublished = new Set(['.git', 'node_modules', 'build', 'out', 'prebuilds']);
+  cpSync(root, stage, {
+    recursive: true,
+    filter: (path) => !notPublished.has(relative(root, path).split('/')[0] ?? ''),
+  });
+  execFileSync(process.execPath, [join(root, 'scripts/prebuild.mjs'), `--out=${stage}`]);
+
+  const report = execFileSync('npm', ['pack', '--json', '--ignore-scripts'], {
+    cwd: stage,
+    encoding: 'utf8',
+  });
+  const tarball: { filename: string; files: { path: string }[] } = JSON.parse(report)[0];
+  packed = tarball.files.map((file) => file.path);
+
+  mkdirSync(project);
+  writeFileSync(join(project, 'package.json'), '{ "name": "user", "private": true }');
+  inProject('npm', [
+    ...['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'],
+    join(stage, tarball.filename),
+  ]);
+}, 600_000);
+
+afterAll(() => rmSync(temporary, { recursive: true, force: true }));
+
+describe('the tarball', () => {
+  test('carries what is needed to run, and to build from source', () => {
+    for (const path of [
+      ...['dist/index.js', 'dist/index.d.ts', addon, 'LICENSE'],
+      ...['binding.gyp', 'native/sources.gypi', 'native/binding/addon.cc'],
+    ]) {
+      expect(packed).toContain(path);
+    }
+  });
+
+  test('carries nothing else', () => {
+    const known =
+      /^(dist|src|native|prebuilds)\/|^(binding\.gyp|package\.json|LICENSE|README\.md)$/;
+    expect(packed.filter((path) => !known.test(path))).toEqual([]);
+    expect(packed.filter((path) => /\.(stamp|o|so|test\.\w+)$/.test(path))).toEqual([]);
+  });
+
+  test('asks npm to run no script', () => {
+    const lock = readFileSync(join(project, 'package-lock.json'), 'utf8');
+    expect(lock).toContain('node_modules/pollux');
+    expect(lock).not.toContain('hasInstallScript');
+  });
+});
+
+describe('the installed package', () => {
+  test('loads by import', () => {
+    const text = 'import { Datapath } from "pollux"; console.log(typeof Datapath)';
+    expect(node('--input-type=module', '--eval', text)).toBe('function');
+  });
+
+  test('loads by require', () => {
+    const text = 'console.log(typeof require("pollux").Datapath)';
+    expect(node('--input-type=commonjs', '--eval', text)).toBe('function');
+  });
+
+  test('opens a datapath with a port, and closes it', () => {
+    const text = `
+      import { Datapath } from 'pollux';
+      const dp = new Datapath();
+      const port = await dp.addPort({ name: 'm1', type: 'memory' });
+      await dp.close();
+      console.log(typeof port.number, dp.state);`;
+    expect(node('--input-type=module', '--eval', text)).toBe('number closed');
+  });
+
+  test('has types that a strict program compiles against', () => {
+    writeFileSync(
+      join(project, 'user.mts'),
+      `import { Datapath } from 'pollux';
+       const dp: Datapath = new Datapath();
+       await dp.close();`,
+    );
+    const tsc = join(root, 'node_modules/typescript/bin/tsc');
+    node(
+      ...[tsc, '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023'],
+      ...['--lib', 'es2023,esnext.disposable', '--types', 'node'],
+      ...['--typeRoots', join(root, 'node_modules/@types'), 'user.mts'],
+    );
+  });
+});
+
+describe('the prebuilt addon', () => {
+  test('needs no library but libc', () => {
+    const needed = [...readelf('--dynamic').matchAll(/\(NEEDED\).*\[(.+)\]/g)].map((m) => m[1]);
+    const libc = /^(lib(c|m|pthread|dl|rt)\.so\.\d+|ld-linux-.+\.so\.\d+)$/;
+    expect(needed).toContain('libc.so.6');
+    expect(needed.filter((name) => !libc.test(name ?? ''))).toEqual([]);
+  });
+
+  test('shows no symbol but the N-API entry points', () => {
+    const defined = readelf('--dyn-syms')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, , , , bind, , section]) => bind !== 'LOCAL' && section !== 'UND')
+      .map((columns) => columns[7])
+      .filter((name): name is string => name !== undefined && name !== 'Name');
+    const entryPoints = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
+    expect(defined.sort()).toEqual(entryPoints);
+  });
+
+  test('says which glibc it wants', () => {
+    const versions = [...readelf('--version-info').matchAll(/GLIBC_(\d+)\.(\d+)/g)]
+      .map((m) => Number(m[1]) * 1000 + Number(m[2]))
+      .sort((a, b) => b - a);
+    const newest = versions[0] ?? 0;
+    console.log(`${basename(addon)} wants glibc ${Math.floor(newest / 1000)}.${newest % 1000}`);
+    expect(newest).toBeGreaterThan(0);
+    expect(newest).toBeLessThanOrEqual(2036); // Debian 12's, where prebuilds are made
+  });
+});

@@ -1,0 +1,16 @@
+// ExtractMiniflow: the one parser from bytes to flow key.
+#pragma once
+
+#include "flow/flow.h"
+
+namespace pollux {
+
+// Fills `key` with every field found in the packet (in_port from packet.in_port, recirc_id 0) and
+// sets the packet's layer offsets. Reads nothing outside the frame and nothing behind the length
+// that a valid IP header states: Ethernet padding is never parsed. A layer whose header does not
+// fit or contradicts itself is left out, with all above it: broken layer 3 leaves Ethernet and
+// tags; a later fragment has no layer 4; TCP needs a sane data offset. The frame is at least
+// kMinFrame long.
+void ExtractMiniflow(Packet& packet, Miniflow& key);
+
+}  // namespace pollux

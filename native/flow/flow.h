@@ -1,0 +1,173 @@
+// Flow, FlowMask, Miniflow: what the datapath knows of a packet when it looks for its flow.
+//
+// A Flow holds every field that a flow can match, in network byte order where the wire has one, and
+// zero where the packet has no such field. It is an array of 64-bit words; a FlowMask is a Flow
+// whose one bits are the ones that matter. Fields that cannot occur together share a place, as in
+// Open vSwitch: ARP addresses stand where IPv4 addresses do, ICMP type and code where ports do, ND
+// link-layer addresses where ARP's do; the nlattr encoding (netlink.h) tells them apart by
+// EtherType and protocol.
+//
+// A Miniflow is a Flow without the words its packet has no header for: a bitmap of the words that
+// are there, and those words in order. The parser produces miniflows and they are what caches and
+// classifier look at. A word not in the map reads as zero.
+//
+// POLLUX_FLOW_FIELDS is the one list of fields; src/odp/schema.ts is its counterpart above the
+// boundary and a test compares them.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "packet/packet.h"
+
+namespace pollux {
+
+using Be16 = std::uint16_t;  // In network byte order.
+using Be32 = std::uint32_t;
+using MacAddress = std::array<std::uint8_t, 6>;
+using Ipv6Address = std::array<std::uint8_t, 16>;
+
+struct VlanTag {
+  Be16 tpid = 0;
+  Be16 tci = 0;  // With the CFI bit set: "there is a tag". Zero: there is none.
+};
+inline constexpr std::uint16_t kVlanCfi = 0x1000;
+inline constexpr std::size_t kMaxVlanTags = 2;
+
+// Values of nw_frag, those of OVS_FRAG_TYPE_*.
+inline constexpr std::uint8_t kFragNone = 0;
+inline constexpr std::uint8_t kFragFirst = 1;
+inline constexpr std::uint8_t kFragLater = 2;
+
+// X(member, text): the field's place in Flow, and its name in the flow language.
+#define POLLUX_FLOW_FIELDS(X)                                                                    \
+  X(in_port, "in_port")                                                                          \
+  X(recirc_id, "recirc_id") X(dp_hash, "dp_hash") X(skb_mark, "skb_mark")                        \
+      X(skb_priority, "skb_priority") X(packet_type, "packet_type") X(eth_dst, "eth.dst")        \
+          X(eth_src, "eth.src") X(eth_type, "eth_type") X(vlans, "vlan") X(ipv4_src, "ipv4.src") \
+              X(ipv4_dst, "ipv4.dst") X(ipv6_src, "ipv6.src") X(ipv6_dst, "ipv6.dst")            \
+                  X(ipv6_label, "ipv6.label") X(nw_proto, "nw_proto") X(nw_tos, "nw_tos")        \
+                      X(nw_ttl, "nw_ttl") X(nw_frag, "nw_frag") X(tp_src, "tp_src")              \
+                          X(tp_dst, "tp_dst") X(tcp_flags, "tcp_flags") X(arp_sha, "arp.sha")    \
+                              X(arp_tha, "arp.tha") X(nd_target, "nd.target")
+
+struct alignas(8) Flow {
+  std::uint32_t in_port = 0;  // Host order, as on the netlink boundary.
+  std::uint32_t recirc_id = 0;
+
+  std::uint32_t dp_hash = 0;
+  std::uint32_t skb_mark = 0;
+
+  std::uint32_t skb_priority = 0;
+  Be32 packet_type = 0;
+
+  MacAddress eth_dst{};
+  MacAddress eth_src{};
+  Be16 eth_type = 0;  // The innermost one, behind the tags.
+  std::uint16_t pad0 = 0;
+
+  std::array<VlanTag, kMaxVlanTags> vlans{};  // Outermost first.
+
+  Be32 ipv4_src = 0;  // ARP: sender's address.
+  Be32 ipv4_dst = 0;  // ARP: target's address.
+
+  Ipv6Address ipv6_src{};
+  Ipv6Address ipv6_dst{};
+
+  Be32 ipv6_label = 0;        // Low 20 bits.
+  std::uint8_t nw_proto = 0;  // ARP: low byte of the operation, 0 if it does not fit.
+  std::uint8_t nw_tos = 0;    // DSCP and ECN.
+  std::uint8_t nw_ttl = 0;    // Hop limit.
+  std::uint8_t nw_frag = 0;
+
+  Be16 tp_src = 0;  // ICMP: type, as a 16-bit number.
+  Be16 tp_dst = 0;  // ICMP: code, as a 16-bit number.
+  Be16 tcp_flags = 0;
+  std::uint16_t pad1 = 0;
+
+  MacAddress arp_sha{};  // ND: source link-layer address.
+  MacAddress arp_tha{};  // ND: target link-layer address.
+  std::uint32_t pad2 = 0;
+
+  Ipv6Address nd_target{};
+};
+using FlowMask = Flow;
+
+inline constexpr std::size_t kFlowWords = sizeof(Flow) / sizeof(std::uint64_t);
+static_assert(sizeof(Flow) % sizeof(std::uint64_t) == 0 && kFlowWords <= 64);
+using FlowWords = std::array<std::uint64_t, kFlowWords>;
+
+// The index of the word that holds a member.
+#define POLLUX_FLOW_WORD(member) (offsetof(::pollux::Flow, member) / sizeof(std::uint64_t))
+
+inline FlowWords ToWords(const Flow& flow) { return std::bit_cast<FlowWords>(flow); }
+inline Flow FromWords(const FlowWords& words) { return std::bit_cast<Flow>(words); }
+inline bool operator==(const Flow& a, const Flow& b) { return ToWords(a) == ToWords(b); }
+
+// `key` with the bits that `mask` does not care for cleared.
+Flow ApplyMask(const Flow& key, const FlowMask& mask);
+// The mask that matches every field a packet like `key` has, and no other: decided by EtherType,
+// protocol and fragment type, never by a field being zero. Tags that are absent are matched as
+// absent. Fields that the parser does not fill (dp_hash, skb_mark, skb_priority, packet_type) are
+// not matched.
+FlowMask ExactMask(const Flow& key);
+
+// Which header the shared places of a key speak of: decided by EtherType, protocol and fragment
+// type alone.
+enum class Layer3 : std::uint8_t { kNone, kArp, kIpv4, kIpv6 };
+enum class Layer4 : std::uint8_t { kNone, kTcp, kUdp, kSctp, kIcmp, kIcmpv6 };
+Layer3 Layer3Of(const Flow& key);
+Layer4 Layer4Of(const Flow& key);
+// Neighbour solicitation or advertisement: nd_target, arp_sha and arp_tha are theirs.
+bool IsNd(const Flow& key);
+
+struct Miniflow {
+  std::uint64_t map = 0;  // Bit i: word i of the Flow is in `values`.
+  std::array<std::uint64_t, kFlowWords> values;
+
+  std::size_t size() const { return static_cast<std::size_t>(std::popcount(map)); }
+  // Word `i` of the Flow; zero if the packet has no such header.
+  std::uint64_t Word(std::size_t i) const {
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    return (map & bit) != 0 ? values[static_cast<std::size_t>(std::popcount(map & (bit - 1)))] : 0;
+  }
+  Flow Expand() const {
+    FlowWords words{};
+    std::size_t next = 0;
+    for (std::uint64_t rest = map; rest != 0; rest &= rest - 1) {
+      words[static_cast<std::size_t>(std::countr_zero(rest))] = values[next++];
+    }
+    return FromWords(words);
+  }
+  bool operator==(const Miniflow& other) const {
+    return map == other.map &&
+           std::memcmp(values.data(), other.values.data(), size() * sizeof(std::uint64_t)) == 0;
+  }
+};
+// The words of `flow` that are not zero. For masks and tests.
+Miniflow Compress(const Flow& flow);
+
+// Hashes of words and of miniflows: good in all their bits, the same in every thread of a process.
+inline std::uint64_t HashWords64(const std::uint64_t* words, std::size_t n, std::uint64_t seed) {
+  std::uint64_t hash = seed ^ (0x9e3779b97f4a7c15u * (n + 1));
+  for (std::size_t i = 0; i < n; ++i) {
+    // The two halves of a 128-bit product mix every bit of both factors.
+    __extension__ using Wide = unsigned __int128;
+    const Wide product =
+        static_cast<Wide>(words[i] ^ hash ^ 0xa0761d6478bd642fu) * 0xe7037ed1a0b428dbu;
+    hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64) ^
+           (hash << 7 | hash >> 57);
+  }
+  return hash ^ (hash >> 32);
+}
+inline std::uint32_t HashWords(const std::uint64_t* words, std::size_t n, std::uint64_t seed) {
+  return static_cast<std::uint32_t>(HashWords64(words, n, seed));
+}
+inline std::uint32_t Hash(const Miniflow& miniflow) {
+  return HashWords(miniflow.values.data(), miniflow.size(), miniflow.map);
+}
+
+}  // namespace pollux

@@ -1,0 +1,217 @@
+// Packet, PacketBatch, PacketPool: who holds a frame, and where its bytes are.
+//
+// A pool is made of slabs: one region of fixed-size chunks for the bytes, and beside it an array of
+// Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
+// that a kernel or a device may see thus never share memory with our metadata, and the region can
+// be handed to a driver whole. There are two chunk sizes: one for ordinary frames and one for
+// whatever a 16-bit length can hold.
+//
+// A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
+// both are move-only and give back to the pool what they still hold when they die, so a packet can
+// be dropped by forgetting it, but it should be counted.
+//
+// A forwarding thread allocates from and frees to a PacketCache of its own, without a lock; the
+// cache trades with the pool in bulk. Threads without a cache (the event loop, tests) take the
+// pool's mutex. A pool must outlive its packets and caches.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/sync.h"
+
+namespace pollux {
+
+class PacketPool;
+
+inline constexpr std::uint32_t kMinFrame = 14;      // An Ethernet header.
+inline constexpr std::uint32_t kMaxFrame = 65'535;  // What a length field of 16 bits can say.
+inline constexpr std::size_t kBatchSize = 32;
+
+// Datapath port numbers: 0..65535 as in Open vSwitch; 0 is the host's own tap ("LOCAL").
+enum class PortNumber : std::uint32_t {};
+inline constexpr PortNumber kNoPort{UINT32_MAX};
+
+struct alignas(64) Packet {
+  static constexpr std::uint16_t kNoOffset = UINT16_MAX;
+
+  std::uint8_t* data = nullptr;  // First byte of the frame.
+  std::uint32_t size = 0;        // Bytes of the frame.
+  PortNumber in_port = kNoPort;
+  // Set by the parser, for the actions: where the layer 3 and 4 headers start, kNoOffset if there
+  // is none. A later fragment has no layer 4.
+  std::uint16_t l3_offset = kNoOffset;
+  std::uint16_t l4_offset = kNoOffset;
+  std::uint32_t hash = 0;  // Of the flow key.
+
+  // Fixed when the slab was made.
+  std::uint8_t* chunk = nullptr;
+  std::uint32_t chunk_size = 0;
+  std::uint32_t chunk_class = 0;  // 0 small, 1 large.
+  PacketPool* pool = nullptr;
+  std::uint64_t reserved = 0;  // Fills the line; for receive time and offload state later.
+
+  std::span<std::uint8_t> bytes() { return {data, size}; }
+  std::span<const std::uint8_t> bytes() const { return {data, size}; }
+  std::uint32_t headroom() const { return static_cast<std::uint32_t>(data - chunk); }
+  std::uint32_t tailroom() const { return chunk_size - headroom() - size; }
+
+  // Grows the frame at its front by `n` bytes, not initialised; nullptr if the headroom does not
+  // suffice.
+  std::uint8_t* Push(std::uint32_t n) {
+    if (headroom() < n) return nullptr;
+    data -= n;
+    size += n;
+    return data;
+  }
+  // Shrinks the frame at its front. `n` is at most size.
+  void Pull(std::uint32_t n) {
+    data += n;
+    size -= n;
+  }
+};
+static_assert(sizeof(Packet) == 64, "a packet's metadata is one cache line");
+
+void FreePacket(Packet* packet) noexcept;
+
+struct PacketFree {
+  void operator()(Packet* packet) const noexcept { FreePacket(packet); }
+};
+using PacketPtr = std::unique_ptr<Packet, PacketFree>;
+
+class PacketBatch {
+ public:
+  PacketBatch() = default;
+  ~PacketBatch() { Clear(); }
+  PacketBatch(PacketBatch&& other) noexcept { Take(other); }
+  PacketBatch& operator=(PacketBatch&& other) noexcept {
+    if (this != &other) {
+      Clear();
+      Take(other);
+    }
+    return *this;
+  }
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  bool full() const { return size_ == kBatchSize; }
+  std::size_t room() const { return kBatchSize - size_; }
+  Packet* operator[](std::size_t i) const { return packets_[i]; }
+  Packet* const* begin() const { return packets_.data(); }
+  Packet* const* end() const { return packets_.data() + size_; }
+
+  // Takes the packet over. The batch must have room.
+  void Add(PacketPtr packet) { AddRaw(packet.release()); }
+  void AddRaw(Packet* packet) {
+    POLLUX_DCHECK(size_ < kBatchSize);
+    packets_[size_++] = packet;
+  }
+  // Gives all packets up to the caller without freeing them: forgets them.
+  void Release() { size_ = 0; }
+  void Clear() noexcept;
+  // Total bytes of the frames.
+  std::uint64_t Bytes() const {
+    std::uint64_t bytes = 0;
+    for (const Packet* packet : *this) bytes += packet->size;
+    return bytes;
+  }
+
+ private:
+  void Take(PacketBatch& other) noexcept {
+    std::memcpy(packets_.data(), other.packets_.data(), other.size_ * sizeof(Packet*));
+    size_ = std::exchange(other.size_, 0);
+  }
+
+  std::size_t size_ = 0;
+  std::array<Packet*, kBatchSize> packets_;
+};
+
+// Packets a thread keeps at hand. Use it through PacketCacheScope.
+class PacketCache {
+ public:
+  explicit PacketCache(PacketPool& pool) : pool_(pool) {}
+  ~PacketCache();
+  PacketCache(const PacketCache&) = delete;
+  PacketCache& operator=(const PacketCache&) = delete;
+
+  PacketPool& pool() const { return pool_; }
+
+ private:
+  friend class PacketPool;
+  static constexpr std::size_t kCapacity = 512;
+  static constexpr std::size_t kTrade = 256;  // Packets exchanged with the pool at a time.
+
+  PacketPool& pool_;
+  std::size_t size_ = 0;
+  std::array<Packet*, kCapacity> packets_;  // Small chunks only.
+};
+
+// While it lives, the calling thread allocates from and frees to `cache`. The cache must be used by
+// one thread at a time.
+class PacketCacheScope {
+ public:
+  explicit PacketCacheScope(PacketCache& cache);
+  ~PacketCacheScope();
+  PacketCacheScope(const PacketCacheScope&) = delete;
+  PacketCacheScope& operator=(const PacketCacheScope&) = delete;
+
+ private:
+  PacketCache* const previous_;
+};
+
+class PacketPool {
+ public:
+  static constexpr std::uint32_t kSmallChunk = 2048;
+  static constexpr std::uint32_t kLargeChunk = 66 * 1024;
+  // Room in front of a fresh frame, for tags and tunnel headers; up to three cache lines more, so
+  // that the first lines of the frames of a burst do not all fall into the same cache set.
+  static constexpr std::uint32_t kHeadroom = 128;
+  static constexpr std::uint32_t kMaxHeadroom = kHeadroom + 3 * 64;
+
+  // At most `limit_bytes` of chunks are ever mapped, on demand.
+  explicit PacketPool(std::size_t limit_bytes = std::size_t{512} << 20);
+  ~PacketPool();
+  PacketPool(const PacketPool&) = delete;
+  PacketPool& operator=(const PacketPool&) = delete;
+
+  // A packet of `size` bytes (at most kMaxFrame), not initialised, offsets unset; nullptr when the
+  // pool is exhausted.
+  PacketPtr Allocate(std::uint32_t size);
+  PacketPtr Copy(std::span<const std::uint8_t> frame);
+  // A copy of the frame and of what is known of it.
+  PacketPtr Clone(const Packet& packet);
+  // Appends up to `n` packets of `size` bytes to `batch`, as far as it has room; returns how many.
+  std::size_t AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size);
+
+  // Packets that are not in the pool: in a thread's cache or held by somebody. After the last cache
+  // is gone: leaked.
+  std::size_t held() const EXCLUDES(mutex_);
+
+ private:
+  friend class PacketCache;
+  friend void FreePacket(Packet* packet) noexcept;
+  friend class PacketBatch;
+  struct Slab;
+
+  Packet* Take(std::uint32_t size);
+  void Refill(PacketCache& cache) EXCLUDES(mutex_);
+  void GiveBack(Packet* const* packets, std::size_t n) noexcept EXCLUDES(mutex_);
+  void Free(Packet* packet) noexcept;
+  bool Grow(std::uint32_t chunk_class) REQUIRES(mutex_);
+  static void Reset(Packet* packet, std::uint32_t size);
+
+  const std::size_t limit_bytes_;
+  mutable Mutex mutex_;
+  std::size_t mapped_bytes_ GUARDED_BY(mutex_) = 0;
+  std::size_t total_ GUARDED_BY(mutex_) = 0;
+  std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Slab>> slabs_ GUARDED_BY(mutex_);
+};
+
+}  // namespace pollux

@@ -1,0 +1,158 @@
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "packet/packet.h"
+
+namespace pollux {
+namespace {
+
+thread_local PacketCache* current_cache = nullptr;
+
+constexpr std::uint32_t kChunkSize[2] = {PacketPool::kSmallChunk, PacketPool::kLargeChunk};
+constexpr std::size_t kChunksPerSlab[2] = {1024, 32};
+
+}  // namespace
+
+struct PacketPool::Slab {
+  std::uint8_t* region;
+  std::size_t region_size;
+  std::unique_ptr<Packet[]> packets;
+  ~Slab() { munmap(region, region_size); }
+};
+
+PacketPool::PacketPool(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
+PacketPool::~PacketPool() = default;
+
+bool PacketPool::Grow(std::uint32_t chunk_class) {
+  const std::uint32_t chunk_size = kChunkSize[chunk_class];
+  const std::size_t count = kChunksPerSlab[chunk_class];
+  const std::size_t bytes = chunk_size * count;
+  if (mapped_bytes_ + bytes > limit_bytes_) return false;
+  void* region = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (region == MAP_FAILED) return false;
+  madvise(region, bytes, MADV_HUGEPAGE);  // A wish: works without.
+  madvise(region, bytes, MADV_DONTFORK);
+  auto slab = std::make_unique<Slab>();
+  slab->region = static_cast<std::uint8_t*>(region);
+  slab->region_size = bytes;
+  slab->packets = std::make_unique<Packet[]>(count);
+  for (std::size_t i = count; i-- > 0;) {
+    Packet& packet = slab->packets[i];
+    packet.chunk = slab->region + i * chunk_size;
+    packet.chunk_size = chunk_size;
+    packet.chunk_class = chunk_class;
+    packet.pool = this;
+    free_[chunk_class].push_back(&packet);
+  }
+  mapped_bytes_ += bytes;
+  total_ += count;
+  slabs_.push_back(std::move(slab));
+  return true;
+}
+
+void PacketPool::Reset(Packet* packet, std::uint32_t size) {
+  const std::uint32_t colour = (reinterpret_cast<std::uintptr_t>(packet) / sizeof(Packet)) & 3;
+  packet->data = packet->chunk + kHeadroom + 64 * colour;
+  packet->size = size;
+  packet->in_port = kNoPort;
+  packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
+  packet->hash = 0;
+}
+
+Packet* PacketPool::Take(std::uint32_t size) {
+  POLLUX_DCHECK(size <= kMaxFrame);
+  const std::uint32_t chunk_class = size + kMaxHeadroom > kSmallChunk ? 1 : 0;
+  Packet* packet = nullptr;
+  PacketCache* cache = current_cache;
+  if (chunk_class == 0 && cache != nullptr && &cache->pool_ == this) {
+    if (cache->size_ == 0) Refill(*cache);
+    if (cache->size_ == 0) return nullptr;
+    packet = cache->packets_[--cache->size_];
+  } else {
+    MutexLock lock(mutex_);
+    if (free_[chunk_class].empty() && !Grow(chunk_class)) return nullptr;
+    packet = free_[chunk_class].back();
+    free_[chunk_class].pop_back();
+  }
+  Reset(packet, size);
+  return packet;
+}
+
+PacketPtr PacketPool::Allocate(std::uint32_t size) { return PacketPtr(Take(size)); }
+
+PacketPtr PacketPool::Copy(std::span<const std::uint8_t> frame) {
+  PacketPtr packet = Allocate(static_cast<std::uint32_t>(frame.size()));
+  if (packet != nullptr) std::memcpy(packet->data, frame.data(), frame.size());
+  return packet;
+}
+
+PacketPtr PacketPool::Clone(const Packet& packet) {
+  PacketPtr copy = Copy(packet.bytes());
+  if (copy != nullptr) {
+    copy->in_port = packet.in_port;
+    copy->l3_offset = packet.l3_offset;
+    copy->l4_offset = packet.l4_offset;
+    copy->hash = packet.hash;
+  }
+  return copy;
+}
+
+std::size_t PacketPool::AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size) {
+  n = std::min(n, batch.room());
+  for (std::size_t i = 0; i < n; ++i) {
+    Packet* packet = Take(size);
+    if (packet == nullptr) return i;
+    batch.AddRaw(packet);
+  }
+  return n;
+}
+
+void PacketPool::Refill(PacketCache& cache) {
+  MutexLock lock(mutex_);
+  if (free_[0].empty()) Grow(0);
+  const std::size_t n = std::min(PacketCache::kTrade, free_[0].size());
+  std::copy(free_[0].end() - static_cast<std::ptrdiff_t>(n), free_[0].end(),
+            cache.packets_.begin());
+  free_[0].resize(free_[0].size() - n);
+  cache.size_ = n;
+}
+
+void PacketPool::GiveBack(Packet* const* packets, std::size_t n) noexcept {
+  MutexLock lock(mutex_);
+  for (std::size_t i = 0; i < n; ++i) free_[packets[i]->chunk_class].push_back(packets[i]);
+}
+
+void PacketPool::Free(Packet* packet) noexcept {
+  PacketCache* cache = current_cache;
+  if (packet->chunk_class != 0 || cache == nullptr || &cache->pool_ != this) {
+    GiveBack(&packet, 1);
+    return;
+  }
+  if (cache->size_ == PacketCache::kCapacity) {
+    cache->size_ -= PacketCache::kTrade;
+    GiveBack(cache->packets_.data() + cache->size_, PacketCache::kTrade);
+  }
+  cache->packets_[cache->size_++] = packet;
+}
+
+std::size_t PacketPool::held() const {
+  MutexLock lock(mutex_);
+  return total_ - free_[0].size() - free_[1].size();
+}
+
+void FreePacket(Packet* packet) noexcept { packet->pool->Free(packet); }
+
+void PacketBatch::Clear() noexcept {
+  for (std::size_t i = 0; i < size_; ++i) packets_[i]->pool->Free(packets_[i]);
+  size_ = 0;
+}
+
+PacketCache::~PacketCache() { pool_.GiveBack(packets_.data(), size_); }
+
+PacketCacheScope::PacketCacheScope(PacketCache& cache) : previous_(current_cache) {
+  current_cache = &cache;
+}
+PacketCacheScope::~PacketCacheScope() { current_cache = previous_; }
+
+}  // namespace pollux

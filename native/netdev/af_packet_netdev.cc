@@ -1,0 +1,728 @@
+// af_packet: any Ethernet interface of the kernel (veth, a card, a bridge), through packet sockets.
+//
+// Receiving. Each queue is a packet socket with a TPACKET_V2 ring: memory shared with the kernel,
+// 4096 slots of 2 KiB. The kernel copies a frame into a slot in the softirq of whoever sent it and
+// sets a status word; we copy it out into a packet and give the slot back. A busy queue makes no
+// system call at all. V3 rings hand over whole blocks and so add their block timeout to the latency
+// of a quiet port; V2 hands over each frame at once.
+//
+//   Large frames. A GSO frame of 64 KiB or a jumbo frame does not fit a slot. With
+//   PACKET_COPY_THRESH the kernel then also queues the whole frame on the socket and marks the
+//   (truncated) slot TP_STATUS_COPY. Slots and queued frames are made under one lock, so the n-th
+//   marked slot belongs to the n-th queued frame, and order is that of the slots. If the socket
+//   buffer is full, the slot is truncated without the mark: an rx error.
+//
+//   Offloads. Frames inside a machine carry partial checksums, and GSO frames up to 64 KiB,
+//   whatever the MTU. PACKET_VNET_HDR makes the kernel say so, in a virtio_net_hdr right before the
+//   frame; we finish both in software, so that everything behind sees ordinary frames. Segments are
+//   made as batches have room for them.
+//
+//   VLAN. The kernel takes the outermost tag out of the frame and puts it beside it; we put it
+//   back, at byte 12. What the virtio header says of offsets is meant without the tag.
+//
+//   Several queues form a fanout group: the kernel gives each frame to one socket by a hash of its
+//   flow. A socket may only join once it is bound, so each starts with a filter that drops
+//   everything, and only when the group is complete is it lifted; otherwise early frames would
+//   arrive once per socket. The group has a hook of its own, which does not inherit
+//   PACKET_IGNORE_OUTGOING, and old kernels have no such flag for it: hence a filter for what the
+//   host itself sends.
+//
+// Sending. One more socket for all threads, bound with protocol 0 so that it receives nothing; the
+// kernel needs no lock of ours. sendmmsg() takes a batch straight from the packets: one system
+// call, one copy (into an skb). The qdisc is bypassed. A packet that fails is dropped with the
+// reason of its errno and never tried again; a call that stops there is continued behind it, so a
+// batch costs at most two calls for each failing packet. Nothing waits.
+//
+// Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
+// under a sleeping thread. An interface that goes down or away leaves an error on the socket that
+// would keep it readable for ever: Arm() fetches it.
+//
+// The interface's life. Down and up: the kernel keeps the socket bound. Deleted: sockets are dead
+// for ever, silently. Rebind() opens new ones for the interface of the same name, as open does, and
+// hands each queue its own: the queue's thread takes it over when its old ring is empty. The old
+// socket is closed later by a control thread, since closing waits for an RCU grace period of the
+// kernel.
+//
+// What holds the interface is our descriptors alone: promiscuity by membership, no flag; kill -9
+// leaves nothing behind.
+//
+// Not done here: frames also enter the host's own stack, as with any packet socket. GSO frames
+// above 64 KiB (BIG TCP, off by default) are rx errors.
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/counter.h"
+#include "base/sync.h"
+#include "netdev/netdev.h"
+#include "packet/offload.h"
+
+// Newer than the headers we may be built with.
+#ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+#define PACKET_FANOUT_FLAG_IGNORE_OUTGOING 0x4000
+#endif
+
+namespace pollux {
+namespace {
+
+constexpr std::uint32_t kSlotSize = 2048;
+constexpr std::uint32_t kSlots = 4096;
+constexpr std::uint32_t kBlockSize = 128 * 1024;
+constexpr std::size_t kRingBytes = std::size_t{kSlotSize} * kSlots;
+constexpr int kReceiveBuffer = 16 << 20;  // For frames that do not fit a slot.
+constexpr int kSendBuffer = 4 << 20;
+constexpr std::uint32_t kMaxQueues = 64;
+constexpr std::uint32_t kTagSize = 4;
+constexpr std::uint32_t kTagAt = 12;
+
+// linux/virtio_net.h is not C++ (a field named `class`).
+struct VirtioNetHeader {
+  std::uint8_t flags;
+  std::uint8_t gso_type;
+  std::uint16_t hdr_len;
+  std::uint16_t gso_size;
+  std::uint16_t csum_start;
+  std::uint16_t csum_offset;
+};
+static_assert(sizeof(VirtioNetHeader) == 10);
+
+// A descriptor that closes itself.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+};
+
+Error WithPort(Error error, const std::string& device) {
+  error.message = device + ": " + error.message;
+  return error;
+}
+
+Error SocketError(int number) {
+  Error error = SystemError(number, "socket", "cannot open a packet socket");
+  if (number == EPERM || number == EACCES) {
+    error.hint =
+        "packet sockets need CAP_NET_RAW: run as root, give it with setcap "
+        "cap_net_raw,cap_net_admin+ep "
+        "or systemd's AmbientCapabilities=, or try in a namespace of your own (unshare -Urn)";
+  }
+  return error;
+}
+
+// ------------------------------------------------------------------------------------------ the
+// interface
+
+struct Interface {
+  int index = 0;
+  unsigned flags = 0;
+  std::uint32_t mtu = 0;
+
+  LinkState link() const {
+    return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0 ? LinkState::kUp : LinkState::kDown;
+  }
+};
+
+bool Name(ifreq& request, const std::string& device) {
+  std::memset(&request, 0, sizeof request);
+  if (device.empty() || device.size() >= IFNAMSIZ) return false;
+  std::memcpy(request.ifr_name, device.data(), device.size());
+  return true;
+}
+
+Result<Interface> Query(const std::string& device) {
+  const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return SystemError(errno, "socket", "cannot ask for interfaces");
+  Interface interface;
+  ifreq request;
+  if (!Name(request, device) || ioctl(fd.get(), SIOCGIFINDEX, &request) != 0) {
+    Error error = SystemError(ENODEV, "ioctl", "there is no interface \"" + device + "\"");
+    error.hint = "`ip link` shows the interfaces of this network namespace";
+    return error;
+  }
+  interface.index = request.ifr_ifindex;
+  if (ioctl(fd.get(), SIOCGIFFLAGS, &request) != 0) {
+    return SystemError(errno, "ioctl", "cannot read the interface's flags");
+  }
+  interface.flags = static_cast<unsigned short>(request.ifr_flags);
+  if (ioctl(fd.get(), SIOCGIFMTU, &request) != 0) {
+    return SystemError(errno, "ioctl", "cannot read the interface's MTU");
+  }
+  interface.mtu = static_cast<std::uint32_t>(request.ifr_mtu);
+  if ((interface.flags & IFF_LOOPBACK) != 0) {
+    return Invalid("the loopback interface cannot be a port",
+                   "it has no wire side; use a veth pair: ip link add a type veth peer name b");
+  }
+  if (ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0) {
+    return SystemError(errno, "ioctl", "cannot read the interface's hardware address");
+  }
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+    return Invalid("the interface is not an Ethernet device");
+  }
+  return interface;
+}
+
+Status SetMtu(const std::string& device, std::uint32_t mtu) {
+  const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return SystemError(errno, "socket", "cannot set the MTU");
+  ifreq request;
+  Name(request, device);
+  request.ifr_mtu = static_cast<int>(mtu);
+  if (ioctl(fd.get(), SIOCSIFMTU, &request) != 0) {
+    Error error = SystemError(errno, "ioctl", "cannot set the MTU to " + std::to_string(mtu));
+    if (errno == EPERM)
+      error.hint =
+          "setting an MTU needs CAP_NET_ADMIN; leave `mtu` out to keep the interface's own";
+    if (errno == EINVAL) error.hint = "`ip -d link show` shows the device's minmtu and maxmtu";
+    return error;
+  }
+  return {};
+}
+
+std::uint32_t NumaOf(const std::string& device) {
+  const std::string path = "/sys/class/net/" + device + "/device/numa_node";
+  int node = 0;
+  if (std::FILE* file = std::fopen(path.c_str(), "re"); file != nullptr) {
+    if (std::fscanf(file, "%d", &node) != 1) node = 0;
+    std::fclose(file);
+  }
+  return node > 0 ? static_cast<std::uint32_t>(node) : 0;
+}
+
+// ----------------------------------------------------------------------------------------------
+// one socket
+
+template <typename T>
+int Set(int fd, int level, int option, const T& value) {
+  return setsockopt(fd, level, option, &value, sizeof value);
+}
+
+constexpr std::uint32_t kWholeFrame = 0xffffffff;
+constexpr sock_filter kDropAll[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+constexpr sock_filter kNotOutgoing[] = {
+    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, 0),
+    BPF_STMT(BPF_RET | BPF_K, kWholeFrame),
+};
+
+int SetFilter(int fd, std::span<const sock_filter> filter) {
+  sock_fprog program{};
+  program.len = static_cast<unsigned short>(filter.size());
+  program.filter = const_cast<sock_filter*>(filter.data());  // The kernel only reads it.
+  return Set(fd, SOL_SOCKET, SO_ATTACH_FILTER, program);
+}
+
+int Bind(int fd, int ifindex, std::uint16_t protocol) {
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = static_cast<std::uint16_t>(protocol << 8 | protocol >> 8);
+  address.sll_ifindex = ifindex;
+  return bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+}
+
+void SetBuffer(int fd, int force_option, int option, int bytes) {
+  if (Set(fd, SOL_SOCKET, force_option, bytes) != 0) Set(fd, SOL_SOCKET, option, bytes);
+}
+
+// A receiving socket and its ring. One thread reads the ring; the descriptor is anybody's.
+class RxSocket {
+ public:
+  // The socket is bound but a filter keeps everything out: see Start().
+  static Result<std::unique_ptr<RxSocket>> Open(int ifindex) {
+    std::unique_ptr<RxSocket> socket(new RxSocket);
+    const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return SocketError(errno);
+    socket->fd_ = Fd(fd);
+    const int version = TPACKET_V2;
+    const int on = 1;
+    tpacket_req request{};
+    request.tp_block_size = kBlockSize;
+    request.tp_block_nr = kRingBytes / kBlockSize;
+    request.tp_frame_size = kSlotSize;
+    request.tp_frame_nr = kSlots;
+    SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBuffer);
+    // The kernel wants version and virtio header before the ring.
+    if (Set(fd, SOL_PACKET, PACKET_VERSION, version) != 0 ||
+        Set(fd, SOL_PACKET, PACKET_VNET_HDR, on) != 0 ||
+        Set(fd, SOL_PACKET, PACKET_COPY_THRESH, on) != 0 ||
+        Set(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, on) != 0 || SetFilter(fd, kDropAll) != 0 ||
+        Set(fd, SOL_PACKET, PACKET_RX_RING, request) != 0) {
+      Error error = SystemError(errno, "setsockopt", "cannot set up a receive ring");
+      if (error.number == ENOMEM)
+        error.hint = "a queue needs 8 MiB of kernel memory: use fewer rxqs";
+      return error;
+    }
+    constexpr int kProtection = PROT_READ | PROT_WRITE;
+    void* ring = mmap(nullptr, kRingBytes, kProtection, MAP_SHARED | MAP_LOCKED, fd, 0);
+    if (ring == MAP_FAILED) ring = mmap(nullptr, kRingBytes, kProtection, MAP_SHARED, fd, 0);
+    if (ring == MAP_FAILED) return SystemError(errno, "mmap", "cannot map a receive ring");
+    socket->ring_ = static_cast<std::uint8_t*>(ring);
+    madvise(ring, kRingBytes, MADV_DONTFORK);  // A child would keep the socket alive.
+    if (Bind(fd, ifindex, ETH_P_ALL) != 0) {
+      return SystemError(errno, "bind", "cannot bind a packet socket");
+    }
+    packet_mreq membership{};
+    membership.mr_ifindex = ifindex;
+    membership.mr_type = PACKET_MR_PROMISC;
+    if (Set(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership) != 0) {
+      return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
+    }
+    return socket;
+  }
+
+  // The mapping holds the socket too, so it goes first.
+  ~RxSocket() {
+    if (ring_ != nullptr) munmap(ring_, kRingBytes);
+  }
+
+  int fd() const { return fd_.get(); }
+  // Lets frames in.
+  void Start() { SetFilter(fd(), kNotOutgoing); }
+  // Keeps further frames out; what is in the ring stays.
+  void Stop() { SetFilter(fd(), kDropAll); }
+
+  // Frames that the kernel dropped since the last call.
+  std::uint64_t TakeDrops() {
+    tpacket_stats stats{};
+    socklen_t size = sizeof stats;
+    if (getsockopt(fd(), SOL_PACKET, PACKET_STATISTICS, &stats, &size) != 0) return 0;
+    return stats.tp_drops;
+  }
+
+  // The reader's: the next slot, if it is filled.
+  const tpacket2_hdr* Front(std::uint32_t& status) const {
+    tpacket2_hdr* slot = Slot(next_);
+    status = std::atomic_ref(slot->tp_status).load(std::memory_order_acquire);
+    return (status & TP_STATUS_USER) != 0 ? slot : nullptr;
+  }
+  // Gives it back to the kernel.
+  void Pop() {
+    std::atomic_ref(Slot(next_)->tp_status).store(TP_STATUS_KERNEL, std::memory_order_release);
+    next_ = (next_ + 1) % kSlots;
+  }
+
+ private:
+  RxSocket() = default;
+  tpacket2_hdr* Slot(std::uint32_t i) const {
+    return reinterpret_cast<tpacket2_hdr*>(ring_ + std::size_t{i} * kSlotSize);
+  }
+
+  Fd fd_;
+  std::uint8_t* ring_ = nullptr;
+  std::uint32_t next_ = 0;
+};
+
+// As many sockets as queues, bound and grouped; nothing comes in until Start().
+Result<std::vector<std::unique_ptr<RxSocket>>> OpenRxSockets(int ifindex, std::uint32_t n) {
+  std::vector<std::unique_ptr<RxSocket>> sockets;
+  int group = 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    Result<std::unique_ptr<RxSocket>> socket = RxSocket::Open(ifindex);
+    if (!socket) return socket.error();
+    if (n > 1) {
+      // The first asks for a group number that nobody has; the others join it.
+      int type = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
+      if (i == 0) type |= PACKET_FANOUT_FLAG_UNIQUEID;
+      const int fd = (*socket)->fd();
+      socklen_t size = sizeof group;
+      if (Set(fd, SOL_PACKET, PACKET_FANOUT, group | type << 16) != 0 ||
+          (i == 0 && getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &group, &size) != 0)) {
+        Error error = SystemError(errno, "setsockopt", "cannot spread frames over several queues");
+        if (error.number == EINVAL) error.hint = "older kernels want the interface up for that";
+        return error;
+      }
+      group &= 0xffff;
+    }
+    sockets.push_back(std::move(*socket));
+  }
+  return sockets;
+}
+
+// ---------------------------------------------------------------------------------------------------
+// queue
+
+class AfPacketRxq final : public Rxq {
+ public:
+  explicit AfPacketRxq(PacketPool& pool)
+      : pool_(pool),
+        epoll_(epoll_create1(EPOLL_CLOEXEC)),
+        scratch_(std::make_unique<std::uint8_t[]>(kMaxFrame + kTagSize)) {
+    POLLUX_CHECK(epoll_.get() >= 0);
+  }
+
+  // Control side, one thread at a time: the socket to go on with. It must outlive its use here;
+  // what was given up is fetched with TakeBack().
+  void Give(RxSocket* socket) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->fd(), &event);
+    next_.store(socket, std::memory_order_release);
+  }
+  // A socket given and not taken yet, and one given up. After this, none is given up before another
+  // is given.
+  std::array<RxSocket*, 2> TakeBack() {
+    return {next_.exchange(nullptr, std::memory_order_acq_rel),
+            old_.exchange(nullptr, std::memory_order_acq_rel)};
+  }
+  // The one given up alone.
+  RxSocket* TakeOld() { return old_.exchange(nullptr, std::memory_order_acq_rel); }
+  // Nobody shall wake for this socket any more.
+  void Forget(const RxSocket& socket) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.fd(), nullptr);
+  }
+
+  void Recv(PacketBatch& batch) override {
+    // Frames that turn out bad fill no room in the batch: bound those too.
+    for (std::size_t budget = 2 * kBatchSize; budget > 0 && !batch.full(); --budget) {
+      if (!segmenter_.done()) {
+        while (!batch.full() && !segmenter_.done()) {
+          PacketPtr segment = segmenter_.Next(pool_);
+          if (segment == nullptr) return;
+          batch.Add(std::move(segment));
+        }
+        continue;
+      }
+      std::uint32_t status = 0;
+      const tpacket2_hdr* slot = current_ != nullptr ? current_->Front(status) : nullptr;
+      if (slot == nullptr) {
+        if (!TakeNext()) return;
+        continue;
+      }
+      // Without memory, the frame waits in the ring.
+      if (!Receive(*slot, status, batch)) return;
+      current_->Pop();
+    }
+  }
+
+  int wait_fd() const override { return epoll_.get(); }
+  bool Arm() override {
+    if (!segmenter_.done()) return false;
+    if (current_ == nullptr) return true;
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(current_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    std::uint32_t status = 0;
+    return current_->Front(status) == nullptr;
+  }
+
+  std::uint64_t rx_errors() const { return rx_errors_.Get(); }
+
+ private:
+  // What a slot says of its frame.
+  struct Arrival {
+    std::uint32_t size = 0;  // As it will be, tag included.
+    bool tagged = false;
+    std::uint8_t tag[kTagSize];
+    OffloadHeader offload;
+  };
+
+  bool TakeNext() {
+    if (next_.load(std::memory_order_relaxed) == nullptr) return false;
+    RxSocket* next = next_.exchange(nullptr, std::memory_order_acq_rel);
+    if (next == nullptr) return false;
+    old_.store(current_, std::memory_order_release);
+    current_ = next;
+    return true;
+  }
+
+  static Arrival Describe(const tpacket2_hdr& slot, std::uint32_t status) {
+    Arrival arrival;
+    arrival.size = slot.tp_len;
+    arrival.tagged = (status & TP_STATUS_VLAN_VALID) != 0;
+    if (arrival.tagged) {
+      const std::uint16_t type =
+          (status & TP_STATUS_VLAN_TPID_VALID) != 0 ? slot.tp_vlan_tpid : ETH_P_8021Q;
+      arrival.tag[0] = static_cast<std::uint8_t>(type >> 8);
+      arrival.tag[1] = static_cast<std::uint8_t>(type);
+      arrival.tag[2] = static_cast<std::uint8_t>(slot.tp_vlan_tci >> 8);
+      arrival.tag[3] = static_cast<std::uint8_t>(slot.tp_vlan_tci);
+      arrival.size += kTagSize;
+    }
+    VirtioNetHeader header;
+    std::memcpy(&header, Frame(slot) - sizeof header, sizeof header);
+    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
+    arrival.offload.flags = header.flags;
+    arrival.offload.gso_type = header.gso_type;
+    arrival.offload.hdr_len = header.hdr_len;
+    arrival.offload.gso_size = header.gso_size;
+    arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + shift);
+    arrival.offload.csum_offset = header.csum_offset;
+    return arrival;
+  }
+  static const std::uint8_t* Frame(const tpacket2_hdr& slot) {
+    return reinterpret_cast<const std::uint8_t*>(&slot) + slot.tp_mac;
+  }
+
+  // False: no memory, try the same slot again. True: the slot is done with.
+  bool Receive(const tpacket2_hdr& slot, std::uint32_t status, PacketBatch& batch) {
+    const bool whole = slot.tp_snaplen == slot.tp_len;
+    const bool queued = (status & TP_STATUS_COPY) != 0;
+    const Arrival arrival = Describe(slot, status);
+    if ((!whole && !queued) || arrival.size > kMaxFrame) {
+      if (queued) ReadQueued(nullptr, 0);
+      rx_errors_.Add(1);
+      return true;
+    }
+    PacketPtr packet;
+    std::uint8_t* frame = scratch_.get();
+    if (!arrival.offload.needs_segmentation()) {
+      packet = pool_.Allocate(arrival.size);
+      if (packet == nullptr) return false;
+      frame = packet->data;
+    }
+
+    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
+    if (queued) {
+      if (!ReadQueued(frame + shift, slot.tp_len)) {
+        rx_errors_.Add(1);
+        return true;
+      }
+      if (arrival.tagged) std::memmove(frame, frame + kTagSize, kTagAt);
+    } else if (!arrival.tagged) {
+      std::memcpy(frame, Frame(slot), slot.tp_len);
+    } else {
+      const std::uint32_t addresses = std::min(slot.tp_len, kTagAt);
+      std::memcpy(frame, Frame(slot), addresses);
+      std::memcpy(frame + kTagAt + kTagSize, Frame(slot) + addresses, slot.tp_len - addresses);
+    }
+    if (arrival.tagged) std::memcpy(frame + kTagAt, arrival.tag, kTagSize);
+
+    if (packet == nullptr) {
+      if (!segmenter_.Start({frame, arrival.size}, arrival.offload)) rx_errors_.Add(1);
+      return true;
+    }
+    if (arrival.offload.needs_checksum() &&
+        !FinishChecksum(packet->bytes(), arrival.offload.csum_start, arrival.offload.csum_offset)) {
+      rx_errors_.Add(1);
+      return true;
+    }
+    batch.Add(std::move(packet));
+    return true;
+  }
+
+  // The next frame of the socket's own queue, which must have exactly `size` bytes; size 0: throws
+  // it away.
+  bool ReadQueued(std::uint8_t* frame, std::uint32_t size) {
+    VirtioNetHeader header;
+    iovec parts[2] = {{&header, sizeof header}, {frame, size}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    for (int tries = 0; tries < 3; ++tries) {
+      const ssize_t n = recvmsg(current_->fd(), &message, MSG_DONTWAIT | MSG_TRUNC);
+      if (n >= 0) return static_cast<std::size_t>(n) == sizeof header + size;
+      // A pending error of the link is reported first, once, and takes no frame off the queue.
+      if (errno != ENETDOWN && errno != EINTR) return false;
+    }
+    return false;
+  }
+
+  PacketPool& pool_;
+  const Fd epoll_;
+  RxSocket* current_ = nullptr;
+  Segmenter segmenter_;  // Of the frame in scratch_.
+  const std::unique_ptr<std::uint8_t[]> scratch_;
+  Counter rx_errors_;
+  std::atomic<RxSocket*> next_{nullptr};
+  std::atomic<RxSocket*> old_{nullptr};
+};
+
+// --------------------------------------------------------------------------------------------------
+// netdev
+
+class AfPacketNetdev final : public Netdev {
+ public:
+  static Result<std::unique_ptr<Netdev>> Open(const NetdevSpec& spec, PacketPool& pool) {
+    const std::string& device = spec.device.empty() ? spec.name : spec.device;
+    if (spec.rxqs < 1 || spec.rxqs > kMaxQueues) {
+      return Invalid("an af_packet port has 1 to " + std::to_string(kMaxQueues) +
+                     " receive queues");
+    }
+    Result<Interface> interface = Query(device);
+    if (!interface) return WithPort(interface.error(), device);
+    if (spec.mtu != 0 && spec.mtu != interface->mtu) {
+      if (Status status = SetMtu(device, spec.mtu); !status)
+        return WithPort(status.error(), device);
+      interface->mtu = spec.mtu;
+    }
+    std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
+    const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return WithPort(SocketError(errno), device);
+    netdev->tx_ = Fd(fd);
+    SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
+    Set(fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1);  // Some old drivers cannot; the qdisc works too.
+    if (Status status = netdev->Attach(*interface); !status)
+      return WithPort(status.error(), device);
+    return std::unique_ptr<Netdev>(std::move(netdev));
+  }
+
+  const std::string& mode() const override { return mode_; }
+  std::uint32_t numa() const override { return numa_; }
+  std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
+  LinkState link() const override { return link_.load(std::memory_order_relaxed); }
+  int ifindex() const override { return ifindex_.load(std::memory_order_relaxed); }
+  std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
+
+  Status Rebind(int ifindex) override EXCLUDES(mutex_) {
+    char name[IF_NAMESIZE];
+    if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
+      return WithPort(SystemError(ENODEV, "ioctl", "there is no such interface"), device_);
+    }
+    Result<Interface> interface = Query(name);
+    if (!interface) return WithPort(interface.error(), name);
+    if (Status status = Attach(*interface); !status) return WithPort(status.error(), name);
+    return {};
+  }
+
+  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_) {
+    if (ifindex != this->ifindex()) return;
+    link_.store(state, std::memory_order_relaxed);
+    if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
+    MutexLock lock(mutex_);
+    for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
+  }
+
+  void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
+    std::array<mmsghdr, kBatchSize> messages;
+    std::array<iovec, kBatchSize> parts;
+    const std::uint32_t mtu = this->mtu();
+    std::size_t n = 0;
+    for (Packet* packet : batch) {
+      if (!FitsMtu(*packet, mtu)) {
+        result.Drop(DropReason::kMtu);
+        continue;
+      }
+      parts[n] = {packet->data, packet->size};
+      messages[n] = {};
+      messages[n].msg_hdr.msg_iov = &parts[n];
+      messages[n].msg_hdr.msg_iovlen = 1;
+      ++n;
+    }
+    // Each round sends something or drops something.
+    for (std::size_t next = 0; next < n;) {
+      const int sent =
+          sendmmsg(tx_.get(), &messages[next], static_cast<unsigned>(n - next), MSG_DONTWAIT);
+      if (sent > 0) {
+        const std::size_t end = next + static_cast<std::size_t>(sent);
+        result.packets += static_cast<std::uint32_t>(sent);
+        for (; next < end; ++next) result.bytes += parts[next].iov_len;
+        continue;
+      }
+      const DropReason reason = SendErrorReason(errno);
+      if (reason == DropReason::kPortDown) {
+        result.Drop(reason, static_cast<std::uint32_t>(n - next));
+        break;
+      }
+      result.Drop(reason);
+      ++next;
+    }
+    batch.Clear();
+  }
+
+  NetdevStats stats() const override EXCLUDES(mutex_) {
+    NetdevStats stats;
+    for (const std::unique_ptr<Rxq>& rxq : rxqs_) stats.rx_errors += Queue(rxq).rx_errors();
+    MutexLock lock(mutex_);
+    for (const std::unique_ptr<RxSocket>& socket : sockets_) rx_dropped_ += socket->TakeDrops();
+    stats.rx_dropped = rx_dropped_;
+    return stats;
+  }
+
+ private:
+  AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
+      : device_(std::move(device)), numa_(spec.numa ? *spec.numa : NumaOf(device_)) {
+    for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
+      rxqs_.push_back(std::make_unique<AfPacketRxq>(pool));
+    }
+  }
+
+  static AfPacketRxq& Queue(const std::unique_ptr<Rxq>& rxq) {
+    return static_cast<AfPacketRxq&>(*rxq);
+  }
+
+  // Opens sockets for the interface and hands them out, in place of those there are.
+  Status Attach(const Interface& interface) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (Bind(tx_.get(), interface.index, 0) != 0) {
+      return SystemError(errno, "bind", "cannot bind a packet socket");
+    }
+    Result<std::vector<std::unique_ptr<RxSocket>>> opened =
+        OpenRxSockets(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
+    if (!opened) return opened.error();
+    for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
+      for (RxSocket* socket : Queue(rxq).TakeBack()) Collect(socket);
+    }
+    for (const std::unique_ptr<RxSocket>& socket : sockets_) {
+      // Still read by its queue's thread, until its ring is empty.
+      socket->Stop();
+      for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).Forget(*socket);
+    }
+    for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      (*opened)[i]->Start();
+      Queue(rxqs_[i]).Give((*opened)[i].get());
+      sockets_.push_back(std::move((*opened)[i]));
+    }
+    ifindex_.store(interface.index, std::memory_order_relaxed);
+    mtu_.store(interface.mtu, std::memory_order_relaxed);
+    link_.store(interface.link(), std::memory_order_relaxed);
+    return {};
+  }
+
+  // Closes a socket that no queue uses any more.
+  void Collect(RxSocket* socket) REQUIRES(mutex_) {
+    if (socket == nullptr) return;
+    rx_dropped_ += socket->TakeDrops();
+    std::erase_if(sockets_, [=](const auto& held) { return held.get() == socket; });
+  }
+
+  const std::string mode_ = "tpacket-v2";
+  const std::string device_;
+  const std::uint32_t numa_;
+  Fd tx_;
+  std::atomic<int> ifindex_{0};
+  std::atomic<std::uint32_t> mtu_{0};
+  std::atomic<LinkState> link_{LinkState::kDown};
+  std::vector<std::unique_ptr<Rxq>> rxqs_;
+
+  mutable Mutex mutex_;
+  std::vector<std::unique_ptr<RxSocket>> sockets_ GUARDED_BY(mutex_);  // In use, or to be closed.
+  mutable std::uint64_t rx_dropped_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Netdev>> OpenAfPacketNetdev(const NetdevSpec& spec, PacketPool& pool) {
+  Result<std::unique_ptr<Netdev>> netdev = AfPacketNetdev::Open(spec, pool);
+  if (!netdev) netdev.error().port = spec.name;
+  return netdev;
+}
+
+}  // namespace pollux

@@ -1,0 +1,167 @@
+#include "netdev/link_monitor.h"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace pollux {
+namespace {
+
+constexpr std::size_t kBufferSize = 64 * 1024;  // The kernel's own messages are at most 32 KiB.
+constexpr int kSocketBuffer = 1 << 20;
+constexpr std::uint32_t kSkipStatistics = 1 << 3;  // RTEXT_FILTER_SKIP_STATS
+
+// The attributes of a link that we want, of those between `at` and `end`.
+void ReadAttributes(const char* at, std::size_t left, LinkEvent& event) {
+  while (left >= sizeof(rtattr)) {
+    rtattr attribute;
+    std::memcpy(&attribute, at, sizeof attribute);
+    if (attribute.rta_len < sizeof attribute || attribute.rta_len > left) return;
+    const char* value = at + RTA_LENGTH(0);
+    const std::size_t size = attribute.rta_len - RTA_LENGTH(0);
+    if (attribute.rta_type == IFLA_IFNAME) {
+      event.name.assign(value, strnlen(value, size));
+    } else if (attribute.rta_type == IFLA_MTU && size >= sizeof event.mtu) {
+      std::memcpy(&event.mtu, value, sizeof event.mtu);
+    }
+    const std::size_t step = std::min<std::size_t>(RTA_ALIGN(attribute.rta_len), left);
+    at += step;
+    left -= step;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LinkMonitor>> LinkMonitor::Open() {
+  const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+  if (fd < 0) return SystemError(errno, "socket", "cannot open a netlink socket");
+  std::unique_ptr<LinkMonitor> monitor(new LinkMonitor(fd));
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kSocketBuffer, sizeof kSocketBuffer) != 0) {
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kSocketBuffer, sizeof kSocketBuffer);
+  }
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = RTMGRP_LINK;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return SystemError(errno, "bind", "cannot listen for link changes");
+  }
+  monitor->Refresh();
+  return monitor;
+}
+
+LinkMonitor::LinkMonitor(int fd) : fd_(fd), buffer_(kBufferSize) {}
+LinkMonitor::~LinkMonitor() { close(fd_); }
+
+void LinkMonitor::Refresh() {
+  if (listing_) {  // The kernel makes one list at a time.
+    stale_ = true;
+    return;
+  }
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+    rtattr attribute;
+    std::uint32_t filter;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_GETLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.header.nlmsg_seq = ++generation_;
+  request.attribute.rta_type = IFLA_EXT_MASK;
+  request.attribute.rta_len = RTA_LENGTH(sizeof request.filter);
+  request.filter = kSkipStatistics;
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  stale_ = false;
+  list_started_ = false;
+  listing_ = sendto(fd_, &request, sizeof request, 0, reinterpret_cast<const sockaddr*>(&kernel),
+                    sizeof kernel) >= 0;
+}
+
+void LinkMonitor::Read(const Callback& callback) {
+  for (;;) {
+    sockaddr_nl sender{};
+    socklen_t sender_size = sizeof sender;
+    const ssize_t n = recvfrom(fd_, buffer_.data(), buffer_.size(), 0,
+                               reinterpret_cast<sockaddr*>(&sender), &sender_size);
+    if (n >= 0) {
+      if (sender.nl_pid == 0) Parse(static_cast<std::size_t>(n), callback);
+    } else if (errno == ENOBUFS) {
+      Refresh();
+    } else if (errno != EINTR) {
+      return;
+    }
+  }
+}
+
+void LinkMonitor::Parse(std::size_t size, const Callback& callback) {
+  const char* at = buffer_.data();
+  while (size >= sizeof(nlmsghdr)) {
+    nlmsghdr header;
+    std::memcpy(&header, at, sizeof header);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > size) return;
+    const bool of_list = listing_ && header.nlmsg_seq == generation_;
+    if (of_list) list_started_ = true;
+    if ((header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) stale_ = true;  // Changed while it was made.
+
+    if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+      if (of_list) {
+        listing_ = false;
+        if (stale_ || header.nlmsg_type == NLMSG_ERROR) {
+          if (stale_) Refresh();
+        } else {
+          ReportMissing(callback);
+        }
+      }
+    } else if ((header.nlmsg_type == RTM_NEWLINK || header.nlmsg_type == RTM_DELLINK) &&
+               header.nlmsg_len >= NLMSG_LENGTH(sizeof(ifinfomsg))) {
+      ifinfomsg link;
+      std::memcpy(&link, at + NLMSG_LENGTH(0), sizeof link);
+      // A bridge reports its ports in a family of its own, also when they leave it.
+      if (link.ifi_family == AF_UNSPEC) {
+        LinkEvent event;
+        event.ifindex = link.ifi_index;
+        event.deleted = header.nlmsg_type == RTM_DELLINK;
+        event.up =
+            !event.deleted && (link.ifi_flags & IFF_UP) != 0 && (link.ifi_flags & IFF_RUNNING) != 0;
+        const std::size_t fixed = NLMSG_LENGTH(0) + NLMSG_ALIGN(sizeof link);
+        if (header.nlmsg_len > fixed) ReadAttributes(at + fixed, header.nlmsg_len - fixed, event);
+        if (event.deleted) {
+          links_.erase(event.ifindex);
+        } else {
+          // What was still queued when the list was asked for may be older than what was lost.
+          const bool older = listing_ && !list_started_;
+          links_[event.ifindex] = {event.name, older ? generation_ - 1 : generation_};
+        }
+        callback(event);
+      }
+    }
+    const std::size_t step = std::min<std::size_t>(NLMSG_ALIGN(header.nlmsg_len), size);
+    at += step;
+    size -= step;
+  }
+}
+
+// A list is complete: what is not on it, and was not reported since it was asked for, is gone.
+void LinkMonitor::ReportMissing(const Callback& callback) {
+  std::vector<LinkEvent> gone;
+  std::erase_if(links_, [&](const auto& entry) {
+    if (entry.second.generation == generation_) return false;
+    LinkEvent event;
+    event.ifindex = entry.first;
+    event.name = entry.second.name;
+    event.deleted = true;
+    gone.push_back(std::move(event));
+    return true;
+  });
+  for (const LinkEvent& event : gone) callback(event);
+}
+
+}  // namespace pollux

@@ -1,0 +1,68 @@
+// LinkMonitor: hears from the kernel what becomes of interfaces (rtnetlink, group RTNLGRP_LINK).
+//
+// The kernel reports changes without being asked; when we read too slowly it throws reports away
+// and says ENOBUFS once. Then the monitor asks for the list of all interfaces, and reports those
+// that are no longer on it as deleted. The same list is asked for when the monitor opens, so the
+// first Read() reports every interface there is. A link may be reported again though nothing
+// changed.
+//
+// It listens in the network namespace of the thread that opened it. One thread reads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+
+namespace pollux {
+
+struct LinkEvent {
+  int ifindex = 0;
+  std::string name;
+  bool up = false;  // Set up by the administrator, and with a carrier.
+  bool deleted = false;
+  std::uint32_t mtu = 0;  // 0: not said.
+};
+
+class LinkMonitor {
+ public:
+  using Callback = std::function<void(const LinkEvent&)>;
+
+  static Result<std::unique_ptr<LinkMonitor>> Open();
+  ~LinkMonitor();
+  LinkMonitor(const LinkMonitor&) = delete;
+  LinkMonitor& operator=(const LinkMonitor&) = delete;
+
+  // Readable when there is something to Read().
+  int fd() const { return fd_; }
+  // Reports what has arrived, oldest first; never blocks.
+  void Read(const Callback& callback);
+  // Asks for the list of all interfaces; later calls of Read() report it.
+  void Refresh();
+
+ private:
+  struct Link {
+    std::string name;
+    std::uint32_t generation =
+        0;  // Of the last list it was on, or that was under way when it was reported.
+  };
+
+  explicit LinkMonitor(int fd);
+  void Parse(std::size_t size, const Callback& callback);
+  void ReportMissing(const Callback& callback);
+
+  const int fd_;
+  std::vector<char> buffer_;
+  std::unordered_map<int, Link> links_;
+  std::uint32_t generation_ = 0;  // Sequence number of the newest list asked for.
+  bool listing_ = false;          // That list is under way.
+  bool list_started_ = false;     // Its first message was read.
+  bool stale_ = false;            // It must be asked for again when it has arrived.
+};
+
+}  // namespace pollux

@@ -1,0 +1,142 @@
+// Netdev: a device that packets come from and go to. Rxq: one of its receive queues.
+//
+// A driver is one file, <kind>_netdev.cc, with no header: it offers a factory, listed in the table
+// of types in netdev.cc. Drivers see this header, packet/ and base/; never each other.
+//
+// Who calls what. Control opens and destroys a netdev; destruction closes the device and returns
+// only when it is closed. A receive queue is polled by one thread at a time; Send() is called by
+// any number of forwarding threads at once, each with a sender of its own, and a driver that shares
+// something among senders locks inside, once a batch. Nobody polls or sends while or after the
+// netdev is destroyed: the acknowledged reload sees to that.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "packet/drop_reason.h"
+#include "packet/packet.h"
+
+namespace pollux {
+
+// What a user asks for. Fields that a type does not use are ignored by it.
+struct NetdevSpec {
+  std::string type;    // "memory", "null", "af_packet", "tap".
+  std::string name;    // The port's name.
+  std::string device;  // The interface; empty: same as name.
+  std::uint32_t rxqs = 1;
+  std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
+  std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
+  // null: an endless source. Frames carry `generate_flows` distinct five-tuples in turn.
+  bool generate = false;
+  std::uint32_t generate_size = 60;  // Bytes of a generated frame, without FCS.
+  std::uint32_t generate_flows = 1;
+  std::uint64_t generate_limit = 0;  // Frames in all; 0: endless.
+  std::optional<std::uint32_t>
+      numa;  // Where the device is; default: what the kernel says, else node 0.
+  std::uint32_t open_delay_ms = 0;  // memory: a device that is slow to open, for tests.
+};
+
+// What became of a batch handed to Send(). Every packet is in exactly one of the counts.
+struct SendResult {
+  std::uint32_t packets = 0;  // Accepted by the device.
+  std::uint64_t bytes = 0;
+  std::uint32_t copied =
+      0;  // Packets the driver made on the way (segments); accepted or dropped, too.
+  std::array<std::uint32_t, kDropReasons> dropped{};
+
+  void Drop(DropReason reason, std::uint32_t n = 1) {
+    dropped[static_cast<std::size_t>(reason)] += n;
+  }
+};
+
+class Rxq {
+ public:
+  virtual ~Rxq() = default;
+  // Appends packets until the batch is full or nothing waits. Never blocks. The caller owns what
+  // was appended; in_port and offsets are the caller's to set.
+  virtual void Recv(PacketBatch& batch) = 0;
+
+  // How an idle thread waits for this queue: the descriptor becomes readable when packets wait. -1:
+  // it must be asked.
+  virtual int wait_fd() const { return -1; }
+  // Before sleeping on wait_fd(). False: packets wait already, do not sleep.
+  virtual bool Arm() { return true; }
+  virtual void Disarm() {}
+
+  // For settle(): frames handed in by the program and frames taken by Recv() so far. Queues of
+  // kernel devices say 0 and 0.
+  virtual std::uint64_t injected() const { return 0; }
+  virtual std::uint64_t taken() const { return 0; }
+};
+
+// Counted by the driver: what never became a packet of ours.
+struct NetdevStats {
+  std::uint64_t rx_dropped = 0;
+  std::uint64_t rx_errors = 0;
+};
+
+enum class LinkState : std::uint8_t { kUp, kDown, kGone };
+
+class Netdev {
+ public:
+  virtual ~Netdev() = default;
+
+  // What was really obtained, e.g. "tpacket-v2".
+  virtual const std::string& mode() const = 0;
+  virtual std::uint32_t numa() const { return 0; }
+  virtual std::uint32_t mtu() const = 0;  // Bytes above Ethernet.
+  virtual LinkState link() const { return LinkState::kUp; }
+  // The kernel interface behind it, 0 if none; for the listener of link changes.
+  virtual int ifindex() const { return 0; }
+  // The interface with this device's name is there (again): bind to it anew. Called by the thread
+  // that polls link changes, while others may send or poll.
+  virtual Status Rebind(int /*ifindex*/) { return {}; }
+  // What the listener of link changes learned about ifindex(). Same thread as Rebind().
+  virtual void LinkChanged(int /*ifindex*/, LinkState /*state*/, std::uint32_t /*mtu*/) {}
+
+  virtual std::span<const std::unique_ptr<Rxq>> rxqs() const = 0;
+
+  // Takes every packet of the batch, sent or not. `sender` is the calling context's slot, 0..63.
+  virtual void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) = 0;
+
+  virtual NetdevStats stats() const = 0;
+};
+
+// A netdev that the program itself feeds and drains.
+class MemoryNetdev : public Netdev {
+ public:
+  // Hands frames to queue `rxq` as if they had arrived; returns how many it took, the rest counts
+  // as rx_dropped.
+  virtual std::size_t Inject(std::uint32_t rxq,
+                             std::span<const std::span<const std::uint8_t>> frames) = 0;
+  // Removes up to `max` sent frames, oldest first, and appends them to `out`.
+  virtual std::size_t Drain(std::size_t max, std::vector<PacketPtr>& out) = 0;
+};
+
+// For drivers: what a failed send on a kernel device means, and whether a frame is short enough for
+// a device. VLAN tags (up to two) do not count towards the MTU.
+DropReason SendErrorReason(int error);
+bool FitsMtu(const Packet& packet, std::uint32_t mtu);
+
+// One line of the table of types.
+struct NetdevType {
+  const char* name;
+  bool pmd_by_default;
+  // Empty: this build and machine can offer the type; else the reason why not.
+  std::string (*unavailable)();
+  Result<std::unique_ptr<Netdev>> (*open)(const NetdevSpec& spec, PacketPool& pool);
+};
+
+std::span<const NetdevType> NetdevTypes();
+// nullptr: there is no such type.
+const NetdevType* FindNetdevType(const std::string& name);
+
+}  // namespace pollux

@@ -1,0 +1,332 @@
+// tap: an interface of the kernel whose other end is us; the host's way into the datapath.
+//
+// Opening /dev/net/tun and naming an interface creates it; it is not persistent, so it goes when
+// the last descriptor closes, kill -9 included. A frame costs one system call each way, read or
+// write: why a tap is not polled by PMD threads by default. Several queues (IFF_MULTI_QUEUE) are
+// several descriptors; the kernel spreads flows over them, and remembers on which queue we last
+// wrote a flow to send its answers there.
+//
+// No virtio header is asked for (no IFF_VNET_HDR). The interface then offers no offloads, so the
+// kernel completes checksums and cuts GSO frames before we read them, and what we write is complete
+// as well.
+//
+// Receiving reads into an ordinary packet and, for what does not fit, a scratch buffer behind it; a
+// large frame is then copied together. Sending writes to the descriptor of sender modulo queues;
+// the kernel needs no lock of ours.
+//
+// Down: reads say EAGAIN, writes EIO. Deleted (`ip link del`): both say EBADFD, for ever, and the
+// descriptor is always readable; the queue then leaves its epoll descriptor, so that nobody wakes
+// for it. Rebind() opens anew and puts the new file in place of the old under the same number
+// (dup3), which is safe against threads that read and write meanwhile.
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/counter.h"
+#include "base/sync.h"
+#include "netdev/netdev.h"
+
+namespace pollux {
+namespace {
+
+constexpr std::uint32_t kMaxQueues = 64;
+
+class Fd {
+ public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void Name(ifreq& request, const std::string& device) {
+  std::memset(&request, 0, sizeof request);
+  std::memcpy(request.ifr_name, device.data(), std::min<std::size_t>(device.size(), IFNAMSIZ - 1));
+}
+
+// A new descriptor of the interface, which it creates if need be.
+Result<Fd> OpenTun(const std::string& device, bool multi_queue) {
+  Fd fd(open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (fd.get() < 0) {
+    Error error = SystemError(errno, "open", "cannot open /dev/net/tun");
+    if (error.number == ENOENT || error.number == ENODEV || error.number == ENXIO) {
+      error.hint =
+          "load the module (modprobe tun); in a container, pass the device in (--device "
+          "/dev/net/tun)";
+    } else if (error.number == EACCES || error.number == EPERM) {
+      error.hint = "run as root, or give the process CAP_NET_ADMIN and access to /dev/net/tun";
+    }
+    return error;
+  }
+  ifreq request;
+  Name(request, device);
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (multi_queue ? IFF_MULTI_QUEUE : 0));
+  if (ioctl(fd.get(), TUNSETIFF, &request) != 0) {
+    Error error = SystemError(errno, "ioctl", "cannot create the tap interface " + device);
+    switch (error.number) {
+      case EPERM:
+        error.hint =
+            "taps need CAP_NET_ADMIN: run as root, give it with setcap "
+            "cap_net_raw,cap_net_admin+ep or "
+            "systemd's AmbientCapabilities=, or try in a namespace of your own (unshare -Urn)";
+        break;
+      case EBUSY:
+        error.hint = "another program holds this tap: choose another name, or stop that program";
+        break;
+      case EINVAL:
+        error.hint =
+            "an interface of this name exists and is not a tap, or a tap with another number of "
+            "queues "
+            "(`ip -d link` shows it)";
+        break;
+      default:
+        break;
+    }
+    return error;
+  }
+  return fd;
+}
+
+class TapRxq final : public Rxq {
+ public:
+  TapRxq(PacketPool& pool, Fd fd)
+      : pool_(pool),
+        fd_(std::move(fd)),
+        epoll_(epoll_create1(EPOLL_CLOEXEC)),
+        scratch_(std::make_unique<std::uint8_t[]>(kMaxFrame)) {
+    POLLUX_CHECK(epoll_.get() >= 0);
+    Watch();
+  }
+
+  int fd() const { return fd_.get(); }
+
+  // Control side: go on with another file.
+  bool Replace(const Fd& fd) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);  // Fails if the reader did so.
+    if (dup3(fd.get(), fd_.get(), O_CLOEXEC) < 0) return false;
+    Watch();
+    return true;
+  }
+
+  void Recv(PacketBatch& batch) override {
+    while (!batch.full()) {
+      PacketPtr packet = pool_.Allocate(kMinFrame);
+      if (packet == nullptr) return;  // The frame waits in the kernel's queue.
+      const std::uint32_t small = packet->chunk_size - packet->headroom();
+      const iovec parts[2] = {{packet->data, small}, {scratch_.get(), kMaxFrame}};
+      const ssize_t n = readv(fd_.get(), parts, 2);
+      if (n <= 0) {
+        if (n < 0 && errno == EBADFD) Unwatch();
+        return;
+      }
+      const std::uint32_t size = static_cast<std::uint32_t>(n);
+      if (size <= small) {
+        packet->size = size;
+      } else if (!Join(packet, small, size)) {
+        continue;
+      }
+      batch.Add(std::move(packet));
+    }
+  }
+
+  int wait_fd() const override { return epoll_.get(); }
+
+  std::uint64_t rx_dropped() const { return rx_dropped_.Get(); }
+  std::uint64_t rx_errors() const { return rx_errors_.Get(); }
+
+ private:
+  // Moves a frame that was read into packet and scratch into one large packet.
+  bool Join(PacketPtr& packet, std::uint32_t small, std::uint32_t size) {
+    if (size > kMaxFrame) {
+      rx_errors_.Add(1);
+      return false;
+    }
+    PacketPtr large = pool_.Allocate(size);
+    if (large == nullptr) {
+      rx_dropped_.Add(1);
+      return false;
+    }
+    std::memcpy(large->data, packet->data, small);
+    std::memcpy(large->data + small, scratch_.get(), size - small);
+    packet = std::move(large);
+    return true;
+  }
+
+  void Watch() {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd_.get(), &event);
+  }
+  // The interface is gone. Should Replace() come in between, the new file is looked at and found
+  // alive.
+  void Unwatch() {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
+    ifreq request{};
+    if (ioctl(fd_.get(), TUNGETIFF, &request) == 0) Watch();
+  }
+
+  PacketPool& pool_;
+  const Fd fd_;
+  const Fd epoll_;
+  const std::unique_ptr<std::uint8_t[]> scratch_;
+  Counter rx_dropped_;
+  Counter rx_errors_;
+};
+
+class TapNetdev final : public Netdev {
+ public:
+  static Result<std::unique_ptr<Netdev>> Open(const NetdevSpec& spec, PacketPool& pool) {
+    const std::string& device = spec.device.empty() ? spec.name : spec.device;
+    if (device.empty() || device.size() >= IFNAMSIZ ||
+        device.find_first_of("/%: \t\n") != std::string::npos) {
+      return Invalid(
+          "\"" + device + "\" is no interface name: 1 to 15 characters, without / : % or space",
+          "give a shorter name as `device`");
+    }
+    if (spec.rxqs < 1 || spec.rxqs > kMaxQueues) {
+      return Invalid("a tap has 1 to " + std::to_string(kMaxQueues) + " receive queues");
+    }
+    std::unique_ptr<TapNetdev> netdev(new TapNetdev(spec, device));
+    for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
+      Result<Fd> fd = OpenTun(device, spec.rxqs > 1);
+      if (!fd) return fd.error();
+      netdev->rxqs_.push_back(std::make_unique<TapRxq>(pool, std::move(*fd)));
+    }
+    if (Status status = netdev->BringUp(); !status) return status.error();
+    return std::unique_ptr<Netdev>(std::move(netdev));
+  }
+
+  const std::string& mode() const override { return mode_; }
+  std::uint32_t numa() const override { return numa_; }
+  std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
+  LinkState link() const override { return link_.load(std::memory_order_relaxed); }
+  int ifindex() const override { return ifindex_.load(std::memory_order_relaxed); }
+  std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
+
+  // Somebody made an interface of our name: a tap that we can join, or else an error.
+  Status Rebind(int /*ifindex*/) override {
+    std::vector<Fd> fds;
+    for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      Result<Fd> fd = OpenTun(device_, rxqs_.size() > 1);
+      if (!fd) return fd.error();
+      fds.push_back(std::move(*fd));
+    }
+    for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      if (!Queue(i).Replace(fds[i]))
+        return SystemError(errno, "dup3", "cannot exchange the tap's file");
+    }
+    return BringUp();
+  }
+
+  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override {
+    if (ifindex != this->ifindex()) return;
+    link_.store(state, std::memory_order_relaxed);
+    if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
+  }
+
+  void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override {
+    const int fd = Queue(sender % rxqs_.size()).fd();
+    const std::uint32_t mtu = this->mtu();
+    std::uint32_t left = static_cast<std::uint32_t>(batch.size());
+    for (const Packet* packet : batch) {
+      if (!FitsMtu(*packet, mtu)) {
+        result.Drop(DropReason::kMtu);
+      } else if (write(fd, packet->data, packet->size) >= 0) {
+        ++result.packets;
+        result.bytes += packet->size;
+      } else {
+        const DropReason reason = errno == EIO ? DropReason::kPortDown : SendErrorReason(errno);
+        if (reason == DropReason::kPortDown) {
+          result.Drop(reason, left);
+          break;
+        }
+        result.Drop(reason);
+      }
+      --left;
+    }
+    batch.Clear();
+  }
+
+  NetdevStats stats() const override {
+    NetdevStats stats;
+    for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      stats.rx_dropped += Queue(i).rx_dropped();
+      stats.rx_errors += Queue(i).rx_errors();
+    }
+    return stats;
+  }
+
+ private:
+  TapNetdev(const NetdevSpec& spec, std::string device)
+      : device_(std::move(device)), numa_(spec.numa.value_or(0)), wanted_mtu_(spec.mtu) {}
+
+  TapRxq& Queue(std::size_t i) const { return static_cast<TapRxq&>(*rxqs_[i]); }
+
+  Status BringUp() {
+    const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (fd.get() < 0) return SystemError(errno, "socket", "cannot configure " + device_);
+    ifreq request;
+    Name(request, device_);
+    if (wanted_mtu_ != 0) {
+      request.ifr_mtu = static_cast<int>(wanted_mtu_);
+      if (ioctl(fd.get(), SIOCSIFMTU, &request) != 0) {
+        Error error = SystemError(errno, "ioctl", "cannot set the MTU of " + device_);
+        error.hint = "a tap's MTU is 68 to 65521";
+        return error;
+      }
+    }
+    if (ioctl(fd.get(), SIOCGIFMTU, &request) != 0) {
+      return SystemError(errno, "ioctl", "cannot read the MTU of " + device_);
+    }
+    mtu_.store(static_cast<std::uint32_t>(request.ifr_mtu), std::memory_order_relaxed);
+    if (ioctl(fd.get(), SIOCGIFFLAGS, &request) != 0) {
+      return SystemError(errno, "ioctl", "cannot read the flags of " + device_);
+    }
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(fd.get(), SIOCSIFFLAGS, &request) != 0) {
+      return SystemError(errno, "ioctl", "cannot bring up " + device_);
+    }
+    if (ioctl(fd.get(), SIOCGIFINDEX, &request) != 0) {
+      return SystemError(errno, "ioctl", "cannot find " + device_);
+    }
+    ifindex_.store(request.ifr_ifindex, std::memory_order_relaxed);
+    link_.store(LinkState::kUp, std::memory_order_relaxed);
+    return {};
+  }
+
+  const std::string mode_ = "tap";
+  const std::string device_;
+  const std::uint32_t numa_;
+  const std::uint32_t wanted_mtu_;
+  std::atomic<int> ifindex_{0};
+  std::atomic<std::uint32_t> mtu_{0};
+  std::atomic<LinkState> link_{LinkState::kDown};
+  std::vector<std::unique_ptr<Rxq>> rxqs_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Netdev>> OpenTapNetdev(const NetdevSpec& spec, PacketPool& pool) {
+  Result<std::unique_ptr<Netdev>> netdev = TapNetdev::Open(spec, pool);
+  if (!netdev) netdev.error().port = spec.name;
+  return netdev;
+}
+
+}  // namespace pollux

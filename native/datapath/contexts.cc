@@ -1,0 +1,254 @@
+#include "datapath/contexts.h"
+
+#include <algorithm>
+#include <set>
+
+namespace pollux {
+namespace {
+
+PmdStats StatsOf(const Context& context, std::uint32_t core, std::uint32_t numa,
+                 const std::function<std::string(PortNumber)>& name_of) {
+  const ContextCounters& counters = context.counters();
+  PmdStats stats;
+  stats.core = core;
+  stats.numa = numa;
+  stats.packets = counters.received.Get();
+  stats.emc_hits = counters.emc_hits.Get();
+  stats.megaflow_hits = counters.megaflow_hits.Get();
+  stats.upcalls = counters.upcalls.Get();
+  stats.lost_upcalls = counters.lost_upcalls.Get();
+  stats.reloads = counters.reloads.Get();
+  const double busy = static_cast<double>(counters.busy_cycles.Get());
+  const double total = busy + static_cast<double>(counters.idle_cycles.Get());
+  if (total > 0) stats.busy_percent = 100 * busy / total;
+  if (stats.packets > 0) stats.cycles_per_packet = busy / static_cast<double>(stats.packets);
+  for (const PolledRxq& rxq : context.poll_list()) {
+    PmdStats::Queue queue{name_of(rxq.port), rxq.queue, -1};
+    if (total > 0 && core != kNonPmdCore) {
+      // Of the thread's whole life: a queue that moved here brings what it cost elsewhere.
+      queue.usage_percent =
+          std::min(100.0, 100 * static_cast<double>(rxq.counters->busy_cycles.Get()) / total);
+    }
+    stats.rxqs.push_back(std::move(queue));
+  }
+  return stats;
+}
+
+}  // namespace
+
+Contexts::Contexts(const PmdShared& shared, bool pin_threads)
+    : shared_(shared), pin_threads_(pin_threads), non_pmd_(shared, kNonPmdSlot) {
+  shared_.flows.AddContext(kNonPmdSlot);
+  actual_[kNonPmdCore];
+}
+
+Contexts::~Contexts() { POLLUX_CHECK(pmds_.empty()); }
+
+Context* Contexts::Find(std::uint32_t core) {
+  if (core == kNonPmdCore) return &non_pmd_.context();
+  const auto found = pmds_.find(core);
+  return found == pmds_.end() ? nullptr : &found->second->context();
+}
+
+// ------------------------------------------------------------------ applying
+
+Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
+                       std::vector<std::string>& warnings) {
+  const Plan plan = MakePlan(wanted, actual_);
+  warnings = plan.warnings;
+
+  // 1. Take away, everywhere, and wait until every context has forgotten.
+  std::vector<std::uint32_t> affected;
+  for (const auto& [core, change] : plan.contexts) {
+    if (!change.removes()) continue;
+    Remove(*Find(core), change);
+    Note(core, {change.remove_ports, change.remove_queues, {}, {}});
+    affected.push_back(core);
+  }
+  ReloadAll(affected);
+
+  // 2. Threads that are not wanted any more hold nothing now.
+  for (const Core& core : plan.stop) StopThread(core.id);
+
+  // 3. Newborn threads, complete.
+  std::set<std::uint32_t> newborn;
+  for (const Core& core : plan.start) {
+    if (Status status = StartThread(core, plan.contexts.at(core.id), find_port); !status.ok())
+      return status;
+    newborn.insert(core.id);
+  }
+
+  // 4. Add to the others.
+  affected.clear();
+  for (const auto& [core, change] : plan.contexts) {
+    if (!change.adds() || newborn.contains(core)) continue;
+    Add(*Find(core), change, find_port);
+    Note(core, {{}, {}, change.add_ports, change.add_queues});
+    affected.push_back(core);
+  }
+  ReloadAll(affected);
+  return {};
+}
+
+void Contexts::Remove(Context& context, const ContextChange& change) {
+  for (const QueueKey& queue : change.remove_queues)
+    context.RemoveRxq(PortNumber{queue.port.number}, queue.queue);
+  for (const PortKey& port : change.remove_ports) context.RemovePort(PortNumber{port.number});
+}
+
+void Contexts::Add(Context& context, const ContextChange& change, const FindPort& find_port) {
+  for (const PortKey& key : change.add_ports) {
+    Port& port = find_port(key);
+    context.AddTxPort({port.number, port.netdev.get(), &port.tx_counters[context.slot()], false});
+  }
+  for (const QueueKey& key : change.add_queues) {
+    Port& port = find_port(key.port);
+    context.AddRxq({port.netdev->rxqs()[key.queue].get(), key.queue, port.number,
+                    port.rxq_counters[key.queue].get()});
+  }
+}
+
+void Contexts::Note(std::uint32_t core, const ContextChange& change) {
+  ContextState& state = actual_[core];
+  for (const PortKey& key : change.remove_ports) std::erase(state.ports, key);
+  for (const QueueKey& key : change.remove_queues) std::erase(state.queues, key);
+  state.ports.insert(state.ports.end(), change.add_ports.begin(), change.add_ports.end());
+  state.queues.insert(state.queues.end(), change.add_queues.begin(), change.add_queues.end());
+}
+
+std::optional<std::size_t> Contexts::FreeSlot() const {
+  for (std::size_t slot = kNonPmdSlot + 1; slot < kMaxContexts; ++slot) {
+    const bool taken = std::any_of(pmds_.begin(), pmds_.end(), [&](const auto& pmd) {
+      return pmd.second->context().slot() == slot;
+    });
+    if (!taken) return slot;
+  }
+  return std::nullopt;
+}
+
+Status Contexts::StartThread(Core core, const ContextChange& change, const FindPort& find_port) {
+  const std::optional<std::size_t> slot = FreeSlot();
+  if (!slot.has_value())
+    return Invalid("more than " + std::to_string(kMaxContexts - 1) + " PMD threads");
+  shared_.flows.AddContext(*slot);
+  auto pmd = std::make_unique<Pmd>(shared_, core.id, core.numa, *slot);
+  Add(pmd->context(), change, find_port);
+  if (Status status = pmd->Start(pin_threads_); !status.ok()) {
+    shared_.flows.RemoveContext(*slot);
+    return status;
+  }
+  // It loads its ports as it starts; wait until it has, so that queues are polled when the caller
+  // goes on.
+  pmd->AwaitReload(pmd->RequestReload());
+  actual_[core.id].numa = core.numa;
+  Note(core.id, {{}, {}, change.add_ports, change.add_queues});
+  MutexLock lock(mutex_);
+  pmds_.emplace(core.id, std::move(pmd));
+  return {};
+}
+
+void Contexts::StopThread(std::uint32_t core) {
+  Pmd& pmd = *pmds_.at(core);
+  pmd.Stop();
+  shared_.flows.RemoveContext(pmd.context().slot());
+  actual_.erase(core);
+  MutexLock lock(mutex_);
+  pmd.context().counters().AddTo(departed_);
+  departed_lost_upcalls_ += pmd.context().counters().lost_upcalls.Get();
+  pmds_.erase(core);
+}
+
+void Contexts::Stop() {
+  while (!pmds_.empty()) StopThread(pmds_.begin()->first);
+  non_pmd_.Stop();
+}
+
+// ------------------------------------------------------------------ reloading
+
+std::vector<ReloadReport> Contexts::ReloadAll(const std::vector<std::uint32_t>& cores) {
+  struct Asked {
+    Pmd* pmd;
+    ReloadGate::Generation generation;
+    std::int64_t at_ns;
+  };
+  std::vector<Asked> asked;
+  for (const std::uint32_t core : cores) {
+    if (core == kNonPmdCore) continue;
+    Pmd& pmd = *pmds_.at(core);
+    const std::int64_t now = Clock::MonotonicNs();
+    asked.push_back({&pmd, pmd.RequestReload(), now});
+  }
+  std::vector<ReloadReport> reports;
+  const auto report = [&](const Context& context, std::uint32_t core, std::uint32_t numa,
+                          std::int64_t ns) {
+    reports.push_back({core, numa, context.loaded_ports(), context.loaded_rxqs(),
+                       static_cast<double>(ns) / 1000});
+  };
+  if (std::find(cores.begin(), cores.end(), kNonPmdCore) != cores.end()) {
+    const std::int64_t before = Clock::MonotonicNs();
+    non_pmd_.Reload();
+    report(non_pmd_.context(), kNonPmdCore, 0, Clock::MonotonicNs() - before);
+  }
+  for (const Asked& one : asked) {
+    one.pmd->AwaitReload(one.generation);
+    report(one.pmd->context(), one.pmd->core(), one.pmd->numa(), one.pmd->served_ns() - one.at_ns);
+  }
+  return reports;
+}
+
+std::optional<std::vector<ReloadReport>> Contexts::Reload(std::optional<std::uint32_t> core) {
+  if (core.has_value()) {
+    if (Find(*core) == nullptr) return std::nullopt;
+    return ReloadAll({*core});
+  }
+  std::vector<std::uint32_t> cores = {kNonPmdCore};
+  for (const auto& [id, pmd] : pmds_) cores.push_back(id);
+  return ReloadAll(cores);
+}
+
+bool Contexts::Polls(const QueueKey& queue) const {
+  return std::any_of(actual_.begin(), actual_.end(), [&](const auto& context) {
+    const std::vector<QueueKey>& queues = context.second.queues;
+    return std::find(queues.begin(), queues.end(), queue) != queues.end();
+  });
+}
+
+// ------------------------------------------------------------------ showing
+
+void Contexts::AddTo(Ledger& ledger) const {
+  MutexLock lock(mutex_);
+  ledger.received += departed_.received;
+  ledger.executed += departed_.executed;
+  ledger.copied += departed_.copied;
+  ledger.transmitted += departed_.transmitted;
+  ledger.dropped += departed_.dropped;
+  for (std::size_t i = 0; i < kDropReasons; ++i) ledger.drops[i] += departed_.drops[i];
+  non_pmd_.context().counters().AddTo(ledger);
+  for (const auto& [core, pmd] : pmds_) pmd->context().counters().AddTo(ledger);
+}
+
+std::uint64_t Contexts::lost_upcalls() const {
+  MutexLock lock(mutex_);
+  std::uint64_t lost = departed_lost_upcalls_ + non_pmd_.context().counters().lost_upcalls.Get();
+  for (const auto& [core, pmd] : pmds_) lost += pmd->context().counters().lost_upcalls.Get();
+  return lost;
+}
+
+std::vector<PmdStats> Contexts::Stats(const std::function<std::string(PortNumber)>& name_of) const {
+  MutexLock lock(mutex_);
+  std::vector<PmdStats> stats;
+  stats.push_back(StatsOf(non_pmd_.context(), kNonPmdCore, 0, name_of));
+  for (const auto& [core, pmd] : pmds_)
+    stats.push_back(StatsOf(pmd->context(), core, pmd->numa(), name_of));
+  return stats;
+}
+
+std::optional<std::size_t> Contexts::SlotOf(std::uint32_t core) const {
+  if (core == kNonPmdCore) return kNonPmdSlot;
+  MutexLock lock(mutex_);
+  const auto found = pmds_.find(core);
+  if (found == pmds_.end()) return std::nullopt;
+  return found->second->context().slot();
+}
+
+}  // namespace pollux

@@ -1,0 +1,76 @@
+// Contexts: all forwarding contexts of a datapath, and how they are brought from what is to what is
+// wanted.
+//
+// Control alone calls the verbs. What others may look at (which threads there are, what they count)
+// is under `mutex_`, held only while it is copied or changed, never while a reload is awaited.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "datapath/datapath.h"
+#include "datapath/port.h"
+#include "datapath/reconfigure.h"
+#include "pmd/non_pmd.h"
+#include "pmd/pmd.h"
+
+namespace pollux {
+
+class Contexts {
+ public:
+  using FindPort = std::function<Port&(PortKey)>;
+
+  Contexts(const PmdShared& shared, bool pin_threads);
+  // Stop() was called.
+  ~Contexts();
+
+  // --- Control.
+
+  // Carries out what leads to `wanted`, by name of ports found with `find_port`. On failure (a
+  // thread that will not start) some of it may be done: apply the previous `wanted` to go back.
+  Status Apply(const Wanted& wanted, const FindPort& find_port, std::vector<std::string>& warnings);
+  // All contexts, or the thread of one core; nullopt: there is none.
+  std::optional<std::vector<ReloadReport>> Reload(std::optional<std::uint32_t> core);
+  bool Polls(const QueueKey& queue) const;
+  // Ends all threads; their statistics stay.
+  void Stop();
+
+  // --- Any thread.
+
+  NonPmd& non_pmd() { return non_pmd_; }
+  void AddTo(Ledger& ledger) const EXCLUDES(mutex_);
+  std::uint64_t lost_upcalls() const EXCLUDES(mutex_);
+  // `name_of` names ports by number.
+  std::vector<PmdStats> Stats(const std::function<std::string(PortNumber)>& name_of) const
+      EXCLUDES(mutex_);
+  std::optional<std::size_t> SlotOf(std::uint32_t core) const EXCLUDES(mutex_);
+
+ private:
+  static constexpr std::size_t kNonPmdSlot = 0;
+
+  Context* Find(std::uint32_t core);
+  void Remove(Context& context, const ContextChange& change);
+  void Add(Context& context, const ContextChange& change, const FindPort& find_port);
+  void Note(std::uint32_t core, const ContextChange& change);
+  // Reloads the contexts of these cores: all requests first, then all acknowledgements.
+  std::vector<ReloadReport> ReloadAll(const std::vector<std::uint32_t>& cores);
+  Status StartThread(Core core, const ContextChange& change, const FindPort& find_port);
+  void StopThread(std::uint32_t core);
+  std::optional<std::size_t> FreeSlot() const;
+
+  const PmdShared shared_;
+  const bool pin_threads_;
+  Actual actual_;  // Control's own notes of what every context has.
+  NonPmd non_pmd_;
+
+  mutable Mutex mutex_;
+  std::map<std::uint32_t, std::unique_ptr<Pmd>>
+      pmds_;  // By core. Changed by control under mutex_; control reads without.
+  Ledger departed_ GUARDED_BY(mutex_);  // Of threads that are gone.
+  std::uint64_t departed_lost_upcalls_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace pollux

@@ -1,0 +1,79 @@
+// Control: the one thread of a datapath that carries out commands, in order, and looks after it at
+// regular intervals.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <thread>
+
+#include "base/sync.h"
+
+namespace pollux {
+
+class Control {
+ public:
+  using Command = std::function<void()>;
+
+  // `tick` runs on the thread every `interval_ms`, between commands.
+  Control(int interval_ms, Command tick) : interval_(interval_ms), tick_(std::move(tick)) {
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Control() { Stop(); }
+  Control(const Control&) = delete;
+  Control& operator=(const Control&) = delete;
+
+  void Post(Command command) EXCLUDES(mutex_) {
+    {
+      MutexLock lock(mutex_);
+      commands_.push_back(std::move(command));
+    }
+    wake_.notify_one();
+  }
+  // Carries out what was posted, then ends the thread. Not from the thread itself.
+  void Stop() EXCLUDES(mutex_) {
+    if (!thread_.joinable()) return;
+    {
+      MutexLock lock(mutex_);
+      stop_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+  bool OnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+
+ private:
+  void Run() EXCLUDES(mutex_) {
+    auto next_tick = std::chrono::steady_clock::now() + interval_;
+    for (;;) {
+      Command command;
+      {
+        MutexLock lock(mutex_);
+        while (commands_.empty() && !stop_) {
+          if (wake_.wait_until(mutex_, next_tick) == std::cv_status::timeout) break;
+        }
+        if (!commands_.empty()) {
+          command = std::move(commands_.front());
+          commands_.pop_front();
+        } else if (stop_) {
+          return;
+        }
+      }
+      if (command) command();
+      if (std::chrono::steady_clock::now() >= next_tick) {
+        tick_();
+        next_tick = std::chrono::steady_clock::now() + interval_;
+      }
+    }
+  }
+
+  const std::chrono::milliseconds interval_;
+  const Command tick_;
+  Mutex mutex_;
+  std::condition_variable_any wake_;
+  std::deque<Command> commands_ GUARDED_BY(mutex_);
+  bool stop_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // Last: starts when everything is there.
+};
+
+}  // namespace pollux

@@ -1,0 +1,244 @@
+#include "datapath/datapath.h"
+
+#include <future>
+#include <set>
+
+#include "datapath/datapath_impl.h"
+
+namespace pollux {
+namespace {
+
+constexpr int kTickMs = 100;
+constexpr std::uint32_t kMaxCores = 65'536;
+
+Status Check(const DatapathOptions& options, const Topology& topology) {
+  std::set<std::uint32_t> seen;
+  for (const Core& core : topology.cores) {
+    if (!seen.insert(core.id).second)
+      return Invalid("core " + std::to_string(core.id) + " is in the topology twice");
+    if (core.id >= kMaxCores)
+      return Invalid("core " + std::to_string(core.id) + " in the topology is out of range");
+  }
+  if (topology.cores.empty()) return Invalid("the topology has no core");
+  if (options.pmd_cpus.has_value()) {
+    if (options.pmd_cpus->empty()) {
+      return Invalid("pmdCpus names no core", "leave it out for one thread per NUMA node");
+    }
+    for (const std::uint32_t core : *options.pmd_cpus) {
+      if (topology.Find(core) == nullptr) {
+        return Invalid("pmdCpus names core " + std::to_string(core) +
+                           ", which this machine or process does not have",
+                       "`nproc --all` and `taskset -p $$` show what there is");
+      }
+    }
+  }
+  if (options.upcall_queue_length == 0) return Invalid("upcall.queueLength is 0", "use at least 1");
+  if (options.flow_limit == 0) return Invalid("flowLimit is 0", "use at least 1");
+  if (options.max_idle_ms < 0) return Invalid("maxIdleMs is negative", "0 means that flows stay");
+  return {};
+}
+
+Topology TopologyOf(const DatapathOptions& options) {
+  return options.topology.empty() ? DiscoverTopology() : InjectedTopology(options.topology);
+}
+
+}  // namespace
+
+Error ClosedError() {
+  Error error;
+  error.code = "ERR_DATAPATH_CLOSED";
+  error.message = "the datapath is closed";
+  error.hint = "create a new Datapath";
+  return error;
+}
+
+// --------------------------------------------------------------------- life
+
+Datapath::Impl::Impl(const DatapathOptions& options)
+    : clock(options.manual_clock),
+      topology(TopologyOf(options)),
+      flows(std::make_unique<FlowTable>(clock, options.flow_limit, options.max_idle_ms)),
+      upcalls(options.upcall_queue_length, [this] { event_bell.RingAlways(); }),
+      current(options),
+      contexts({pool, *flows, upcalls, clock, knobs}, !topology.injected),
+      control(kTickMs, [this] { Tick(); }) {
+  knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob);
+  knobs.tx_flush_interval_us.store(options.tx_flush_interval_us);
+  knobs.sleep_max_us.store(options.pmd_sleep_max_us);
+  knobs.flood_when_full.store(options.upcall_flood_when_full);
+  contexts.non_pmd().Reload();
+}
+
+Datapath::Impl::~Impl() = default;
+
+Datapath::Datapath(DatapathOptions options)
+    : options_(std::move(options)), impl_(std::make_unique<Impl>(options_)) {}
+
+Result<std::unique_ptr<Datapath>> Datapath::Create(DatapathOptions options) {
+  if (Status status = Check(options, TopologyOf(options)); !status.ok()) return status.error();
+  return std::unique_ptr<Datapath>(new Datapath(std::move(options)));
+}
+
+Datapath::~Datapath() {
+  std::promise<void> closed;
+  Close([&](const Status&) { closed.set_value(); });
+  closed.get_future().wait();
+  impl_->control.Stop();
+}
+
+bool Datapath::closed() const { return impl_->closed.load(std::memory_order_acquire); }
+
+void Datapath::Impl::Post(std::function<void()> command, std::function<void()> when_closed) {
+  control.Post([this, command = std::move(command), when_closed = std::move(when_closed)] {
+    closed.load(std::memory_order_relaxed) ? when_closed() : command();
+  });
+}
+
+// ----------------------------------------------------------------- commands
+
+void Datapath::AddPort(PortSpec spec, Done<PortInfo> done) {
+  impl_->Post([impl = impl_.get(), spec = std::move(spec), done] { done(impl->AddPort(spec)); },
+              [done] { done(ClosedError()); });
+}
+
+void Datapath::DeletePort(PortId port, DoneStatus done) {
+  impl_->Post([impl = impl_.get(), port, done] { done(impl->DeletePort(port)); },
+              [done] { done(ClosedError()); });
+}
+
+void Datapath::RenumberPort(PortId port, std::uint32_t number, Done<PortInfo> done) {
+  impl_->Post([impl = impl_.get(), port, number, done] { done(impl->RenumberPort(port, number)); },
+              [done] { done(ClosedError()); });
+}
+
+void Datapath::Reload(std::optional<std::uint32_t> core, Done<std::vector<ReloadReport>> done) {
+  impl_->Post(
+      [impl = impl_.get(), core, done] {
+        auto reports = impl->contexts.Reload(core);
+        if (reports.has_value()) {
+          done(std::move(*reports));
+        } else {
+          Error error =
+              SystemError(ENOENT, {}, "core " + std::to_string(*core) + " has no PMD thread");
+          error.hint = "threads exist on the cores of pmdCpus whose NUMA node has a port to poll";
+          done(std::move(error));
+        }
+      },
+      [done] { done(ClosedError()); });
+}
+
+void Datapath::SetOptions(DatapathOptions options, DoneStatus done) {
+  impl_->Post(
+      [impl = impl_.get(), options = std::move(options), done] { done(impl->SetOptions(options)); },
+      [done] { done(ClosedError()); });
+}
+
+void Datapath::Settle(DoneStatus done) {
+  impl_->Post(
+      [impl = impl_.get(), done] {
+        impl->Settle();
+        done({});
+      },
+      [done] { done(ClosedError()); });
+}
+
+void Datapath::Advance(std::int64_t ms, DoneStatus done) {
+  impl_->Post(
+      [impl = impl_.get(), ms, done] {
+        if (!impl->clock.manual()) {
+          done(Invalid("time moves by itself here", "create the datapath with clock: 'manual'"));
+        } else if (ms < 0) {
+          done(Invalid("time does not go back"));
+        } else {
+          impl->Advance(ms);
+          done({});
+        }
+      },
+      [done] { done(ClosedError()); });
+}
+
+void Datapath::Close(DoneStatus done) {
+  impl_->closing.store(true, std::memory_order_release);
+  impl_->Post(
+      [impl = impl_.get(), done] {
+        impl->Close();
+        done({});
+      },
+      [done] { done({}); });
+}
+
+// ------------------------------------------------------------------ showing
+
+FlowTable& Datapath::flows() { return *impl_->flows; }
+
+std::vector<PortInfo> Datapath::ports() const {
+  MutexLock lock(impl_->port_mutex);
+  std::vector<PortInfo> infos;
+  for (const auto& [id, port] : impl_->ports) infos.push_back(port->Info());
+  return infos;
+}
+
+std::string Datapath::Impl::NameOf(PortNumber number) const {
+  for (const auto& [id, port] : ports) {
+    if (port->number == number) return port->name;
+  }
+  return {};
+}
+
+Result<PortInfo> Datapath::port(PortId port) const {
+  MutexLock lock(impl_->port_mutex);
+  const auto found = impl_->ports.find(static_cast<std::uint32_t>(port));
+  if (found == impl_->ports.end()) return SystemError(ENODEV, {}, "the port was deleted");
+  return found->second->Info();
+}
+
+Result<PortStats> Datapath::port_stats(PortId port) const {
+  MutexLock lock(impl_->port_mutex);
+  const auto found = impl_->ports.find(static_cast<std::uint32_t>(port));
+  if (found == impl_->ports.end()) return SystemError(ENODEV, {}, "the port was deleted");
+  return found->second->Stats();
+}
+
+DatapathStats Datapath::stats() const {
+  DatapathStats stats;
+  // Queued before the counters: a packet that moves on meanwhile is seen twice rather than not at
+  // all.
+  stats.ledger.queued = impl_->upcalls.queued();
+  {
+    MutexLock lock(impl_->port_mutex);
+    for (const auto& [id, port] : impl_->ports) stats.ports.emplace_back(port->name, port->Stats());
+    stats.pmds = impl_->contexts.Stats([this](PortNumber number) {
+      impl_->port_mutex.AssertHeld();
+      return impl_->NameOf(number);
+    });
+    impl_->contexts.AddTo(stats.ledger);
+  }
+  stats.flows = impl_->flows->size();
+  stats.masks = impl_->flows->masks();
+  return stats;
+}
+
+std::optional<std::size_t> Datapath::slot_of(std::uint32_t core) const {
+  return impl_->contexts.SlotOf(core);
+}
+
+// ------------------------------------------------------------------- events
+
+int Datapath::event_fd() const { return impl_->event_bell.fd(); }
+void Datapath::AcknowledgeEvents() { impl_->event_bell.Drain(); }
+void Datapath::Signal() { impl_->event_bell.RingAlways(); }
+
+void Datapath::Impl::Emit(Event event) {
+  {
+    MutexLock lock(event_mutex);
+    events.push_back(std::move(event));
+  }
+  event_bell.RingAlways();
+}
+
+std::vector<Event> Datapath::TakeEvents() {
+  MutexLock lock(impl_->event_mutex);
+  return std::exchange(impl_->events, {});
+}
+
+}  // namespace pollux

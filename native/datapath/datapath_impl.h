@@ -1,0 +1,105 @@
+// What a Datapath is made of. Three files fill it in: datapath.cc (life, options, showing),
+// port_commands.cc (what the control thread carries out) and packets.cc (execute, memory ports,
+// upcalls).
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/doorbell.h"
+#include "datapath/contexts.h"
+#include "datapath/control.h"
+#include "datapath/datapath.h"
+#include "datapath/port.h"
+#include "datapath/topology.h"
+#include "netdev/link_monitor.h"
+
+namespace pollux {
+
+Error ClosedError();
+
+struct Datapath::Impl {
+  explicit Impl(const DatapathOptions& options);
+  ~Impl();
+
+  // --- Control thread (port_commands.cc).
+
+  Result<PortInfo> AddPort(const PortSpec& spec);
+  Status DeletePort(PortId id);
+  Result<PortInfo> RenumberPort(PortId id, std::uint32_t number);
+  Status SetOptions(const DatapathOptions& options);
+  void Settle();
+  void Advance(std::int64_t ms);
+  void Close();
+  void Tick();
+  void OnLink(const LinkEvent& event);
+
+  Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked) const;
+  Wanted MakeWanted() const;
+  // Brings the contexts to what `members` and `current` ask for.
+  Status Apply();
+  void StartWatching(const Port& port);
+  void AnnounceLink(Port& port, LinkState state, const std::string& reason);
+  void RemoveIdleFlows();
+  void CloseDevice(Port& port);
+  Port* FindMember(PortId id);
+  void Publish(const std::shared_ptr<Port>& port) EXCLUDES(port_mutex);
+  void Unpublish(PortId id) EXCLUDES(port_mutex);
+
+  // --- Any thread.
+
+  void Post(std::function<void()> command, std::function<void()> when_closed);
+  void Emit(Event event) EXCLUDES(event_mutex);
+  // Does with a parked packet what the verdict says.
+  Status CarryOut(const UpcallVerdict& verdict, PacketPtr packet);
+  void DropParked(PacketBatch batch, DropReason reason);
+  void DropAllParked(DropReason reason, bool taken_too);
+  // The netdev of a published memory port, kept open while the answer lives.
+  Result<std::shared_ptr<MemoryNetdev>> FindMemory(PortId id, std::uint32_t rxq) const
+      EXCLUDES(port_mutex);
+  std::string NameOf(PortNumber number) const REQUIRES(port_mutex);
+
+  // Order of construction: what contexts and threads use comes first, so it dies last.
+  Clock clock;
+  const Topology topology;
+  PacketPool pool;
+  PmdKnobs knobs;
+  std::unique_ptr<FlowTable> flows;
+  Doorbell event_bell;  // Never announced asleep: an event loop polls it.
+  UpcallQueue upcalls;
+
+  // Control's own.
+  DatapathOptions current;
+  std::map<std::uint32_t, std::shared_ptr<Port>>
+      members;  // By id, with those that are not published yet.
+  std::uint32_t next_port_id = 1;
+  std::unique_ptr<LinkMonitor> link_monitor;
+  std::int64_t next_aging_ms = 0;
+
+  Contexts contexts;
+
+  // The datapath's port mutex: ports as the program sees them. Held to look and to publish, never
+  // for long.
+  mutable Mutex port_mutex;
+  std::map<std::uint32_t, std::shared_ptr<Port>> ports GUARDED_BY(port_mutex);  // By id.
+
+  Mutex event_mutex;
+  std::vector<Event> events GUARDED_BY(event_mutex);
+
+  Mutex upcall_mutex;
+  std::uint64_t next_upcall_id GUARDED_BY(upcall_mutex) = 1;
+  std::unordered_map<std::uint64_t, Upcall> taken
+      GUARDED_BY(upcall_mutex);  // Waiting for a verdict.
+  std::uint64_t reported_lost GUARDED_BY(upcall_mutex) = 0;
+
+  std::atomic<bool> closing{false};
+  std::atomic<bool> closed{false};
+
+  Control control;  // Last: its thread uses everything above.
+};
+
+}  // namespace pollux

@@ -1,0 +1,57 @@
+// Port: a netdev that belongs to a datapath, under a name and a number, with what is counted for
+// it.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "classifier/flow_table.h"
+#include "datapath/datapath.h"
+#include "netdev/netdev.h"
+#include "pmd/context.h"
+
+namespace pollux {
+
+struct Port {
+  PortId id{};
+  PortNumber number{};
+  std::string name;
+  std::string type;
+  std::string device;  // The interface's name.
+  bool pmd = false;
+  std::map<std::uint32_t, std::uint32_t> affinity;
+  std::shared_ptr<Netdev>
+      netdev;  // Shared only so that Inject() and Drain() can run while control works.
+  LinkState announced = LinkState::kUp;  // What the program was last told.
+
+  // Counters outlive contexts: a context that takes over a slot goes on where the last one stopped.
+  std::vector<std::unique_ptr<RxqCounters>> rxq_counters;
+  std::array<TxCounters, kMaxContexts> tx_counters;  // By context slot.
+
+  PortKey key() const {
+    return {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(id)};
+  }
+  PortInfo Info() const { return {id, number, name, type, netdev->mode(), pmd, netdev->link()}; }
+  PortStats Stats() const {
+    PortStats stats;
+    for (const auto& rxq : rxq_counters) {
+      stats.rx_packets += rxq->packets.Get();
+      stats.rx_bytes += rxq->bytes.Get();
+    }
+    for (const auto& tx : tx_counters) {
+      stats.tx_packets += tx.packets.Get();
+      stats.tx_bytes += tx.bytes.Get();
+      stats.tx_dropped += tx.dropped.Get();
+      stats.tx_errors += tx.errors.Get();
+    }
+    const NetdevStats device = netdev->stats();
+    stats.rx_dropped = device.rx_dropped;
+    stats.rx_errors = device.rx_errors;
+    return stats;
+  }
+};
+
+}  // namespace pollux

@@ -1,0 +1,359 @@
+// What the control thread carries out: ports come, go and change their number; options change; time
+// passes; the end.
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "datapath/datapath_impl.h"
+
+namespace pollux {
+namespace {
+
+constexpr std::uint32_t kMaxPorts = 65'536;
+constexpr std::int64_t kAgingIntervalMs = 500;
+
+Error PortError(int number, const std::string& port, std::string message, std::string hint) {
+  Error error;
+  error.number = number;
+  error.message = std::move(message);
+  error.hint = std::move(hint);
+  error.port = port;
+  return error;
+}
+
+}  // namespace
+
+// -------------------------------------------------------------------- ports
+
+Result<std::uint32_t> Datapath::Impl::ChooseNumber(
+    const std::optional<std::uint32_t>& asked) const {
+  const auto taken = [&](std::uint32_t number) -> const Port* {
+    for (const auto& [id, port] : members) {
+      if (port->number == PortNumber{number}) return port.get();
+    }
+    return nullptr;
+  };
+  if (asked.has_value()) {
+    if (*asked >= kMaxPorts)
+      return Invalid("port number " + std::to_string(*asked) + " is out of range", "use 0..65535");
+    if (const Port* owner = taken(*asked)) {
+      return PortError(
+          EBUSY, owner->name,
+          "port number " + std::to_string(*asked) + " is in use by \"" + owner->name + "\"",
+          "choose another number, or leave it out");
+    }
+    return *asked;
+  }
+  for (std::uint32_t number = 1; number < kMaxPorts; ++number) {
+    if (taken(number) == nullptr) return number;
+  }
+  return PortError(EFBIG, {}, "all port numbers are in use", "delete a port first");
+}
+
+Wanted Datapath::Impl::MakeWanted() const {
+  Wanted wanted;
+  if (current.pmd_cpus.has_value()) {
+    for (const Core& core : topology.cores) {
+      if (std::find(current.pmd_cpus->begin(), current.pmd_cpus->end(), core.id) !=
+          current.pmd_cpus->end()) {
+        wanted.pmd_cores.push_back(core);
+      }
+    }
+  } else {
+    std::vector<std::uint32_t> nodes;
+    for (const Core& core : topology.cores) {
+      if (std::find(nodes.begin(), nodes.end(), core.numa) != nodes.end()) continue;
+      nodes.push_back(core.numa);
+      wanted.pmd_cores.push_back(core);
+    }
+  }
+  for (const auto& [id, port] : members) {
+    wanted.ports.push_back({port->key(), port->name, port->pmd, port->netdev->numa(),
+                            static_cast<std::uint32_t>(port->netdev->rxqs().size()),
+                            port->affinity});
+  }
+  return wanted;
+}
+
+Status Datapath::Impl::Apply() {
+  std::vector<std::string> warnings;
+  Status status = contexts.Apply(
+      MakeWanted(), [this](PortKey key) -> Port& { return *members.at(key.id); }, warnings);
+  for (std::string& warning : warnings) {
+    Event event{Event::Kind::kWarning};
+    event.text = std::move(warning);
+    Emit(std::move(event));
+  }
+  return status;
+}
+
+Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
+  const std::string& name = spec.netdev.name;
+  if (name.empty()) return Invalid("a port needs a name");
+  for (const auto& [id, port] : members) {
+    if (port->name == name)
+      return PortError(EEXIST, name, "there is a port \"" + name + "\"",
+                       "choose another name, or delete that port first");
+  }
+  const Result<std::uint32_t> number = ChooseNumber(spec.number);
+  if (!number.ok()) return number.error();
+  const NetdevType* type = FindNetdevType(spec.netdev.type);
+  if (type == nullptr) {
+    return PortError(EINVAL, name, "there is no port type \"" + spec.netdev.type + "\"",
+                     "Datapath.portTypes() lists them");
+  }
+  Result<std::unique_ptr<Netdev>> netdev = type->open(spec.netdev, pool);
+  if (!netdev.ok()) {
+    netdev.error().port = name;
+    return netdev.error();
+  }
+
+  auto port = std::make_shared<Port>();
+  port->id = PortId{next_port_id++};
+  port->number = PortNumber{number.value()};
+  port->name = name;
+  port->type = spec.netdev.type;
+  port->device = spec.netdev.device.empty() ? name : spec.netdev.device;
+  port->pmd = spec.pmd.value_or(type->pmd_by_default);
+  port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
+  port->netdev = std::move(netdev.value());
+  port->announced = port->netdev->link();
+  for (std::size_t i = 0; i < port->netdev->rxqs().size(); ++i)
+    port->rxq_counters.push_back(std::make_unique<RxqCounters>());
+
+  const auto id = static_cast<std::uint32_t>(port->id);
+  members[id] = port;
+  if (Status status = Apply(); !status.ok()) {
+    // Back to where we were: the contexts forget the port again.
+    members.erase(id);
+    (void)Apply().ok();
+    CloseDevice(*port);
+    return status.error();
+  }
+  StartWatching(*port);
+  Publish(port);
+  return port->Info();
+}
+
+Status Datapath::Impl::DeletePort(PortId id) {
+  const auto found = members.find(static_cast<std::uint32_t>(id));
+  if (found == members.end())
+    return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
+  const std::shared_ptr<Port> port = found->second;
+  Unpublish(id);
+  members.erase(found);
+  const Status status =
+      Apply();  // Returns when no context can reach the device, whatever else it says.
+  CloseDevice(*port);
+  return status;
+}
+
+Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
+  Port* port = FindMember(id);
+  if (port == nullptr)
+    return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
+  if (port->number == PortNumber{number}) return port->Info();
+  const Result<std::uint32_t> chosen = ChooseNumber(number);
+  if (!chosen.ok()) return chosen.error();
+  {
+    MutexLock lock(port_mutex);
+    port->number = PortNumber{number};
+  }
+  if (Status status = Apply(); !status.ok()) return status.error();
+  return port->Info();
+}
+
+Port* Datapath::Impl::FindMember(PortId id) {
+  const auto found = members.find(static_cast<std::uint32_t>(id));
+  return found == members.end() ? nullptr : found->second.get();
+}
+
+void Datapath::Impl::Publish(const std::shared_ptr<Port>& port) {
+  MutexLock lock(port_mutex);
+  ports[static_cast<std::uint32_t>(port->id)] = port;
+}
+
+void Datapath::Impl::Unpublish(PortId id) {
+  MutexLock lock(port_mutex);
+  ports.erase(static_cast<std::uint32_t>(id));
+}
+
+void Datapath::Impl::CloseDevice(Port& port) {
+  // An Inject() or Drain() that began before the port was unpublished may still be at it, for
+  // microseconds.
+  while (port.netdev.use_count() > 1) std::this_thread::yield();
+  port.netdev.reset();
+}
+
+// -------------------------------------------------------------------- links
+
+void Datapath::Impl::StartWatching(const Port& port) {
+  const bool kernel = port.netdev->ifindex() != 0;
+  const bool event_driven = !port.pmd && !port.netdev->rxqs().empty();
+  if (!kernel && !event_driven) return;
+  if (link_monitor == nullptr && !contexts.non_pmd().running()) {
+    Result<std::unique_ptr<LinkMonitor>> opened = LinkMonitor::Open();
+    if (opened.ok())
+      link_monitor = std::move(opened.value());  // Else link changes go unnoticed; packets do not.
+  }
+  const Status status =
+      contexts.non_pmd().Start(link_monitor == nullptr ? -1 : link_monitor->fd(), [this] {
+        link_monitor->Read(
+            [this](const LinkEvent& event) { control.Post([this, event] { OnLink(event); }); });
+      });
+  if (!status.ok()) {
+    Event event{Event::Kind::kWarning};
+    event.text = status.error().message;
+    Emit(std::move(event));
+  }
+}
+
+void Datapath::Impl::OnLink(const LinkEvent& event) {
+  for (const auto& [id, port] : members) {
+    Netdev& netdev = *port->netdev;
+    const LinkState state = event.deleted ? LinkState::kGone
+                            : event.up    ? LinkState::kUp
+                                          : LinkState::kDown;
+    if (event.ifindex == netdev.ifindex()) {
+      netdev.LinkChanged(event.ifindex, state, event.mtu);
+      AnnounceLink(*port, state, "the interface is down");
+    } else if (port->announced == LinkState::kGone && event.name == port->device &&
+               !event.deleted) {
+      if (netdev.Rebind(event.ifindex).ok()) {
+        netdev.LinkChanged(event.ifindex, state, event.mtu);
+        AnnounceLink(*port, state, "the interface is back, and down");
+      }
+    }
+  }
+}
+
+void Datapath::Impl::AnnounceLink(Port& port, LinkState state, const std::string& reason) {
+  if (port.announced == state) return;
+  port.announced = state;
+  Event event{state == LinkState::kUp     ? Event::Kind::kPortUp
+              : state == LinkState::kDown ? Event::Kind::kPortDown
+                                          : Event::Kind::kPortGone};
+  event.port = port.id;
+  event.text = reason;
+  Emit(std::move(event));
+}
+
+// ------------------------------------------------------------------ options
+
+Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
+  if (options.name != current.name || options.topology != current.topology ||
+      options.manual_clock != current.manual_clock) {
+    return Invalid("name, topology and clock cannot be changed", "create a new Datapath");
+  }
+  if (options.pmd_cpus.has_value()) {
+    for (const std::uint32_t core : *options.pmd_cpus) {
+      if (topology.Find(core) == nullptr)
+        return Invalid("pmdCpus names core " + std::to_string(core) + ", which is not there");
+    }
+    if (options.pmd_cpus->empty())
+      return Invalid("pmdCpus names no core", "leave it out for one thread per NUMA node");
+  }
+  if (options.upcall_queue_length == 0) return Invalid("upcall.queueLength is 0", "use at least 1");
+  if (options.flow_limit == 0) return Invalid("flowLimit is 0", "use at least 1");
+  if (options.max_idle_ms < 0) return Invalid("maxIdleMs is negative", "0 means that flows stay");
+
+  const DatapathOptions before = current;
+  current = options;
+  if (Status status = Apply(); !status.ok()) {
+    current = before;
+    (void)Apply().ok();
+    return status;
+  }
+  knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob, std::memory_order_relaxed);
+  knobs.tx_flush_interval_us.store(options.tx_flush_interval_us, std::memory_order_relaxed);
+  knobs.sleep_max_us.store(options.pmd_sleep_max_us, std::memory_order_relaxed);
+  knobs.flood_when_full.store(options.upcall_flood_when_full, std::memory_order_relaxed);
+  const bool knobs_changed = options.emc_insert_inv_prob != before.emc_insert_inv_prob ||
+                             options.tx_flush_interval_us != before.tx_flush_interval_us ||
+                             options.pmd_sleep_max_us != before.pmd_sleep_max_us ||
+                             options.upcall_flood_when_full != before.upcall_flood_when_full;
+  if (knobs_changed) (void)contexts.Reload({});
+  flows->SetLimits(options.flow_limit, options.max_idle_ms);
+  upcalls.SetPortLimit(options.upcall_queue_length);
+  return {};
+}
+
+// --------------------------------------------------------------------- time
+
+void Datapath::Impl::Settle() {
+  struct Mark {
+    const Rxq* rxq;
+    std::uint64_t until;
+  };
+  std::vector<Mark> marks;
+  for (const auto& [id, port] : members) {
+    const auto rxqs = port->netdev->rxqs();
+    for (std::uint32_t q = 0; q < rxqs.size(); ++q) {
+      if (contexts.Polls({port->key(), q})) marks.push_back({rxqs[q].get(), rxqs[q]->injected()});
+    }
+  }
+  for (const Mark& mark : marks) {
+    while (mark.rxq->taken() < mark.until)
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+  // Taken is not yet forwarded; but a context that reloads has finished its burst and sent what it
+  // held.
+  (void)contexts.Reload({});
+}
+
+void Datapath::Impl::Advance(std::int64_t ms) {
+  clock.Advance(ms);
+  RemoveIdleFlows();
+}
+
+void Datapath::Impl::RemoveIdleFlows() {
+  flows->RemoveIdle();
+  // Threads quiesce within an iteration; give them a moment, so that the removed are told of now
+  // and not at the next tick.
+  for (int i = 0; i < 100 && flows->Reclaim() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  std::vector<FlowView> removed = flows->TakeRemoved();
+  if (removed.empty()) return;
+  Event event{Event::Kind::kFlowsRemoved};
+  event.flows = std::move(removed);
+  Emit(std::move(event));
+}
+
+void Datapath::Impl::Tick() {
+  if (closed.load(std::memory_order_relaxed)) return;
+  if (!clock.manual() && clock.NowMs() >= next_aging_ms) {
+    RemoveIdleFlows();
+    next_aging_ms = clock.NowMs() + kAgingIntervalMs;
+  }
+  flows->Reclaim();
+  upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
+    Event event{Event::Kind::kUpcallOverflow};
+    event.dropped = lost;
+    for (const auto& [id, port] : members) {
+      if (port->number == number) event.port = port->id;
+    }
+    Emit(std::move(event));
+  });
+}
+
+// ---------------------------------------------------------------------- end
+
+void Datapath::Impl::Close() {
+  {
+    MutexLock lock(port_mutex);
+    ports.clear();
+  }
+  std::map<std::uint32_t, std::shared_ptr<Port>> leaving;
+  leaving.swap(members);
+  (void)Apply().ok();
+  contexts.Stop();
+  for (auto& [id, port] : leaving) CloseDevice(*port);
+  upcalls.SetConsumer(false);
+  DropAllParked(DropReason::kClosed, true);
+  link_monitor.reset();
+  flows->Clear();
+  closed.store(true, std::memory_order_release);
+}
+
+}  // namespace pollux

@@ -1,0 +1,133 @@
+#include "pmd/context.h"
+
+#include <algorithm>
+
+namespace pollux {
+
+Context::Context(const PmdShared& shared, std::size_t slot)
+    : shared_(shared), slot_(slot), packet_cache_(shared.pool), qsbr_reader_(shared.flows.qsbr()) {
+  POLLUX_CHECK(slot < kMaxContexts);
+}
+
+Context::~Context() = default;
+
+// ------------------------------------------------------------------ control
+
+void Context::AddTxPort(const TxPort& port) {
+  MutexLock lock(port_mutex_);
+  tx_ports_.insert_or_assign(port.number, port);
+}
+
+void Context::AddRxq(const PolledRxq& rxq) {
+  MutexLock lock(port_mutex_);
+  for (const PolledRxq& known : poll_list_) {
+    if (known.rxq == rxq.rxq) return;
+  }
+  poll_list_.push_back(rxq);
+}
+
+bool Context::RemovePort(PortNumber port) {
+  MutexLock lock(port_mutex_);
+  const std::size_t rxqs =
+      std::erase_if(poll_list_, [&](const PolledRxq& rxq) { return rxq.port == port; });
+  return tx_ports_.erase(port) + rxqs > 0;
+}
+
+bool Context::RemoveRxq(PortNumber port, std::uint32_t queue) {
+  MutexLock lock(port_mutex_);
+  return std::erase_if(poll_list_, [&](const PolledRxq& rxq) {
+           return rxq.port == port && rxq.queue == queue;
+         }) > 0;
+}
+
+void Context::Clear() {
+  MutexLock lock(port_mutex_);
+  poll_list_.clear();
+  tx_ports_.clear();
+}
+
+std::vector<PolledRxq> Context::poll_list() const {
+  MutexLock lock(port_mutex_);
+  return poll_list_;
+}
+
+// ------------------------------------------------------------------ reload
+
+void Context::LoadQueuesAndPorts() {
+  // What still waits goes out through the old devices: they are open until we acknowledge.
+  FlushOutputs();
+  {
+    MutexLock lock(port_mutex_);
+    polled_ = poll_list_;
+    port_cache_.Rebuild(tx_ports_);
+  }
+  emc_insert_inv_prob_ = shared_.knobs.emc_insert_inv_prob.load(std::memory_order_relaxed);
+  tx_flush_interval_ns_ =
+      std::int64_t{shared_.knobs.tx_flush_interval_us.load(std::memory_order_relaxed)} * 1000;
+  flood_when_full_ = shared_.knobs.flood_when_full.load(std::memory_order_relaxed);
+  counters_.reloads.Add(1);
+  loaded_ports_.store(static_cast<std::uint32_t>(port_cache_.size()), std::memory_order_release);
+  loaded_rxqs_.store(static_cast<std::uint32_t>(polled_.size()), std::memory_order_release);
+}
+
+void Context::FreeCachedPorts() {
+  FlushOutputs();
+  polled_.clear();
+  port_cache_.Rebuild({});
+  loaded_ports_.store(0, std::memory_order_release);
+  loaded_rxqs_.store(0, std::memory_order_release);
+}
+
+// ------------------------------------------------------------------ polling
+
+std::size_t Context::PollOnce() {
+  std::size_t packets = 0;
+  std::uint64_t before = CycleCount();
+  for (const PolledRxq& rxq : polled_) {
+    PacketBatch batch;
+    rxq.rxq->Recv(batch);
+    const std::size_t n = batch.size();
+    if (n > 0) {
+      rxq.counters->packets.Add(n);
+      rxq.counters->bytes.Add(batch.Bytes());
+      counters_.received.Add(n);
+      packets += n;
+      Input(std::move(batch), rxq.port);
+      if (tx_flush_interval_ns_ == 0) FlushOutputs();
+    }
+    const std::uint64_t after = CycleCount();
+    if (n > 0) {
+      counters_.busy_cycles.Add(after - before);
+      rxq.counters->busy_cycles.Add(after - before);
+    } else {
+      counters_.idle_cycles.Add(after - before);
+    }
+    before = after;
+  }
+  if (tx_flush_interval_ns_ != 0) FlushDueOutputs();
+  return packets;
+}
+
+void Context::WaitFds(std::vector<pollfd>& fds, bool& all) const {
+  all = true;
+  for (const PolledRxq& rxq : polled_) {
+    const int fd = rxq.rxq->wait_fd();
+    if (fd < 0) {
+      all = false;
+    } else {
+      fds.push_back({fd, POLLIN, 0});
+    }
+  }
+}
+
+bool Context::Arm() {
+  bool idle = true;
+  for (const PolledRxq& rxq : polled_) idle = rxq.rxq->Arm() && idle;
+  return idle;
+}
+
+void Context::Disarm() {
+  for (const PolledRxq& rxq : polled_) rxq.rxq->Disarm();
+}
+
+}  // namespace pollux

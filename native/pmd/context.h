@@ -1,0 +1,171 @@
+// Context: a forwarding context, the place where packets are forwarded.
+//
+// Each PMD thread owns one (pmd.h), and there is one *non-PMD* context that a thread enters by
+// locking a mutex (non_pmd.h). A context knows its ports and receive queues twice:
+//
+//   shared    tx_ports_, poll_list_. Written by control, under port_mutex_; read by the context
+//             when it loads.
+//   private   port_cache_, polled_. Copied from the shared ones in LoadQueuesAndPorts(), under one
+//             hold of port_mutex_, so that queues and ports never disagree. Everything the fast
+//             path touches is private: no lock, no atomic. role_ guards it.
+//
+// The private copy holds plain device pointers. What makes that safe is the order of things in a
+// deletion: control removes the port from the shared map, asks for a reload, and closes the device
+// only when the context has acknowledged it, that is, has copied the map again.
+//
+// The life of a burst: PollOnce() takes a batch from each queue; Input() (pipeline.cc) finds the
+// flow of each packet and runs its actions, with this context as their host; Output() (output.cc)
+// collects packets by port; FlushOutputs() sends them.
+#pragma once
+
+#include <poll.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "actions/execute.h"
+#include "base/clock.h"
+#include "base/sync.h"
+#include "classifier/emc.h"
+#include "classifier/flow_table.h"
+#include "netdev/netdev.h"
+#include "packet/packet.h"
+#include "pmd/counters.h"
+#include "pmd/port_cache.h"
+#include "pmd/upcall.h"
+
+namespace pollux {
+
+// What contexts read after a reload and control changes before one.
+struct PmdKnobs {
+  std::atomic<std::uint32_t> emc_insert_inv_prob{1};
+  std::atomic<std::uint32_t> tx_flush_interval_us{0};
+  std::atomic<std::uint32_t> sleep_max_us{UINT32_MAX};
+  std::atomic<bool> flood_when_full{false};
+};
+
+// What all contexts of a datapath share.
+struct PmdShared {
+  PacketPool& pool;
+  FlowTable& flows;
+  UpcallQueue& upcalls;
+  const Clock& clock;
+  const PmdKnobs& knobs;
+};
+
+// A receive queue as a context polls it.
+struct PolledRxq {
+  Rxq* rxq = nullptr;
+  std::uint32_t queue = 0;  // Its index within the port.
+  PortNumber port = kNoPort;
+  RxqCounters* counters = nullptr;
+};
+
+class Context {
+ public:
+  // `slot` names the context where arrays hold something for each: 0..63, one context at a time.
+  Context(const PmdShared& shared, std::size_t slot);
+  ~Context();
+
+  std::size_t slot() const { return slot_; }
+  Role& role() RETURN_CAPABILITY(role_) { return role_; }
+  PacketCache& packet_cache() { return packet_cache_; }
+  Qsbr::Reader& qsbr_reader() { return qsbr_reader_; }
+  const ContextCounters& counters() const { return counters_; }
+
+  // --- Control.
+
+  // Repeating either is harmless.
+  void AddTxPort(const TxPort& port) EXCLUDES(port_mutex_);
+  void AddRxq(const PolledRxq& rxq) EXCLUDES(port_mutex_);
+  // Takes the port's queues off the poll list and the port out of the map; false: neither was
+  // there.
+  bool RemovePort(PortNumber port) EXCLUDES(port_mutex_);
+  bool RemoveRxq(PortNumber port, std::uint32_t queue) EXCLUDES(port_mutex_);
+  // Forgets every port and queue: the context is dead.
+  void Clear() EXCLUDES(port_mutex_);
+  std::vector<PolledRxq> poll_list() const EXCLUDES(port_mutex_);
+
+  // What the last load brought.
+  std::uint32_t loaded_ports() const { return loaded_ports_.load(std::memory_order_acquire); }
+  std::uint32_t loaded_rxqs() const { return loaded_rxqs_.load(std::memory_order_acquire); }
+
+  // --- The owner of the role.
+
+  void LoadQueuesAndPorts() REQUIRES(role_) EXCLUDES(port_mutex_);
+  // At the end of a context's life, after Clear().
+  void FreeCachedPorts() REQUIRES(role_);
+  // One burst from each queue; returns the packets taken.
+  std::size_t PollOnce() REQUIRES(role_);
+  // Descriptors that become readable when a polled queue has packets. `all`: that covers every
+  // queue.
+  void WaitFds(std::vector<pollfd>& fds, bool& all) const REQUIRES(role_);
+  // Before sleeping on them; false: packets wait already. Disarm() after either answer.
+  bool Arm() REQUIRES(role_);
+  void Disarm() REQUIRES(role_);
+
+  // A batch received on a port: finds flows, runs actions.
+  void Input(PacketBatch batch, PortNumber in_port) REQUIRES(role_);
+  void FlushOutputs() REQUIRES(role_);
+  // Sends what has waited for the flush interval.
+  void FlushDueOutputs() REQUIRES(role_);
+  bool has_pending_outputs() const REQUIRES(role_) { return !dirty_.empty(); }
+  // Tells the consumer of upcalls if something was parked.
+  void WakeUpcalls() REQUIRES(role_);
+  // Cycles asleep count as idle.
+  void CountIdle(std::uint64_t cycles) REQUIRES(role_) { counters_.idle_cycles.Add(cycles); }
+  void CountExecuted(std::uint64_t n) REQUIRES(role_) { counters_.executed.Add(n); }
+
+  // What actions ask of their host. See actions/execute.h. These run with the role held; they are
+  // the callbacks of a template that cannot say so.
+  void Output(PacketBatch batch, PortNumber port);
+  void Upcall(PacketBatch batch, const UserspaceAction& action);
+  void Drop(PacketBatch batch, DropReason reason);
+  PacketBatch Clone(const PacketBatch& batch);
+  // Tunnel ports are looked up as outputs are; a missing one drops the batch, counted. No netdev
+  // can push or pop headers yet.
+  void TunnelPush(PacketBatch batch, PortNumber port);
+  void TunnelPop(PacketBatch batch, PortNumber port);
+
+ private:
+  struct Burst;
+
+  void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
+  void Flood(PacketPtr packet) REQUIRES(role_);
+  PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
+  void Send(PortCache::Entry& entry) REQUIRES(role_);
+  Megaflow* Classify(const Miniflow& key, std::uint32_t hash, const Dpcls* classifier)
+      REQUIRES(role_);
+  void RunFlow(Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) REQUIRES(role_);
+
+  const PmdShared shared_;
+  const std::size_t slot_;
+  Role role_;
+  PacketCache packet_cache_;
+  Qsbr::Reader qsbr_reader_;
+  ContextCounters counters_;  // Written with the role, read by anyone.
+
+  mutable Mutex port_mutex_;
+  TxPortMap tx_ports_ GUARDED_BY(port_mutex_);
+  std::vector<PolledRxq> poll_list_ GUARDED_BY(port_mutex_);
+
+  PortCache port_cache_ GUARDED_BY(role_);
+  std::vector<PolledRxq> polled_ GUARDED_BY(role_);
+  std::vector<PortCache::Entry*> dirty_ GUARDED_BY(role_);  // Entries with pending packets.
+  Emc emc_ GUARDED_BY(role_);
+  std::uint64_t now_ms_ GUARDED_BY(role_) = 0;  // Of the burst in work.
+  bool parked_ GUARDED_BY(role_) = false;       // Something was parked in the burst in work.
+  std::uint32_t emc_insert_inv_prob_ GUARDED_BY(role_) = 1;
+  std::uint32_t random_ GUARDED_BY(role_) = 0x9e3779b9;
+  std::int64_t tx_flush_interval_ns_ GUARDED_BY(role_) = 0;
+  bool flood_when_full_ GUARDED_BY(role_) = false;
+
+  std::atomic<std::uint32_t> loaded_ports_{0};
+  std::atomic<std::uint32_t> loaded_rxqs_{0};
+};
+
+static_assert(ActionHost<Context>);
+
+}  // namespace pollux

@@ -1,0 +1,167 @@
+#include "pmd/non_pmd.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <memory>
+#include <system_error>
+#include <utility>
+
+namespace pollux {
+namespace {
+
+// While a queue cannot wake the event thread, it looks this often.
+constexpr std::int64_t kPollNs = 1'000'000;
+
+// Stands between the actions and the context, and remembers the frame as it was when it last came
+// by.
+class CapturingHost {
+ public:
+  explicit CapturingHost(Context& context) : context_(context) {}
+
+  void Output(PacketBatch batch, PortNumber port) {
+    Capture(batch);
+    context_.Output(std::move(batch), port);
+  }
+  void Upcall(PacketBatch batch, const UserspaceAction& action) {
+    Capture(batch);
+    context_.Upcall(std::move(batch), action);
+  }
+  void Drop(PacketBatch batch, DropReason reason) {
+    Capture(batch);
+    context_.Drop(std::move(batch), reason);
+  }
+  PacketBatch Clone(const PacketBatch& batch) { return context_.Clone(batch); }
+
+  std::vector<std::uint8_t> TakeFrame() { return std::move(frame_); }
+
+ private:
+  void Capture(const PacketBatch& batch) {
+    if (!batch.empty()) frame_.assign(batch[0]->bytes().begin(), batch[0]->bytes().end());
+  }
+
+  Context& context_;
+  std::vector<std::uint8_t> frame_;
+};
+
+PacketBatch BatchOf(PacketPtr packet) {
+  PacketBatch batch;
+  batch.Add(std::move(packet));
+  return batch;
+}
+
+}  // namespace
+
+// In the context, from here to the end of the block: online, with its packet cache.
+class SCOPED_CAPABILITY NonPmd::Scope {
+ public:
+  explicit Scope(NonPmd& non_pmd) ACQUIRE(non_pmd.non_pmd_mutex_, non_pmd.context_.role())
+      : non_pmd_(non_pmd), cache_(nullptr) {
+    non_pmd_.waiting_.fetch_add(1, std::memory_order_relaxed);
+    non_pmd_.non_pmd_mutex_.Lock();
+    non_pmd_.waiting_.fetch_sub(1, std::memory_order_relaxed);
+    non_pmd_.context_.role().Enter();
+    cache_ = std::make_unique<PacketCacheScope>(non_pmd_.context_.packet_cache());
+    non_pmd_.context_.qsbr_reader().Online();
+  }
+  ~Scope() RELEASE() {
+    non_pmd_.context_.qsbr_reader().Offline();
+    cache_.reset();
+    non_pmd_.context_.role().Leave();
+    non_pmd_.non_pmd_mutex_.Unlock();
+  }
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  NonPmd& non_pmd_;
+  std::unique_ptr<PacketCacheScope> cache_;
+};
+
+NonPmd::NonPmd(const PmdShared& shared, std::size_t slot) : context_(shared, slot) {}
+
+NonPmd::~NonPmd() { POLLUX_CHECK(!thread_.joinable()); }
+
+void NonPmd::Reload() {
+  {
+    Scope scope(*this);
+    context_.LoadQueuesAndPorts();
+  }
+  doorbell_.Ring();  // The event thread waits for other descriptors now.
+}
+
+Status NonPmd::Start(int watched_fd, std::function<void()> on_readable) {
+  if (thread_.joinable()) return {};
+  try {
+    thread_ = std::thread(
+        [this, watched_fd, on_readable = std::move(on_readable)] { Run(watched_fd, on_readable); });
+  } catch (const std::system_error& error) {
+    return SystemError(error.code().value(), "pthread_create", "cannot start the non-PMD thread");
+  }
+  pthread_setname_np(thread_.native_handle(), "non-pmd");
+  return {};
+}
+
+void NonPmd::Stop() {
+  if (thread_.joinable()) {
+    exit_.store(true, std::memory_order_seq_cst);
+    doorbell_.Ring();
+    thread_.join();
+  }
+  context_.Clear();
+  Scope scope(*this);
+  context_.FreeCachedPorts();
+}
+
+void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
+  std::vector<pollfd> fds;
+  for (;;) {
+    fds = {{doorbell_.fd(), POLLIN, 0}, {watched_fd, POLLIN, 0}};
+    bool all_waitable = true;
+    bool idle = false;
+    doorbell_.Announce();
+    {
+      Scope scope(*this);
+      const std::size_t packets = context_.PollOnce();
+      context_.WaitFds(fds, all_waitable);
+      idle = context_.Arm() && packets == 0 && !context_.has_pending_outputs();
+    }
+    if (exit_.load(std::memory_order_seq_cst)) return;
+    const timespec timeout{0, idle ? kPollNs : 0};
+    // The queues may be closed by control while we sleep on their descriptors: harmless, a reload
+    // has rung the doorbell before.
+    ppoll(fds.data(), fds.size(), idle && all_waitable ? nullptr : &timeout, nullptr);
+    {
+      Scope scope(*this);
+      context_.Disarm();
+    }
+    doorbell_.Awake();
+    if ((fds[1].revents & POLLIN) != 0) on_readable();
+    // The mutex is not fair: whoever waits for it goes first.
+    while (waiting_.load(std::memory_order_relaxed) > 0) sched_yield();
+  }
+}
+
+std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& actions) {
+  Scope scope(*this);
+  context_.CountExecuted(1);
+  CapturingHost host(context_);
+  ExecuteActions(host, BatchOf(std::move(packet)), actions);
+  context_.FlushOutputs();
+  context_.WakeUpcalls();
+  return host.TakeFrame();
+}
+
+void NonPmd::ExecuteParked(PacketPtr packet, const ActionList& actions) {
+  Scope scope(*this);
+  ExecuteActions(context_, BatchOf(std::move(packet)), actions);
+  context_.FlushOutputs();
+  context_.WakeUpcalls();
+}
+
+void NonPmd::DropParked(PacketBatch batch, DropReason reason) {
+  Scope scope(*this);
+  context_.Drop(std::move(batch), reason);
+}
+
+}  // namespace pollux

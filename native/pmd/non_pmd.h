@@ -1,0 +1,64 @@
+// NonPmd: the forwarding context that is not a thread but a role.
+//
+// Whoever locks `non_pmd_mutex_` is in it: the event thread of the ports that are not polled, for
+// as long as they have packets, and any caller of Execute(). Control refreshes it inline, under the
+// same mutex, so there is nothing to acknowledge. Executing therefore never waits for a port being
+// added or deleted: control holds the mutex only while it copies the map.
+//
+// The event thread sleeps on the descriptors of its queues and on whatever else the datapath wants
+// watched (link changes). It exists once there is something to wait for.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "base/doorbell.h"
+#include "base/result.h"
+#include "pmd/context.h"
+
+namespace pollux {
+
+class NonPmd {
+ public:
+  NonPmd(const PmdShared& shared, std::size_t slot);
+  ~NonPmd();
+
+  Context& context() { return context_; }
+  const Context& context() const { return context_; }
+
+  // --- Control.
+
+  void Reload() EXCLUDES(non_pmd_mutex_);
+  // Starts the event thread unless it runs. `watched_fd`: when readable, `on_readable` is called on
+  // the event thread; -1: none.
+  Status Start(int watched_fd, std::function<void()> on_readable);
+  // Stops the event thread and forgets all ports.
+  void Stop() EXCLUDES(non_pmd_mutex_);
+  bool running() const { return thread_.joinable(); }
+
+  // --- Any thread.
+
+  // Runs one packet through actions; the packet is counted as executed. Returns the frame as the
+  // last action left it.
+  std::vector<std::uint8_t> Execute(PacketPtr packet, const ActionList& actions)
+      EXCLUDES(non_pmd_mutex_);
+  // The same for a packet that was parked: it was counted when it was received.
+  void ExecuteParked(PacketPtr packet, const ActionList& actions) EXCLUDES(non_pmd_mutex_);
+  // Counts parked packets that end here.
+  void DropParked(PacketBatch batch, DropReason reason) EXCLUDES(non_pmd_mutex_);
+
+ private:
+  class Scope;
+  void Run(int watched_fd, const std::function<void()>& on_readable) EXCLUDES(non_pmd_mutex_);
+
+  Mutex non_pmd_mutex_ ACQUIRED_BEFORE(context_.role());
+  Context context_;
+  Doorbell doorbell_;
+  std::atomic<int> waiting_{0};  // Callers that want the mutex: the event thread lets them in.
+  std::atomic<bool> exit_{false};
+  std::thread thread_;  // Control's.
+};
+
+}  // namespace pollux

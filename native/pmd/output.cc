@@ -1,0 +1,98 @@
+// From actions to devices: the port cache, pending batches, and what happens to packets that cannot
+// go out.
+
+#include "pmd/context.h"
+
+namespace pollux {
+
+void Context::Output(PacketBatch batch, PortNumber port) {
+  role_.AssertHeld();
+  if (batch.empty()) return;
+  PortCache::Entry* entry = port_cache_.Find(port);
+  if (entry == nullptr) {
+    Drop(std::move(batch), DropReason::kInvalidPort);
+    return;
+  }
+  if (batch.size() > entry->pending.room()) Send(*entry);
+  if (entry->pending.empty()) {
+    entry->pending = std::move(batch);
+    dirty_.push_back(entry);
+    if (tx_flush_interval_ns_ != 0)
+      entry->flush_at_ns = Clock::MonotonicNs() + tx_flush_interval_ns_;
+  } else {
+    for (Packet* packet : batch) entry->pending.AddRaw(packet);
+    batch.Release();
+  }
+}
+
+void Context::Send(PortCache::Entry& entry) {
+  SendResult result;
+  PacketBatch batch = std::move(entry.pending);
+  std::erase(dirty_, &entry);
+  entry.port.netdev->Send(static_cast<std::uint32_t>(slot_), batch, result);
+  POLLUX_DCHECK(batch.empty());
+  entry.port.counters->packets.Add(result.packets);
+  entry.port.counters->bytes.Add(result.bytes);
+  counters_.transmitted.Add(result.packets);
+  counters_.copied.Add(result.copied);
+  for (std::size_t i = 0; i < kDropReasons; ++i) {
+    if (result.dropped[i] == 0) continue;
+    const auto reason = static_cast<DropReason>(i);
+    counters_.Drop(reason, result.dropped[i]);
+    (reason == DropReason::kTxError ? entry.port.counters->errors : entry.port.counters->dropped)
+        .Add(result.dropped[i]);
+  }
+}
+
+void Context::FlushOutputs() {
+  while (!dirty_.empty()) Send(*dirty_.back());
+}
+
+void Context::FlushDueOutputs() {
+  if (dirty_.empty()) return;
+  const std::int64_t now = Clock::MonotonicNs();
+  for (std::size_t i = dirty_.size(); i-- > 0;) {
+    if (dirty_[i]->flush_at_ns <= now) Send(*dirty_[i]);
+  }
+}
+
+void Context::Drop(PacketBatch batch, DropReason reason) {
+  role_.AssertHeld();
+  counters_.Drop(reason, batch.size());
+}
+
+PacketBatch Context::Clone(const PacketBatch& batch) {
+  role_.AssertHeld();
+  PacketBatch copies;
+  for (const Packet* packet : batch) {
+    PacketPtr copy = shared_.pool.Clone(*packet);
+    counters_.copied.Add(1);
+    if (copy == nullptr) {
+      counters_.Drop(DropReason::kNoMemory,
+                     1);  // A copy that never was: made and lost at once, so the ledger closes.
+    } else {
+      copies.Add(std::move(copy));
+    }
+  }
+  return copies;
+}
+
+// ------------------------------------------------------------------ tunnels
+
+PortCache::Entry* Context::FindTunnelPort(PortNumber port) {
+  PortCache::Entry* entry = port_cache_.Find(port);
+  return entry != nullptr && entry->port.tunnel ? entry : nullptr;
+}
+
+void Context::TunnelPush(PacketBatch batch, PortNumber port) {
+  role_.AssertHeld();
+  // Header building comes with tunnel netdevs; a port that cannot push is as good as none.
+  if (FindTunnelPort(port) == nullptr) Drop(std::move(batch), DropReason::kTunnelPush);
+}
+
+void Context::TunnelPop(PacketBatch batch, PortNumber port) {
+  role_.AssertHeld();
+  if (FindTunnelPort(port) == nullptr) Drop(std::move(batch), DropReason::kInvalidTunnelPort);
+}
+
+}  // namespace pollux

@@ -1,0 +1,85 @@
+// TxPort, and the two maps of it that every forwarding context owns.
+//
+// `tx_ports`, the shared map, is written by control under the context's port mutex. PortCache is
+// the private copy that the fast path reads: no lock, no atomic, no other thread's memory. It is
+// rebuilt as a whole in the reload handshake, never patched, so a number that was taken away and
+// given to another port cannot leave a stale device behind.
+//
+// A cache entry also holds the packets that wait to be sent to its port, so that small groups of
+// packets share one Send().
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "netdev/netdev.h"
+#include "packet/packet.h"
+#include "pmd/counters.h"
+
+namespace pollux {
+
+// All that is needed to send to a port.
+struct TxPort {
+  PortNumber number = kNoPort;
+  Netdev* netdev = nullptr;
+  TxCounters* counters = nullptr;  // This context's, for this port.
+  bool tunnel = false;             // Can push and pop headers.
+};
+using TxPortMap = std::map<PortNumber, TxPort>;
+
+class PortCache {
+ public:
+  struct Entry {
+    TxPort port;
+    PacketBatch pending;
+    std::int64_t flush_at_ns =
+        0;  // With a flush interval: when the oldest pending packet has waited long enough.
+  };
+
+  // The entry of a port, or nullptr.
+  Entry* Find(PortNumber number) {
+    for (std::size_t i = Place(number);; i = (i + 1) & mask_) {
+      const std::uint32_t index = places_[i];
+      if (index == kEmpty) return nullptr;
+      if (entries_[index].port.number == number) return &entries_[index];
+    }
+  }
+  std::vector<Entry>& entries() { return entries_; }
+  std::size_t size() const { return entries_.size(); }
+  // Memory follows the number of ports, up and down.
+  std::size_t memory_bytes() const {
+    return entries_.capacity() * sizeof(Entry) + places_.capacity() * sizeof(std::uint32_t);
+  }
+
+  // Nothing may be pending.
+  void Rebuild(const TxPortMap& ports) {
+    std::vector<Entry> entries;
+    entries.reserve(ports.size());
+    std::size_t places = 4;
+    while (places < 2 * ports.size()) places *= 2;
+    mask_ = places - 1;
+    places_ = std::vector<std::uint32_t>(places, kEmpty);
+    for (const auto& [number, port] : ports) {
+      std::size_t i = Place(number);
+      while (places_[i] != kEmpty) i = (i + 1) & mask_;
+      places_[i] = static_cast<std::uint32_t>(entries.size());
+      entries.emplace_back().port = port;
+    }
+    entries_ = std::move(entries);
+  }
+
+ private:
+  static constexpr std::uint32_t kEmpty = UINT32_MAX;
+  std::size_t Place(PortNumber number) const {
+    return (static_cast<std::uint32_t>(number) * 0x9e3779b1u >> 8) & mask_;
+  }
+
+  std::size_t mask_ = 0;
+  std::vector<std::uint32_t> places_ = {
+      kEmpty};  // Open addressing, at most half full; indexes entries_.
+  std::vector<Entry> entries_;
+};
+
+}  // namespace pollux

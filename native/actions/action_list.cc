@@ -1,8 +1,10 @@
-// From netlink attributes to an ActionList: everything that could go wrong with an action is found here, before a packet sees it.
+// From netlink attributes to an ActionList: everything that could go wrong with an action is found
+// here, before a packet sees it.
 //
-// The parser keeps what it knows of the packets at each point of the list: from the match, and how actions before changed
-// it (tags come and go). A rewrite is accepted only where the match proves that the header is there; a set of a field that
-// others are decoded by (protocol, fragment type, EtherType, the tag) is refused.
+// The parser keeps what it knows of the packets at each point of the list: from the match, and how
+// actions before changed it (tags come and go). A rewrite is accepted only where the match proves
+// that the header is there; a set of a field that others are decoded by (protocol, fragment type,
+// EtherType, the tag) is refused.
 #include "actions/action_list.h"
 
 #include <linux/openvswitch.h>
@@ -21,9 +23,10 @@ constexpr std::size_t kMaxUserdata = 65'512;
 
 const char* ActionName(std::uint16_t type) {
   static constexpr const char* kNames[] = {
-      nullptr,    "output",   "userspace", "set",       "push_vlan", "pop_vlan", "sample",   "recirc",        "hash",
-      "push_mpls", "pop_mpls", "set",       "ct",        "trunc",     "push_eth", "pop_eth",  "ct_clear",      "push_nsh",
-      "pop_nsh",  "meter",    "clone",     "check_pkt_len", "add_mpls", "dec_ttl"};
+      nullptr,   "output", "userspace", "set",           "push_vlan", "pop_vlan",
+      "sample",  "recirc", "hash",      "push_mpls",     "pop_mpls",  "set",
+      "ct",      "trunc",  "push_eth",  "pop_eth",       "ct_clear",  "push_nsh",
+      "pop_nsh", "meter",  "clone",     "check_pkt_len", "add_mpls",  "dec_ttl"};
   static_assert(sizeof kNames / sizeof kNames[0] == OVS_ACTION_ATTR_DEC_TTL + 1);
   return type < sizeof kNames / sizeof kNames[0] ? kNames[type] : nullptr;
 }
@@ -72,7 +75,8 @@ const char* FieldName(std::uint16_t type) {
   }
 }
 
-// Sets of these would make the packet something else than the flow says it is; they will never be supported.
+// Sets of these would make the packet something else than the flow says it is; they will never be
+// supported.
 bool NeverSettable(std::uint16_t type) {
   switch (type) {
     case OVS_KEY_ATTR_ENCAP:
@@ -103,9 +107,10 @@ class Parser {
       Status status = One(reader.type(), reader.payload(), out);
       if (!status.ok()) {
         const char* name = ActionName(reader.type());
-        status.error().message = "action " + std::to_string(place) + " (" +
-                                 (name != nullptr ? std::string(name) : "type " + std::to_string(reader.type())) +
-                                 "): " + status.error().message;
+        status.error().message =
+            "action " + std::to_string(place) + " (" +
+            (name != nullptr ? std::string(name) : "type " + std::to_string(reader.type())) +
+            "): " + status.error().message;
         return status;
       }
     }
@@ -137,7 +142,8 @@ class Parser {
       case OVS_ACTION_ATTR_POP_VLAN:
         return PopVlan(payload, out);
       default:
-        if (const char* name = ActionName(type)) return Invalid(std::string("not supported yet: ") + name);
+        if (const char* name = ActionName(type))
+          return Invalid(std::string("not supported yet: ") + name);
         return Invalid("unknown action");
     }
   }
@@ -147,9 +153,11 @@ class Parser {
   }
 
   static Status Output(Bytes payload, std::vector<Action>& out) {
-    if (payload.size() != sizeof(std::uint32_t)) return WrongSize(payload.size(), sizeof(std::uint32_t));
+    if (payload.size() != sizeof(std::uint32_t))
+      return WrongSize(payload.size(), sizeof(std::uint32_t));
     const auto port = LoadAs<std::uint32_t>(payload.data());
-    if (port > UINT16_MAX) return Invalid("port " + std::to_string(port) + " is not a number from 0 to 65535");
+    if (port > UINT16_MAX)
+      return Invalid("port " + std::to_string(port) + " is not a number from 0 to 65535");
     out.emplace_back(OutputAction{PortNumber{port}});
     return {};
   }
@@ -160,18 +168,21 @@ class Parser {
     AttributeReader reader(payload);
     while (reader.Next()) {
       switch (reader.type()) {
-        case OVS_USERSPACE_ATTR_PID:  // There is one listener here; whom the kernel would tell does not matter.
+        case OVS_USERSPACE_ATTR_PID:  // There is one listener here; whom the kernel would tell does
+                                      // not matter.
           if (pid) return Invalid("duplicate pid");
-          if (reader.payload().size() != sizeof(std::uint32_t)) return WrongSize(reader.payload().size(), sizeof(std::uint32_t));
+          if (reader.payload().size() != sizeof(std::uint32_t))
+            return WrongSize(reader.payload().size(), sizeof(std::uint32_t));
           pid = true;
           break;
         case OVS_USERSPACE_ATTR_USERDATA:
           if (action.userdata != nullptr) return Invalid("duplicate userdata");
           if (reader.payload().size() > kMaxUserdata) {
-            return Invalid("userdata has " + std::to_string(reader.payload().size()) + " bytes; at most 65512 are allowed");
+            return Invalid("userdata has " + std::to_string(reader.payload().size()) +
+                           " bytes; at most 65512 are allowed");
           }
-          action.userdata =
-              std::make_shared<const std::vector<std::uint8_t>>(reader.payload().begin(), reader.payload().end());
+          action.userdata = std::make_shared<const std::vector<std::uint8_t>>(
+              reader.payload().begin(), reader.payload().end());
           break;
         case OVS_USERSPACE_ATTR_EGRESS_TUN_PORT:
           return Invalid("not supported yet: tunnel_out_port");
@@ -187,7 +198,8 @@ class Parser {
   }
 
   Status PushVlan(Bytes payload, std::vector<Action>& out) {
-    if (payload.size() != sizeof(ovs_action_push_vlan)) return WrongSize(payload.size(), sizeof(ovs_action_push_vlan));
+    if (payload.size() != sizeof(ovs_action_push_vlan))
+      return WrongSize(payload.size(), sizeof(ovs_action_push_vlan));
     const auto push = LoadAs<ovs_action_push_vlan>(payload.data());
     if (!IsVlanTpid(push.vlan_tpid)) return Invalid("tpid must be 0x8100, 0x88a8 or 0x9100");
     if ((push.vlan_tci & ToBe16(kVlanCfi)) == 0) return Invalid("cfi must be 1");
@@ -200,14 +212,16 @@ class Parser {
   Status PopVlan(Bytes payload, std::vector<Action>& out) {
     if (!payload.empty()) return WrongSize(payload.size(), 0);
     if (known_tags_ == 0) {
-      return Invalid("the flow does not say that there is a tag", "Match a \"vlan\", or push one before.");
+      return Invalid("the flow does not say that there is a tag",
+                     "Match a \"vlan\", or push one before.");
     }
     --known_tags_;
     out.emplace_back(PopVlanAction{});
     return {};
   }
 
-  // The value to set and the bits of it that count. A bit of the value outside of the mask is ignored.
+  // The value to set and the bits of it that count. A bit of the value outside of the mask is
+  // ignored.
   template <typename T>
   static Status Read(Bytes payload, bool masked, Valued<T>& out) {
     const std::size_t size = masked ? 2 * sizeof(T) : sizeof(T);
@@ -221,8 +235,10 @@ class Parser {
     return {};
   }
 
-  // A field that must stay as it is: not in the mask; or, in a plain set, which always names it, already known to be so.
-  static bool Stays(bool masked, std::uint8_t value, std::uint8_t mask, std::uint8_t known, std::uint8_t known_mask) {
+  // A field that must stay as it is: not in the mask; or, in a plain set, which always names it,
+  // already known to be so.
+  static bool Stays(bool masked, std::uint8_t value, std::uint8_t mask, std::uint8_t known,
+                    std::uint8_t known_mask) {
     return mask == 0 || (!masked && known_mask == UINT8_MAX && known == value);
   }
   Status CheckStays(bool masked, std::uint8_t proto, std::uint8_t proto_mask, std::uint8_t frag,
@@ -238,7 +254,8 @@ class Parser {
 
   Status NeedLayer3(Layer3 layer3, const char* name, const char* eth_type) const {
     if (match_.mask.eth_type == UINT16_MAX && Layer3Of(match_.key) == layer3) return {};
-    return Invalid(std::string("set of \"") + name + "\" needs a flow with an exact \"eth_type(" + eth_type + ")\"");
+    return Invalid(std::string("set of \"") + name + "\" needs a flow with an exact \"eth_type(" +
+                   eth_type + ")\"");
   }
 
   Status NeedLayer4(Layer4 layer4, const char* name, const char* protocol) const {
@@ -247,9 +264,11 @@ class Parser {
     }
     Flow first = match_.key;
     first.nw_frag = kFragNone;
-    if (match_.mask.eth_type == UINT16_MAX && match_.mask.nw_proto == UINT8_MAX && Layer4Of(first) == layer4) return {};
-    return Invalid(std::string("set of \"") + name + "\" needs a flow with an exact \"ipv4(proto=" + protocol +
-                   ")\" or \"ipv6(proto=" + protocol + ")\"");
+    if (match_.mask.eth_type == UINT16_MAX && match_.mask.nw_proto == UINT8_MAX &&
+        Layer4Of(first) == layer4)
+      return {};
+    return Invalid(std::string("set of \"") + name + "\" needs a flow with an exact \"ipv4(proto=" +
+                   protocol + ")\" or \"ipv6(proto=" + protocol + ")\"");
   }
 
   Status Set(Bytes payload, bool masked, std::vector<Action>& out) const {
@@ -308,7 +327,8 @@ class Parser {
     if (Status status = NeedLayer3(Layer3::kIpv4, "ipv4", "0x0800"); !status.ok()) return status;
     Valued<ovs_key_ipv4> ip;
     if (Status status = Read(payload, masked, ip); !status.ok()) return status;
-    Status status = CheckStays(masked, ip.value.ipv4_proto, ip.mask.ipv4_proto, ip.value.ipv4_frag, ip.mask.ipv4_frag);
+    Status status = CheckStays(masked, ip.value.ipv4_proto, ip.mask.ipv4_proto, ip.value.ipv4_frag,
+                               ip.mask.ipv4_frag);
     if (!status.ok()) return status;
     set.group = SetAction::Group::kIpv4;
     set.value.ipv4_src = ip.value.ipv4_src;
@@ -326,9 +346,11 @@ class Parser {
     if (Status status = NeedLayer3(Layer3::kIpv6, "ipv6", "0x86dd"); !status.ok()) return status;
     Valued<ovs_key_ipv6> ip;
     if (Status status = Read(payload, masked, ip); !status.ok()) return status;
-    Status status = CheckStays(masked, ip.value.ipv6_proto, ip.mask.ipv6_proto, ip.value.ipv6_frag, ip.mask.ipv6_frag);
+    Status status = CheckStays(masked, ip.value.ipv6_proto, ip.mask.ipv6_proto, ip.value.ipv6_frag,
+                               ip.mask.ipv6_frag);
     if (!status.ok()) return status;
-    if (FromBe32(ip.value.ipv6_label) > Ipv6Header::kLabelMask) return Invalid("\"label\" has 20 bits");
+    if (FromBe32(ip.value.ipv6_label) > Ipv6Header::kLabelMask)
+      return Invalid("\"label\" has 20 bits");
     set.group = SetAction::Group::kIpv6;
     set.value.ipv6_src = LoadAs<Ipv6Address>(ip.value.ipv6_src);
     set.value.ipv6_dst = LoadAs<Ipv6Address>(ip.value.ipv6_dst);
@@ -362,14 +384,17 @@ class Parser {
 
 Result<std::shared_ptr<const ActionList>> ActionList::Parse(Bytes attributes, const Match& match) {
   if (attributes.size() > kMaxListBytes) {
-    return Invalid("the actions have " + std::to_string(attributes.size()) + " bytes; at most 65531 are allowed");
+    return Invalid("the actions have " + std::to_string(attributes.size()) +
+                   " bytes; at most 65531 are allowed");
   }
   std::shared_ptr<ActionList> list(new ActionList);
-  if (Status status = Parser(match).Parse(attributes, list->actions_); !status.ok()) return std::move(status.error());
+  if (Status status = Parser(match).Parse(attributes, list->actions_); !status.ok())
+    return std::move(status.error());
   list->actions_.shrink_to_fit();
   list->attributes_.assign(attributes.begin(), attributes.end());
   if (list->actions_.size() == 1) {
-    if (const auto* output = std::get_if<OutputAction>(&list->actions_[0])) list->sole_output_ = output->port;
+    if (const auto* output = std::get_if<OutputAction>(&list->actions_[0]))
+      list->sole_output_ = output->port;
   }
   return std::shared_ptr<const ActionList>(std::move(list));
 }

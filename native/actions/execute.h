@@ -24,27 +24,6 @@ concept ActionHost = requires(Host& host, PacketBatch batch, const PacketBatch& 
   { host.Clone(original) } -> std::same_as<PacketBatch>;
 };
 
-template <ActionHost Host>
-void ExecuteActions(Host& host, PacketBatch batch, const ActionList& list) {
-  const std::span<const Action> actions = list.actions();
-  if (actions.empty()) {
-    host.Drop(std::move(batch), DropReason::kAction);
-    return;
-  }
-  for (std::size_t i = 0; i < actions.size() && !batch.empty(); ++i) {
-    const bool last = i + 1 == actions.size();
-    if (const auto* output = std::get_if<OutputAction>(&actions[i])) {
-      // The last user of a packet takes it; others get a copy.
-      host.Output(last ? std::move(batch) : host.Clone(batch), output->port);
-    } else if (const auto* userspace = std::get_if<UserspaceAction>(&actions[i])) {
-      host.Upcall(last ? std::move(batch) : host.Clone(batch), *userspace);
-    } else {
-      Rewrite(host, batch, actions[i]);
-    }
-  }
-  if (!batch.empty()) host.Drop(std::move(batch), DropReason::kNoOutput);
-}
-
 // Applies one rewriting action to all packets; those it cannot be applied to are dropped.
 template <ActionHost Host>
 void Rewrite(Host& host, PacketBatch& batch, const Action& action) {
@@ -64,6 +43,27 @@ void Rewrite(Host& host, PacketBatch& batch, const Action& action) {
   batch.Release();
   if (!failed.empty()) host.Drop(std::move(failed), DropReason::kRewrite);
   batch = std::move(kept);
+}
+
+template <ActionHost Host>
+void ExecuteActions(Host& host, PacketBatch batch, const ActionList& list) {
+  const std::span<const Action> actions = list.actions();
+  if (actions.empty()) {
+    host.Drop(std::move(batch), DropReason::kAction);
+    return;
+  }
+  for (std::size_t i = 0; i < actions.size() && !batch.empty(); ++i) {
+    const bool last = i + 1 == actions.size();
+    if (const auto* output = std::get_if<OutputAction>(&actions[i])) {
+      // The last user of a packet takes it; others get a copy.
+      host.Output(last ? std::move(batch) : host.Clone(batch), output->port);
+    } else if (const auto* userspace = std::get_if<UserspaceAction>(&actions[i])) {
+      host.Upcall(last ? std::move(batch) : host.Clone(batch), *userspace);
+    } else {
+      Rewrite(host, batch, actions[i]);
+    }
+  }
+  if (!batch.empty()) host.Drop(std::move(batch), DropReason::kNoOutput);
 }
 
 }  // namespace pollux

@@ -1,8 +1,9 @@
 // Header fields, changed in place.
 //
-// Every change is noted in a Sum: what the 16-bit words were, complemented, plus what they became. Adding that to a checksum is
-// equation 3 of RFC 1624; one Sum serves all checksums that cover the field. Layer 4 checksums cover addresses (pseudo-header) and ports, the
-// IPv4 header's covers all of its own fields. A checksum that was wrong stays exactly as wrong: we never repair a packet.
+// Every change is noted in a Sum: what the 16-bit words were, complemented, plus what they became.
+// Adding that to a checksum is equation 3 of RFC 1624; one Sum serves all checksums that cover the
+// field. Layer 4 checksums cover addresses (pseudo-header) and ports, the IPv4 header's covers all
+// of its own fields. A checksum that was wrong stays exactly as wrong: we never repair a packet.
 #include "actions/rewrite.h"
 
 #include "packet/checksum.h"
@@ -11,7 +12,8 @@
 namespace pollux {
 namespace {
 
-// Takes the bits that `mask` selects from `value`; the two bytes stand at an even offset of what is summed.
+// Takes the bits that `mask` selects from `value`; the two bytes stand at an even offset of what is
+// summed.
 void Change16(Net16& field, std::uint16_t value, std::uint16_t mask, Sum& changed) {
   const std::uint16_t from = field.raw();
   const auto to = static_cast<std::uint16_t>((from & ~mask) | (value & mask));
@@ -28,21 +30,26 @@ void Change32(Net32& field, std::uint32_t value, std::uint32_t mask, Sum& change
   changed += static_cast<std::uint32_t>(~from);
   changed += to;
 }
-void ChangeBytes(std::uint8_t* field, const std::uint8_t* value, const std::uint8_t* mask, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) field[i] = static_cast<std::uint8_t>((field[i] & ~mask[i]) | (value[i] & mask[i]));
+void ChangeBytes(std::uint8_t* field, const std::uint8_t* value, const std::uint8_t* mask,
+                 std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i)
+    field[i] = static_cast<std::uint8_t>((field[i] & ~mask[i]) | (value[i] & mask[i]));
 }
 // A single byte, with the neighbour that makes it a word.
-void ChangeByte(std::uint8_t* word, std::size_t which, std::uint8_t value, std::uint8_t mask, Sum& changed) {
+void ChangeByte(std::uint8_t* word, std::size_t which, std::uint8_t value, std::uint8_t mask,
+                Sum& changed) {
   std::uint8_t values[2] = {};
   std::uint8_t masks[2] = {};
   values[which] = value;
   masks[which] = mask;
-  Change16(*reinterpret_cast<Net16*>(word), LoadAs<std::uint16_t>(values), LoadAs<std::uint16_t>(masks), changed);
+  Change16(*reinterpret_cast<Net16*>(word), LoadAs<std::uint16_t>(values),
+           LoadAs<std::uint16_t>(masks), changed);
 }
-void ChangeAddress(std::uint8_t* address, const Ipv6Address& value, const Ipv6Address& mask, Sum& changed) {
+void ChangeAddress(std::uint8_t* address, const Ipv6Address& value, const Ipv6Address& mask,
+                   Sum& changed) {
   for (std::size_t i = 0; i < value.size(); i += 4) {
-    Change32(*reinterpret_cast<Net32*>(address + i), LoadAs<std::uint32_t>(&value[i]), LoadAs<std::uint32_t>(&mask[i]),
-             changed);
+    Change32(*reinterpret_cast<Net32*>(address + i), LoadAs<std::uint32_t>(&value[i]),
+             LoadAs<std::uint32_t>(&mask[i]), changed);
   }
 }
 
@@ -52,7 +59,8 @@ void Follow(Net16& checksum, Sum changed) {
   checksum.set_raw(FinishSum(changed + static_cast<std::uint16_t>(~checksum.raw())));
 }
 
-// The header of type H at `offset` of the frame; nullptr if the offset is not set or it does not fit.
+// The header of type H at `offset` of the frame; nullptr if the offset is not set or it does not
+// fit.
 template <typename H>
 H* HeaderAt(Packet& packet, std::uint16_t offset) {
   static_assert(alignof(H) == 1);
@@ -62,7 +70,8 @@ H* HeaderAt(Packet& packet, std::uint16_t offset) {
 
 // The parser set l3_offset behind an EtherType, whatever stood before it (tags, SNAP).
 bool HasEtherType(const Packet& packet, std::uint16_t type) {
-  return packet.l3_offset != Packet::kNoOffset && packet.l3_offset >= kMinFrame && packet.l3_offset <= packet.size &&
+  return packet.l3_offset != Packet::kNoOffset && packet.l3_offset >= kMinFrame &&
+         packet.l3_offset <= packet.size &&
          LoadAs<std::uint16_t>(packet.data + packet.l3_offset - 2) == ToBe16(type);
 }
 
@@ -92,19 +101,23 @@ void FollowLayer4(Packet& packet, std::uint8_t protocol, bool ipv6, Sum changed)
     if (auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset)) Follow(tcp->checksum, changed);
   } else if (protocol == kProtoUdp) {
     auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset);
-    if (udp == nullptr || udp->checksum.raw() == 0 || changed == 0) return;  // Zero: the sender did not compute one.
+    if (udp == nullptr || udp->checksum.raw() == 0 || changed == 0)
+      return;  // Zero: the sender did not compute one.
     Follow(udp->checksum, changed);
     if (udp->checksum.raw() == 0) udp->checksum.set_raw(UINT16_MAX);
   } else if (protocol == kProtoIcmpv6 && ipv6) {
-    if (auto* icmp = HeaderAt<IcmpHeader>(packet, packet.l4_offset)) Follow(icmp->checksum, changed);
+    if (auto* icmp = HeaderAt<IcmpHeader>(packet, packet.l4_offset))
+      Follow(icmp->checksum, changed);
   }
 }
 
 bool SetEthernet(const SetAction& set, Packet& packet) {
   auto* ethernet = HeaderAt<EthernetHeader>(packet, 0);
   if (ethernet == nullptr) return false;
-  ChangeBytes(ethernet->dst, set.value.eth_dst.data(), set.mask.eth_dst.data(), set.value.eth_dst.size());
-  ChangeBytes(ethernet->src, set.value.eth_src.data(), set.mask.eth_src.data(), set.value.eth_src.size());
+  ChangeBytes(ethernet->dst, set.value.eth_dst.data(), set.mask.eth_dst.data(),
+              set.value.eth_dst.size());
+  ChangeBytes(ethernet->src, set.value.eth_src.data(), set.mask.eth_src.data(),
+              set.value.eth_src.size());
   return true;
 }
 
@@ -130,13 +143,16 @@ bool SetIpv6(const SetAction& set, Packet& packet) {
   Sum not_covered = 0;
   ChangeAddress(ip->src, set.value.ipv6_src, set.mask.ipv6_src, source);
   ChangeAddress(ip->dst, set.value.ipv6_dst, set.mask.ipv6_dst, destination);
-  Change32(ip->version_class_label, ToBe32(std::uint32_t{set.value.nw_tos} << 20) | set.value.ipv6_label,
-           ToBe32(std::uint32_t{set.mask.nw_tos} << 20) | (set.mask.ipv6_label & ToBe32(Ipv6Header::kLabelMask)),
+  Change32(ip->version_class_label,
+           ToBe32(std::uint32_t{set.value.nw_tos} << 20) | set.value.ipv6_label,
+           ToBe32(std::uint32_t{set.mask.nw_tos} << 20) |
+               (set.mask.ipv6_label & ToBe32(Ipv6Header::kLabelMask)),
            not_covered);
   ChangeBytes(&ip->hop_limit, &set.value.nw_ttl, &set.mask.nw_ttl, 1);
   if (source + destination != 0 && packet.l4_offset != Packet::kNoOffset) {
     const Ipv6Chain chain = ChainOf(packet, *ip);
-    // With segments left, the checksum is over the final destination, which stands in the routing header.
+    // With segments left, the checksum is over the final destination, which stands in the routing
+    // header.
     if (chain.segments_left) destination = 0;
     FollowLayer4(packet, chain.protocol, true, source + destination);
   }
@@ -154,7 +170,8 @@ bool SetPorts(const SetAction& set, Packet& packet, std::uint8_t protocol) {
   } else {
     return false;
   }
-  auto* ports = HeaderAt<UdpHeader>(packet, packet.l4_offset);  // TCP has its ports at the same place.
+  auto* ports =
+      HeaderAt<UdpHeader>(packet, packet.l4_offset);  // TCP has its ports at the same place.
   if (ports == nullptr) return false;
   Sum changed = 0;
   Change16(ports->src, set.value.tp_src, set.mask.tp_src, changed);
@@ -204,7 +221,9 @@ bool PushVlan(VlanTag tag, Packet& packet) {
 }
 
 bool PopVlan(Packet& packet) {
-  if (packet.size < kMinFrame + kTagSize || !IsVlanTpid(LoadAs<std::uint16_t>(packet.data + kAddresses))) return false;
+  if (packet.size < kMinFrame + kTagSize ||
+      !IsVlanTpid(LoadAs<std::uint16_t>(packet.data + kAddresses)))
+    return false;
   std::memmove(packet.data + kTagSize, packet.data, kAddresses);
   packet.Pull(kTagSize);
   ShiftOffsets(packet, -static_cast<int>(kTagSize));

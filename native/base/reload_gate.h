@@ -21,6 +21,9 @@ class ReloadGate {
   using Generation = std::uint32_t;  // 32 bits, so that waiting is a plain futex.
 
   // Control side. One requester at a time.
+
+  // The generation that the next Request() will name.
+  Generation next() const { return requested_.load(std::memory_order_relaxed) + 1; }
   Generation Request() {
     const Generation generation = requested_.load(std::memory_order_relaxed) + 1;
     requested_.store(generation, std::memory_order_seq_cst);
@@ -34,6 +37,8 @@ class ReloadGate {
   }
 
   // Forwarding side. One server.
+
+  Generation served() const { return served_; }
   bool Pending() const { return requested_.load(std::memory_order_seq_cst) != served_; }
   template <typename Load>
   void Serve(Load&& load) {

@@ -143,8 +143,8 @@ Status Datapath::Impl::DeletePort(PortId id) {
   const std::shared_ptr<Port> port = found->second;
   Unpublish(id);
   members.erase(found);
-  const Status status =
-      Apply();  // Returns when no context can reach the device, whatever else it says.
+  // Returns when no context can reach the device, whatever else it says.
+  const Status status = Apply();
   CloseDevice(*port);
   return status;
 }

@@ -6,12 +6,15 @@
 namespace pollux {
 namespace {
 
-// Words are indexed by position everywhere; a field that moved would be read from a neighbour's place.
-static_assert(offsetof(Flow, eth_dst) == 24 && offsetof(Flow, eth_src) == 30 && offsetof(Flow, eth_type) == 36);
+// Words are indexed by position everywhere; a field that moved would be read from a neighbour's
+// place.
+static_assert(offsetof(Flow, eth_dst) == 24 && offsetof(Flow, eth_src) == 30 &&
+              offsetof(Flow, eth_type) == 36);
 static_assert(offsetof(Flow, vlans) == 40 && sizeof(VlanTag) == 4);
 static_assert(offsetof(Flow, ipv4_src) == 48 && offsetof(Flow, ipv4_dst) == 52);
 static_assert(offsetof(Flow, ipv6_src) == 56 && offsetof(Flow, ipv6_dst) == 72);
-static_assert(offsetof(Flow, ipv6_label) == 88 && offsetof(Flow, nw_proto) == 92 && offsetof(Flow, nw_frag) == 95);
+static_assert(offsetof(Flow, ipv6_label) == 88 && offsetof(Flow, nw_proto) == 92 &&
+              offsetof(Flow, nw_frag) == 95);
 static_assert(offsetof(Flow, tp_src) == 96 && offsetof(Flow, tcp_flags) == 100);
 static_assert(offsetof(Flow, arp_sha) == 104 && offsetof(Flow, arp_tha) == 110);
 static_assert(offsetof(Flow, nd_target) == 120 && sizeof(Flow) == 136);
@@ -46,7 +49,8 @@ Layer3 Layer3Of(const Flow& key) {
 
 Layer4 Layer4Of(const Flow& key) {
   const Layer3 layer3 = Layer3Of(key);
-  if ((layer3 != Layer3::kIpv4 && layer3 != Layer3::kIpv6) || key.nw_frag == kFragLater) return Layer4::kNone;
+  if ((layer3 != Layer3::kIpv4 && layer3 != Layer3::kIpv6) || key.nw_frag == kFragLater)
+    return Layer4::kNone;
   switch (key.nw_proto) {
     case kProtoTcp:
       return Layer4::kTcp;

@@ -1,18 +1,21 @@
 // Netlink attributes to keys and masks, and back.
 //
-// Decoding goes level by level: the attributes outside, those in the first "encap", those in the second. At each level key and
-// mask are split into one payload per attribute type (ReadLevel), which finds broken, unknown and doubled attributes before
-// anything is believed; then every attribute is read together with its mask and checked against its prerequisites.
+// Decoding goes level by level: the attributes outside, those in the first "encap", those in the
+// second. At each level key and mask are split into one payload per attribute type (ReadLevel),
+// which finds broken, unknown and doubled attributes before anything is believed; then every
+// attribute is read together with its mask and checked against its prerequisites.
 //
-// A prerequisite has two halves. The key must say that the header is there ("tcp" without proto=6 is nonsense, whatever the
-// mask), and if any bit of the attribute matters, the mask must look at the prerequisite in full: or the flow would match a
-// field in packets that have another one in its place.
+// A prerequisite has two halves. The key must say that the header is there ("tcp" without proto=6
+// is nonsense, whatever the mask), and if any bit of the attribute matters, the mask must look at
+// the prerequisite in full: or the flow would match a field in packets that have another one in its
+// place.
 #include "flow/netlink.h"
 
 #include <linux/openvswitch.h>
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 #include "packet/headers.h"
 
@@ -67,27 +70,31 @@ constexpr std::array<AttributeInfo, kTypes> MakeInfo() {
   return info;
 }
 constexpr std::array<AttributeInfo, kTypes> kInfo = MakeInfo();
-static_assert(sizeof(ovs_key_ethernet) == 12 && sizeof(ovs_key_ipv4) == 12 && sizeof(ovs_key_ipv6) == 40);
+static_assert(sizeof(ovs_key_ethernet) == 12 && sizeof(ovs_key_ipv4) == 12 &&
+              sizeof(ovs_key_ipv6) == 40);
 static_assert(sizeof(ovs_key_arp) == 24 && sizeof(ovs_key_nd) == 28);
 
 std::string NameOf(std::uint16_t type) {
-  if (type < kTypes && kInfo[type].name != nullptr) return '"' + std::string(kInfo[type].name) + '"';
+  if (type < kTypes && kInfo[type].name != nullptr)
+    return '"' + std::string(kInfo[type].name) + '"';
   return "attribute " + std::to_string(type);
 }
 
 constexpr std::uint64_t Bit(std::uint16_t type) { return std::uint64_t{1} << type; }
 static_assert(kTypes <= 64);
 
-constexpr std::uint64_t kMetadata = Bit(OVS_KEY_ATTR_RECIRC_ID) | Bit(OVS_KEY_ATTR_DP_HASH) | Bit(OVS_KEY_ATTR_PRIORITY) |
-                                    Bit(OVS_KEY_ATTR_SKB_MARK) | Bit(OVS_KEY_ATTR_IN_PORT) |
-                                    Bit(OVS_KEY_ATTR_PACKET_TYPE);
+constexpr std::uint64_t kMetadata = Bit(OVS_KEY_ATTR_RECIRC_ID) | Bit(OVS_KEY_ATTR_DP_HASH) |
+                                    Bit(OVS_KEY_ATTR_PRIORITY) | Bit(OVS_KEY_ATTR_SKB_MARK) |
+                                    Bit(OVS_KEY_ATTR_IN_PORT) | Bit(OVS_KEY_ATTR_PACKET_TYPE);
 // What stands outside of every tag.
 constexpr std::uint64_t kOutermost = kMetadata | Bit(OVS_KEY_ATTR_ETHERNET);
 // What may stand beside a tag; all else belongs into its "encap".
 constexpr std::uint64_t kBesideTag =
     kOutermost | Bit(OVS_KEY_ATTR_ETHERTYPE) | Bit(OVS_KEY_ATTR_VLAN) | Bit(OVS_KEY_ATTR_ENCAP);
 
-std::uint16_t FirstOf(std::uint64_t set) { return static_cast<std::uint16_t>(std::countr_zero(set)); }
+std::uint16_t FirstOf(std::uint64_t set) {
+  return static_cast<std::uint16_t>(std::countr_zero(set));
+}
 
 // The attributes of one level.
 struct Level {
@@ -105,11 +112,13 @@ Result<Level> ReadLevel(Bytes bytes, const char* what) {
     if (type >= kTypes || kInfo[type].name == nullptr) {
       return Invalid(std::string("unknown attribute ") + std::to_string(type) + " in flow " + what);
     }
-    if (!kInfo[type].supported) return Invalid(NameOf(type) + " in flow " + what + " is not supported yet");
+    if (!kInfo[type].supported)
+      return Invalid(NameOf(type) + " in flow " + what + " is not supported yet");
     if (level.Has(type)) return Invalid("duplicate " + NameOf(type) + " in flow " + what);
     if (kInfo[type].size != 0 && reader.payload().size() != kInfo[type].size) {
-      return Invalid(NameOf(type) + " in flow " + what + " has " + std::to_string(reader.payload().size()) +
-                     " bytes instead of " + std::to_string(kInfo[type].size));
+      return Invalid(NameOf(type) + " in flow " + what + " has " +
+                     std::to_string(reader.payload().size()) + " bytes instead of " +
+                     std::to_string(kInfo[type].size));
     }
     level.present |= Bit(type);
     level.payloads[type] = reader.payload();
@@ -162,13 +171,15 @@ class Decoder {
     if (!mask_level.ok()) return std::move(mask_level.error());
     key_level_ = *key_level;
     mask_level_ = *mask_level;
-    for (std::uint64_t extra = mask_level_.present & ~key_level_.present; extra != 0; extra &= extra - 1) {
+    for (std::uint64_t extra = mask_level_.present & ~key_level_.present; extra != 0;
+         extra &= extra - 1) {
       const std::uint16_t type = FirstOf(extra);
       bool zero = true;
       for (const std::uint8_t byte : mask_level_.payloads[type]) zero = zero && byte == 0;
-      // These are meaningful alone: metadata defaults to zero, a missing tag is matched as missing, a missing EtherType
-      // means 802.2.
-      constexpr std::uint64_t kAlone = kMetadata | Bit(OVS_KEY_ATTR_VLAN) | Bit(OVS_KEY_ATTR_ETHERTYPE);
+      // These are meaningful alone: metadata defaults to zero, a missing tag is matched as missing,
+      // a missing EtherType means 802.2.
+      constexpr std::uint64_t kAlone =
+          kMetadata | Bit(OVS_KEY_ATTR_VLAN) | Bit(OVS_KEY_ATTR_ETHERTYPE);
       if (!zero && (kAlone & Bit(type)) == 0) {
         return Invalid(NameOf(type) + " is in the mask but not in the flow key");
       }
@@ -203,7 +214,8 @@ class Decoder {
     const auto in_port = Get<std::uint32_t>(OVS_KEY_ATTR_IN_PORT);
     if (!in_port.present) return Invalid("a flow key needs \"in_port\"");
     if (in_port.mask != UINT32_MAX) return Invalid("\"in_port\" must be matched exactly");
-    if (in_port.key > UINT16_MAX) return Invalid("\"in_port\" must be a port number from 0 to 65535");
+    if (in_port.key > UINT16_MAX)
+      return Invalid("\"in_port\" must be a port number from 0 to 65535");
     Copy(OVS_KEY_ATTR_IN_PORT, &Flow::in_port);
     Copy(OVS_KEY_ATTR_RECIRC_ID, &Flow::recirc_id);
     mask_.recirc_id = UINT32_MAX;
@@ -223,13 +235,15 @@ class Decoder {
   Status Tags() {
     for (std::size_t depth = 0;; ++depth) {
       if (depth > 0 && (key_level_.present & kOutermost) != 0) {
-        return Invalid(NameOf(FirstOf(key_level_.present & kOutermost)) + " does not belong into \"encap\"");
+        return Invalid(NameOf(FirstOf(key_level_.present & kOutermost)) +
+                       " does not belong into \"encap\"");
       }
       if (!key_level_.Has(OVS_KEY_ATTR_VLAN)) {
         if (key_level_.Has(OVS_KEY_ATTR_ENCAP)) return Invalid("\"encap\" needs \"vlan\"");
         // No (further) tag, and that is matched.
         if (source_ != MaskSource::kNone) {
-          for (std::size_t i = depth; i < kMaxVlanTags; ++i) mask_.vlans[i] = {UINT16_MAX, UINT16_MAX};
+          for (std::size_t i = depth; i < kMaxVlanTags; ++i)
+            mask_.vlans[i] = {UINT16_MAX, UINT16_MAX};
         }
         return {};
       }
@@ -302,7 +316,8 @@ class Decoder {
   }
 
   Status Fragment(const char* name, std::uint8_t key, std::uint8_t mask) {
-    if (key > OVS_FRAG_TYPE_MAX) return Invalid('"' + std::string(name) + "(frag)\" must be no, first or later");
+    if (key > OVS_FRAG_TYPE_MAX)
+      return Invalid('"' + std::string(name) + "(frag)\" must be no, first or later");
     if (mask != 0 && mask != UINT8_MAX) {
       return Invalid('"' + std::string(name) + "(frag)\" is matched exactly or not at all");
     }
@@ -314,7 +329,8 @@ class Decoder {
   Status Ipv4() {
     const auto ip = Get<ovs_key_ipv4>(OVS_KEY_ATTR_IPV4);
     if (!ip.present) return {};
-    if (!NeedEthType(Layer3::kIpv4, ip.matters())) return Invalid("\"ipv4\" needs an exact \"eth_type(0x0800)\"");
+    if (!NeedEthType(Layer3::kIpv4, ip.matters()))
+      return Invalid("\"ipv4\" needs an exact \"eth_type(0x0800)\"");
     key_.ipv4_src = ip.key.ipv4_src;
     key_.ipv4_dst = ip.key.ipv4_dst;
     key_.nw_proto = ip.key.ipv4_proto;
@@ -332,8 +348,10 @@ class Decoder {
   Status Ipv6() {
     const auto ip = Get<ovs_key_ipv6>(OVS_KEY_ATTR_IPV6);
     if (!ip.present) return {};
-    if (!NeedEthType(Layer3::kIpv6, ip.matters())) return Invalid("\"ipv6\" needs an exact \"eth_type(0x86dd)\"");
-    if (FromBe32(ip.key.ipv6_label) > Ipv6Header::kLabelMask) return Invalid("\"ipv6(label)\" has 20 bits");
+    if (!NeedEthType(Layer3::kIpv6, ip.matters()))
+      return Invalid("\"ipv6\" needs an exact \"eth_type(0x86dd)\"");
+    if (FromBe32(ip.key.ipv6_label) > Ipv6Header::kLabelMask)
+      return Invalid("\"ipv6(label)\" has 20 bits");
     key_.ipv6_src = LoadAs<Ipv6Address>(ip.key.ipv6_src);
     key_.ipv6_dst = LoadAs<Ipv6Address>(ip.key.ipv6_dst);
     key_.ipv6_label = ip.key.ipv6_label;
@@ -370,7 +388,8 @@ class Decoder {
     static_assert(sizeof(T) == sizeof(Pair));
     const auto ports = Get<Pair>(type);
     if (!ports.present) return {};
-    if (Status status = NeedProtocol(type, layer4, ports.matters(), protocol); !status.ok()) return status;
+    if (Status status = NeedProtocol(type, layer4, ports.matters(), protocol); !status.ok())
+      return status;
     key_.tp_src = ports.key.src;
     key_.tp_dst = ports.key.dst;
     mask_.tp_src = ports.mask.src;
@@ -378,8 +397,8 @@ class Decoder {
     return {};
   }
 
-  // Type and code have 8 bits on the wire and 16 in the key. Exact is all 16, so that exact masks of all protocols agree
-  // and share a subtable.
+  // Type and code have 8 bits on the wire and 16 in the key. Exact is all 16, so that exact masks
+  // of all protocols agree and share a subtable.
   static Be16 WidenMask(std::uint8_t mask) { return mask == UINT8_MAX ? UINT16_MAX : ToBe16(mask); }
 
   Status IcmpFields(std::uint16_t type, Layer4 layer4, const char* protocol) {
@@ -390,7 +409,8 @@ class Decoder {
     static_assert(sizeof(Pair) == sizeof(ovs_key_icmp) && sizeof(Pair) == sizeof(ovs_key_icmpv6));
     const auto icmp = Get<Pair>(type);
     if (!icmp.present) return {};
-    if (Status status = NeedProtocol(type, layer4, icmp.matters(), protocol); !status.ok()) return status;
+    if (Status status = NeedProtocol(type, layer4, icmp.matters(), protocol); !status.ok())
+      return status;
     key_.tp_src = ToBe16(icmp.key.type);
     key_.tp_dst = ToBe16(icmp.key.code);
     mask_.tp_src = WidenMask(icmp.mask.type);
@@ -402,13 +422,16 @@ class Decoder {
     constexpr const char* kTcp = "\"ipv4(proto=6)\" or \"ipv6(proto=6)\"";
     Status status = Ports<ovs_key_tcp>(OVS_KEY_ATTR_TCP, Layer4::kTcp, kTcp);
     if (status.ok()) {
-      status = Ports<ovs_key_udp>(OVS_KEY_ATTR_UDP, Layer4::kUdp, "\"ipv4(proto=17)\" or \"ipv6(proto=17)\"");
+      status = Ports<ovs_key_udp>(OVS_KEY_ATTR_UDP, Layer4::kUdp,
+                                  "\"ipv4(proto=17)\" or \"ipv6(proto=17)\"");
     }
     if (status.ok()) {
-      status = Ports<ovs_key_sctp>(OVS_KEY_ATTR_SCTP, Layer4::kSctp, "\"ipv4(proto=132)\" or \"ipv6(proto=132)\"");
+      status = Ports<ovs_key_sctp>(OVS_KEY_ATTR_SCTP, Layer4::kSctp,
+                                   "\"ipv4(proto=132)\" or \"ipv6(proto=132)\"");
     }
     if (status.ok()) status = IcmpFields(OVS_KEY_ATTR_ICMP, Layer4::kIcmp, "\"ipv4(proto=1)\"");
-    if (status.ok()) status = IcmpFields(OVS_KEY_ATTR_ICMPV6, Layer4::kIcmpv6, "\"ipv6(proto=58)\"");
+    if (status.ok())
+      status = IcmpFields(OVS_KEY_ATTR_ICMPV6, Layer4::kIcmpv6, "\"ipv6(proto=58)\"");
     if (!status.ok()) return status;
 
     const auto flags = Get<Be16>(OVS_KEY_ATTR_TCP_FLAGS);
@@ -426,8 +449,10 @@ class Decoder {
     const auto nd = Get<ovs_key_nd>(OVS_KEY_ATTR_ND);
     if (!nd.present) return {};
     // The code need not be matched: the parser finds ND fields in packets with code 0 only.
-    if (!key_level_.Has(OVS_KEY_ATTR_ICMPV6) || !IsNd(key_) || (nd.matters() && mask_.tp_src != UINT16_MAX)) {
-      return Invalid("\"nd\" needs an exact \"icmpv6(type=135,code=0)\" or \"icmpv6(type=136,code=0)\"");
+    if (!key_level_.Has(OVS_KEY_ATTR_ICMPV6) || !IsNd(key_) ||
+        (nd.matters() && mask_.tp_src != UINT16_MAX)) {
+      return Invalid(
+          "\"nd\" needs an exact \"icmpv6(type=135,code=0)\" or \"icmpv6(type=136,code=0)\"");
     }
     key_.nd_target = LoadAs<Ipv6Address>(nd.key.nd_target);
     key_.arp_sha = LoadAs<MacAddress>(nd.key.nd_sll);
@@ -446,8 +471,8 @@ class Decoder {
   FlowMask mask_;
 };
 
-// Writes the attributes of fields that `mask` looks at, with the bits of `values`. Which header a field belongs to is the
-// business of `key`.
+// Writes the attributes of fields that `mask` looks at, with the bits of `values`. Which header a
+// field belongs to is the business of `key`.
 class Encoder {
  public:
   Encoder(const Flow& key, const FlowMask& mask, const Flow& values, bool is_mask)
@@ -474,6 +499,7 @@ class Encoder {
  private:
   template <typename T>
   static void Put(std::vector<std::uint8_t>& out, std::uint16_t type, const T& value) {
+    static_assert(std::has_unique_object_representations_v<T> || std::is_same_v<T, ovs_key_arp>);
     AppendAttribute(out, type, Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof value));
   }
   template <typename To, typename From>
@@ -482,13 +508,15 @@ class Encoder {
     std::memcpy(&to, &from, sizeof to);
   }
 
-  // A tag that the mask looks at and that is not there needs no attribute: that is what having none means.
+  // A tag that the mask looks at and that is not there needs no attribute: that is what having none
+  // means.
   bool MatchedAsAbsent(std::size_t depth) const {
     const Be16 cfi = ToBe16(kVlanCfi);
     return (mask_.vlans[depth].tci & cfi) != 0 && (key_.vlans[depth].tci & cfi) == 0;
   }
 
-  // A TPID that agrees with the key where the mask looks; a key that was masked may have lost the rest.
+  // A TPID that agrees with the key where the mask looks; a key that was masked may have lost the
+  // rest.
   Be16 TpidOf(std::size_t depth) const {
     const Be16 tpid = key_.vlans[depth].tpid;
     if (IsVlanTpid(tpid)) return tpid;
@@ -505,12 +533,15 @@ class Encoder {
     }
     const VlanTag& mask = mask_.vlans[depth];
     Put(out, OVS_KEY_ATTR_ETHERTYPE, is_mask_ ? mask.tpid : TpidOf(depth));
-    Put(out, OVS_KEY_ATTR_VLAN, is_mask_ ? mask.tci : static_cast<Be16>(values_.vlans[depth].tci | ToBe16(kVlanCfi)));
+    Put(out, OVS_KEY_ATTR_VLAN,
+        is_mask_ ? mask.tci : static_cast<Be16>(values_.vlans[depth].tci | ToBe16(kVlanCfi)));
     std::vector<std::uint8_t> inside;
     TagsFrom(depth + 1, inside);
-    // Nothing matters inside, not even a further tag: no "encap". That is how TagsFrom() above would have begun.
+    // Nothing matters inside, not even a further tag: no "encap". That is how TagsFrom() above
+    // would have begun.
     bool matters = mask_.eth_type != 0 || LooksAboveEthernet();
-    for (std::size_t i = depth + 1; i < kMaxVlanTags; ++i) matters = matters || !IsZero(mask_.vlans[i]);
+    for (std::size_t i = depth + 1; i < kMaxVlanTags; ++i)
+      matters = matters || !IsZero(mask_.vlans[i]);
     if (matters) AppendAttribute(out, OVS_KEY_ATTR_ENCAP, inside);
   }
 
@@ -547,15 +578,18 @@ class Encoder {
     return mask_.tp_src != 0 || mask_.tp_dst != 0 || mask_.tcp_flags != 0 || LooksAtNd();
   }
   bool LooksAtNd() const {
-    return IsNd(key_) && (!IsZero(mask_.nd_target) || !IsZero(mask_.arp_sha) || !IsZero(mask_.arp_tha));
+    return IsNd(key_) &&
+           (!IsZero(mask_.nd_target) || !IsZero(mask_.arp_sha) || !IsZero(mask_.arp_tha));
   }
 
   void PutArp(std::vector<std::uint8_t>& out) const {
-    if (mask_.ipv4_src == 0 && mask_.ipv4_dst == 0 && mask_.nw_proto == 0 && IsZero(mask_.arp_sha) &&
-        IsZero(mask_.arp_tha)) {
+    if (mask_.ipv4_src == 0 && mask_.ipv4_dst == 0 && mask_.nw_proto == 0 &&
+        IsZero(mask_.arp_sha) && IsZero(mask_.arp_tha)) {
       return;
     }
     ovs_key_arp arp;
+    std::memset(&arp, 0,
+                sizeof arp);  // There is padding at its end, which must not carry our memory out.
     arp.arp_sip = values_.ipv4_src;
     arp.arp_tip = values_.ipv4_dst;
     arp.arp_op = is_mask_ && values_.nw_proto == UINT8_MAX ? UINT16_MAX : ToBe16(values_.nw_proto);
@@ -565,7 +599,8 @@ class Encoder {
   }
 
   bool LooksAtIp() const {
-    return mask_.nw_proto != 0 || mask_.nw_tos != 0 || mask_.nw_ttl != 0 || mask_.nw_frag != 0 || LooksAtLayer4();
+    return mask_.nw_proto != 0 || mask_.nw_tos != 0 || mask_.nw_ttl != 0 || mask_.nw_frag != 0 ||
+           LooksAtLayer4();
   }
 
   void PutIpv4(std::vector<std::uint8_t>& out) const {
@@ -581,7 +616,8 @@ class Encoder {
   }
 
   void PutIpv6(std::vector<std::uint8_t>& out) const {
-    if (IsZero(mask_.ipv6_src) && IsZero(mask_.ipv6_dst) && mask_.ipv6_label == 0 && !LooksAtIp()) return;
+    if (IsZero(mask_.ipv6_src) && IsZero(mask_.ipv6_dst) && mask_.ipv6_label == 0 && !LooksAtIp())
+      return;
     ovs_key_ipv6 ip;
     Store(ip.ipv6_src, values_.ipv6_src);
     Store(ip.ipv6_dst, values_.ipv6_dst);
@@ -594,7 +630,9 @@ class Encoder {
   }
 
   // As the EtherType: told even if it is not matched, where something above depends on it.
-  std::uint8_t Protocol() const { return !is_mask_ && LooksAtLayer4() ? key_.nw_proto : values_.nw_proto; }
+  std::uint8_t Protocol() const {
+    return !is_mask_ && LooksAtLayer4() ? key_.nw_proto : values_.nw_proto;
+  }
 
   void PutLayer4(std::vector<std::uint8_t>& out) const {
     const Layer4 layer4 = Layer4Of(key_);
@@ -615,13 +653,15 @@ class Encoder {
         if (ports) Put(out, OVS_KEY_ATTR_SCTP, pair);
         return;
       case Layer4::kIcmp:
-        if (ports) Put(out, OVS_KEY_ATTR_ICMP, ovs_key_icmp{low(values_.tp_src), low(values_.tp_dst)});
+        if (ports)
+          Put(out, OVS_KEY_ATTR_ICMP, ovs_key_icmp{low(values_.tp_src), low(values_.tp_dst)});
         return;
       case Layer4::kIcmpv6:
         break;
     }
     if (ports || LooksAtNd()) {
-      Put(out, OVS_KEY_ATTR_ICMPV6, ovs_key_icmpv6{low(is_mask_ ? values_.tp_src : key_.tp_src), low(values_.tp_dst)});
+      Put(out, OVS_KEY_ATTR_ICMPV6,
+          ovs_key_icmpv6{low(is_mask_ ? values_.tp_src : key_.tp_src), low(values_.tp_dst)});
     }
     if (!LooksAtNd()) return;
     ovs_key_nd nd;
@@ -675,7 +715,8 @@ void AppendAttribute(std::vector<std::uint8_t>& out, std::uint16_t type, Bytes p
   out.resize(at + Align(length));  // Padding is zero.
   std::memcpy(out.data() + at, &length, sizeof length);
   std::memcpy(out.data() + at + 2, &type, sizeof type);
-  if (!payload.empty()) std::memcpy(out.data() + at + kAttributeHeader, payload.data(), payload.size());
+  if (!payload.empty())
+    std::memcpy(out.data() + at + kAttributeHeader, payload.data(), payload.size());
 }
 
 }  // namespace pollux

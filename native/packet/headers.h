@@ -1,14 +1,16 @@
 // Protocol headers, as they lie in a frame, and the one way to read them: through a Reader.
 //
-// Every header here is made of bytes alone: it has alignment 1, so that it may stand at any address, and a multi-byte field is a
-// Net16 or Net32, which cannot be mistaken for a number: one asks for its value() (host order) or its raw() bytes (network
-// order). The sizes are asserted where the headers are declared.
+// Every header here is made of bytes alone: it has alignment 1, so that it may stand at any
+// address, and a multi-byte field is a Net16 or Net32, which cannot be mistaken for a number: one
+// asks for its value() (host order) or its raw() bytes (network order). The sizes are asserted
+// where the headers are declared.
 //
-// A pointer to a header is only ever obtained from a Reader, which knows how many bytes are left and gives nullptr where
-// a header does not fit. Lengths that a header states about itself are believed by ReadIpv4(), ReadIpv6() and
-// SkipIpv6Extensions() only, after comparing them with what is there; these also shorten the Reader to what the header covers,
-// so that nobody behind them reads padding. That is two layers, checked bytes and then a value that can only be valid, as
-// in smoltcp's `wire/`.
+// A pointer to a header is only ever obtained from a Reader, which knows how many bytes are left
+// and gives nullptr where a header does not fit. Lengths that a header states about itself are
+// believed by ReadIpv4(), ReadIpv6() and SkipIpv6Extensions() only, after comparing them with what
+// is there; these also shorten the Reader to what the header covers, so that nobody behind them
+// reads padding. That is two layers, checked bytes and then a value that can only be valid, as in
+// smoltcp's `wire/`.
 #pragma once
 
 #include <bit>
@@ -56,7 +58,8 @@ struct Net32 {
 
 // EtherTypes, in host order.
 inline constexpr std::uint16_t kEthTypeMin = 0x0600;  // What is smaller is a length: 802.2.
-inline constexpr std::uint16_t kEthTypeNone = 0x05ff;  // Our eth_type of an 802.2 frame without a SNAP EtherType.
+inline constexpr std::uint16_t kEthTypeNone =
+    0x05ff;  // Our eth_type of an 802.2 frame without a SNAP EtherType.
 inline constexpr std::uint16_t kEthTypeIpv4 = 0x0800;
 inline constexpr std::uint16_t kEthTypeArp = 0x0806;
 inline constexpr std::uint16_t kEthTypeRarp = 0x8035;
@@ -66,7 +69,8 @@ inline constexpr std::uint16_t kEthTypeServiceVlan = 0x88a8;
 inline constexpr std::uint16_t kEthTypeOldQinq = 0x9100;
 
 constexpr bool IsVlanTpid(std::uint16_t be) {
-  return be == ToBe16(kEthTypeVlan) || be == ToBe16(kEthTypeServiceVlan) || be == ToBe16(kEthTypeOldQinq);
+  return be == ToBe16(kEthTypeVlan) || be == ToBe16(kEthTypeServiceVlan) ||
+         be == ToBe16(kEthTypeOldQinq);
 }
 
 // IP protocols and IPv6 next headers.
@@ -152,7 +156,8 @@ struct Ipv6Header {
 
   std::uint32_t version() const { return version_class_label.bytes[0] >> 4; }
   std::uint8_t traffic_class() const {
-    return static_cast<std::uint8_t>(version_class_label.bytes[0] << 4 | version_class_label.bytes[1] >> 4);
+    return static_cast<std::uint8_t>(version_class_label.bytes[0] << 4 |
+                                     version_class_label.bytes[1] >> 4);
   }
 };
 static_assert(sizeof(Ipv6Header) == 40 && alignof(Ipv6Header) == 1);
@@ -166,7 +171,9 @@ struct Ipv6Extension {  // The eight bytes that every extension header has at le
   std::uint8_t rest[4];
 
   // Fragment header.
-  std::uint16_t offset_flags() const { return static_cast<std::uint16_t>(type << 8 | segments_left); }
+  std::uint16_t offset_flags() const {
+    return static_cast<std::uint16_t>(type << 8 | segments_left);
+  }
 };
 static_assert(sizeof(Ipv6Extension) == 8 && alignof(Ipv6Extension) == 1);
 
@@ -184,7 +191,8 @@ struct TcpHeader {
 
   std::uint32_t header_length() const { return (offset_flags.bytes[0] >> 4) * 4u; }
 };
-static_assert(sizeof(TcpHeader) == 20 && alignof(TcpHeader) == 1 && offsetof(TcpHeader, checksum) == 16);
+static_assert(sizeof(TcpHeader) == 20 && alignof(TcpHeader) == 1 &&
+              offsetof(TcpHeader, checksum) == 16);
 
 struct UdpHeader {
   Net16 src;
@@ -265,11 +273,12 @@ class Reader {
   std::size_t size_;
 };
 
-// Takes an IPv4 header with its options and limits `reader` to its payload: what the total length says, without padding.
-// nullptr if the header does not fit or its lengths cannot be true.
+// Takes an IPv4 header with its options and limits `reader` to its payload: what the total length
+// says, without padding. nullptr if the header does not fit or its lengths cannot be true.
 inline const Ipv4Header* ReadIpv4(Reader& reader) {
   const auto* ip = reader.Peek<Ipv4Header>();
-  if (ip == nullptr) [[unlikely]] return nullptr;
+  if (ip == nullptr) [[unlikely]]
+    return nullptr;
   const std::size_t header_length = ip->header_length();
   const std::size_t total_length = ip->total_length.value();
   if (ip->version() != 4 || header_length < sizeof(Ipv4Header) || total_length < header_length ||
@@ -280,27 +289,31 @@ inline const Ipv4Header* ReadIpv4(Reader& reader) {
   return ip;
 }
 
-// Takes an IPv6 header, without extensions, and limits `reader` to its payload. A jumbogram states a length of zero, so it has no
-// payload for us.
+// Takes an IPv6 header, without extensions, and limits `reader` to its payload. A jumbogram states
+// a length of zero, so it has no payload for us.
 inline const Ipv6Header* ReadIpv6(Reader& reader) {
   const auto* ip = reader.Take<Ipv6Header>();
-  if (ip == nullptr || ip->version() != 6 || !reader.Limit(ip->payload_length.value())) [[unlikely]] return nullptr;
+  if (ip == nullptr || ip->version() != 6 || !reader.Limit(ip->payload_length.value())) [[unlikely]]
+    return nullptr;
   return ip;
 }
 
 // What a chain of IPv6 extension headers tells.
 struct Ipv6Chain {
-  std::uint8_t protocol = 0;   // The first next header that is no extension; kProtoFragment in a later fragment.
+  std::uint8_t protocol =
+      0;  // The first next header that is no extension; kProtoFragment in a later fragment.
   bool fragment = false;       // There is a fragment header.
   bool later = false;          // ... and its offset is not zero: no layer 4 follows.
-  bool segments_left = false;  // There is a routing header that is not used up: the destination is not the final one.
+  bool segments_left = false;  // There is a routing header that is not used up: the destination is
+                               // not the final one.
 };
 
-// More extension headers than any sane packet has; a limit, so that no packet costs more than a few of them.
+// More extension headers than any sane packet has; a limit, so that no packet costs more than a few
+// of them.
 inline constexpr int kMaxIpv6Extensions = 16;
 
-// Takes the extension headers that follow an IPv6 header whose next header is `next_header`. False if one does not fit or
-// they are too many.
+// Takes the extension headers that follow an IPv6 header whose next header is `next_header`. False
+// if one does not fit or they are too many.
 inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Chain& chain) {
   chain.protocol = next_header;
   for (int i = 0;; ++i) {

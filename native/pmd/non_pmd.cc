@@ -1,7 +1,6 @@
 #include "pmd/non_pmd.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <memory>
 #include <system_error>
@@ -57,9 +56,7 @@ class SCOPED_CAPABILITY NonPmd::Scope {
  public:
   explicit Scope(NonPmd& non_pmd) ACQUIRE(non_pmd.non_pmd_mutex_, non_pmd.context_.role())
       : non_pmd_(non_pmd), cache_(nullptr) {
-    non_pmd_.waiting_.fetch_add(1, std::memory_order_relaxed);
     non_pmd_.non_pmd_mutex_.Lock();
-    non_pmd_.waiting_.fetch_sub(1, std::memory_order_relaxed);
     non_pmd_.context_.role().Enter();
     cache_ = std::make_unique<PacketCacheScope>(non_pmd_.context_.packet_cache());
     non_pmd_.context_.qsbr_reader().Online();
@@ -137,8 +134,6 @@ void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
     }
     doorbell_.Awake();
     if ((fds[1].revents & POLLIN) != 0) on_readable();
-    // The mutex is not fair: whoever waits for it goes first.
-    while (waiting_.load(std::memory_order_relaxed) > 0) sched_yield();
   }
 }
 

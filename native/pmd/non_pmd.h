@@ -53,10 +53,9 @@ class NonPmd {
   class Scope;
   void Run(int watched_fd, const std::function<void()>& on_readable) EXCLUDES(non_pmd_mutex_);
 
-  Mutex non_pmd_mutex_ ACQUIRED_BEFORE(context_.role());
+  FairMutex non_pmd_mutex_ ACQUIRED_BEFORE(context_.role());
   Context context_;
   Doorbell doorbell_;
-  std::atomic<int> waiting_{0};  // Callers that want the mutex: the event thread lets them in.
   std::atomic<bool> exit_{false};
   std::thread thread_;  // Control's.
 };

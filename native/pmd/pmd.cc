@@ -48,7 +48,7 @@ Status Pmd::Start(bool pin) {
 }
 
 void Pmd::Stop() {
-  exit_.store(true, std::memory_order_relaxed);
+  exit_generation_.store(gate_.next(), std::memory_order_relaxed);  // Published by the request.
   AwaitReload(RequestReload());
   thread_.join();
   context_.Clear();
@@ -73,7 +73,7 @@ void Pmd::Run() {
         Load();
         served_ns_.store(Clock::MonotonicNs(), std::memory_order_relaxed);
       });
-      if (exit_.load(std::memory_order_relaxed)) break;
+      if (gate_.served() == exit_generation_.load(std::memory_order_relaxed)) break;
     }
     const std::size_t packets = context_.PollOnce();
     reader.Quiesce();

@@ -9,8 +9,9 @@
 //
 // Six laws, each bought by somebody's bug:
 //   1. Awaiting an acknowledgement holds nothing a thread can want.
-//   2. `exit_`, and every knob, is read only after a reload was seen; a thread acknowledges before
-//   it leaves.
+//   2. Every knob, the wish that it leaves above all, is read only after a reload was seen; a
+//   thread
+//      acknowledges that very request before it leaves.
 //   3. Publish last, unpublish first: a port is announced by name when every thread can send to it,
 //   and forgotten before it is closed.
 //   4. A newborn thread is complete before it starts: its shared map holds every port, and flows
@@ -69,7 +70,10 @@ class Pmd {
   Context context_;
   ReloadGate gate_;
   Doorbell doorbell_;
-  std::atomic<bool> exit_{false};
+  // The request to leave. A flag would not do: a thread that has just acknowledged an earlier
+  // request could see it, and leave without answering the one that it came with.
+  static constexpr std::uint64_t kNever = UINT64_MAX;
+  std::atomic<std::uint64_t> exit_generation_{kNever};
   std::atomic<std::int64_t> served_ns_{0};
   std::thread thread_;  // Control's.
 

@@ -1,0 +1,28 @@
+// What `require` returns: the class and the lists. One instance for each environment (main thread,
+// worker threads); nothing is shared between them.
+#include "binding/native_datapath.h"
+
+namespace pollux {
+namespace {
+
+class Pollux : public Napi::Addon<Pollux> {
+ public:
+  Pollux(Napi::Env env, Napi::Object exports) {
+    DefineAddon(exports, {
+                             InstanceValue("NativeDatapath", NativeDatapath::Define(env)),
+                             InstanceValue("defaultOptions", DefaultOptionsToJs(env)),
+                             InstanceValue("dropReasons", DropReasonsToJs(env)),
+                             InstanceValue("flowFields", FlowFieldsToJs(env)),
+                             InstanceMethod<&Pollux::PortTypes>("portTypes"),
+                         });
+  }
+
+ private:
+  // A method: the answer may change while the process runs.
+  Napi::Value PortTypes(const Napi::CallbackInfo& info) { return PortTypesToJs(info.Env()); }
+};
+
+NODE_API_ADDON(Pollux)
+
+}  // namespace
+}  // namespace pollux

@@ -1,0 +1,81 @@
+// Values from JavaScript and to it. The only code that reads the one or makes the other, errors
+// included.
+//
+// Shapes are checked above, in src/, where the sentences for people are; here a value of the wrong
+// type is refused, never trusted. Flows and packets cross as records in one byte string (a slab),
+// which src/ takes apart when somebody looks.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+// While an environment goes down nothing can be thrown into it; trying must not abort the process.
+#ifndef NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
+#endif
+#include <napi.h>
+
+#include "datapath/datapath.h"
+
+namespace pollux {
+
+inline constexpr std::uint32_t kWholeFrame = UINT32_MAX;  // As a snap length.
+
+// --- Errors
+
+// An Error object with what the core says: `errno` (negative), and `code`, `syscall`, `port`,
+// `hint` where there are any.
+Napi::Object ErrorToJs(Napi::Env env, const Error& error);
+[[noreturn]] void Throw(Napi::Env env, const Error& error);
+template <typename T>
+T ValueOrThrow(Napi::Env env, Result<T> result) {
+  if (!result.ok()) Throw(env, result.error());
+  return std::move(*result);
+}
+
+// --- From JavaScript. Throw for what is not of the type.
+
+// Good until control returns to JavaScript.
+Bytes BytesFromJs(const Napi::Value& value);
+std::vector<std::uint8_t> CopyFromJs(const Napi::Value& value);
+std::uint32_t U32FromJs(const Napi::Value& value);
+// A core number, or "non-pmd".
+std::uint32_t CoreFromJs(const Napi::Value& value);
+DatapathOptions OptionsFromJs(const Napi::Object& options);
+PortSpec PortSpecFromJs(const Napi::Object& spec);
+// {key, mask, actions, ufid?, idleTimeoutMs?, replace} puts; {ufid} or {key, mask} deletes. A
+// Result: what the decoder says of one change is that change's outcome.
+Result<FlowChange> FlowChangeFromJs(const Napi::Object& change);
+// {ufid} or {key, mask}.
+Result<std::variant<Ufid, Match>> FlowNameFromJs(const Napi::Object& name);
+// {execute} or {install, key?, mask?, idleTimeoutMs?}; undefined: drop.
+UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& verdict);
+
+// --- To JavaScript.
+
+Napi::Value ToJs(Napi::Env env, std::uint64_t counter);
+Napi::Value CoreToJs(Napi::Env env, std::uint32_t core);
+Napi::Object ToJs(Napi::Env env, const PortInfo& info);
+// Eight counters, in the order of the struct.
+Napi::Value ToJs(Napi::Env env, const PortStats& stats);
+Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports);
+Napi::Object ToJs(Napi::Env env, const DatapathStats& stats);
+Napi::Value ToJs(Napi::Env env, const Ufid& ufid);
+Napi::Value ToJs(Napi::Env env, const FlowOutcome& outcome);
+// `now_ms` by the datapath's clock: records say how long ago a flow was used. src/flow.ts has the
+// layout.
+Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);
+Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t now_ms);
+// {slab, ids, dropped}. Frames are cut to `snap_length`. src/upcall.ts has the layout.
+Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uint32_t snap_length,
+                 std::uint64_t dropped);
+// {slab, lengths}.
+Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets);
+Napi::Value DefaultOptionsToJs(Napi::Env env);
+Napi::Value PortTypesToJs(Napi::Env env);
+Napi::Value DropReasonsToJs(Napi::Env env);
+Napi::Value FlowFieldsToJs(Napi::Env env);
+
+}  // namespace pollux

@@ -1,0 +1,194 @@
+// Values from JavaScript; see convert.h.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "actions/action_list.h"
+#include "binding/convert.h"
+
+namespace pollux {
+namespace {
+
+[[noreturn]] void Refuse(Napi::Env env, const std::string& message) {
+  Throw(env, Invalid(message));
+}
+
+// A member that may be missing: absent, undefined and null are the same.
+Napi::Value Member(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  return value.IsNull() ? object.Env().Undefined() : value;
+}
+
+template <typename Read>
+auto Optional(const Napi::Object& object, const char* name, Read read)
+    -> std::optional<decltype(read(std::declval<Napi::Value>()))> {
+  const Napi::Value value = Member(object, name);
+  if (value.IsUndefined()) return std::nullopt;
+  return read(value);
+}
+
+std::int64_t I64FromJs(const Napi::Value& value) {
+  constexpr double kLimit = 9007199254740992.0;  // Integers above are not exact.
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!(number >= -kLimit && number <= kLimit) || number != std::floor(number)) {
+    Refuse(value.Env(), "expected an integer");
+  }
+  return static_cast<std::int64_t>(number);
+}
+
+std::uint64_t U64FromJs(const Napi::Value& value) {
+  const std::int64_t number = I64FromJs(value);
+  if (number < 0) Refuse(value.Env(), "expected an integer that is not negative");
+  return static_cast<std::uint64_t>(number);
+}
+
+bool BoolFromJs(const Napi::Value& value) {
+  if (!value.IsBoolean()) Refuse(value.Env(), "expected a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string StringFromJs(const Napi::Value& value) {
+  if (!value.IsString()) Refuse(value.Env(), "expected a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+std::vector<std::uint32_t> ListFromJs(const Napi::Value& value) {
+  if (!value.IsArray()) Refuse(value.Env(), "expected a list of numbers");
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::uint32_t> list;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) list.push_back(U32FromJs(array.Get(i)));
+  return list;
+}
+
+Ufid UfidFromJs(const Napi::Value& value) {
+  const Bytes bytes = BytesFromJs(value);
+  Ufid ufid{};
+  if (bytes.size() != ufid.size()) Refuse(value.Env(), "a ufid has 16 bytes");
+  std::memcpy(ufid.data(), bytes.data(), ufid.size());
+  return ufid;
+}
+
+template <typename T>
+void Set(T& target, std::optional<T> value) {
+  if (value.has_value()) target = std::move(*value);
+}
+
+}  // namespace
+
+Bytes BytesFromJs(const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    Refuse(value.Env(), "expected a Uint8Array");
+  }
+  const auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.ElementLength()};
+}
+
+std::vector<std::uint8_t> CopyFromJs(const Napi::Value& value) {
+  const Bytes bytes = BytesFromJs(value);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::uint32_t U32FromJs(const Napi::Value& value) {
+  const std::int64_t number = I64FromJs(value);
+  if (number < 0 || number > std::numeric_limits<std::uint32_t>::max()) {
+    Refuse(value.Env(), "expected an integer from 0 to 4294967295");
+  }
+  return static_cast<std::uint32_t>(number);
+}
+
+std::uint32_t CoreFromJs(const Napi::Value& value) {
+  return value.IsString() ? kNonPmdCore : U32FromJs(value);
+}
+
+DatapathOptions OptionsFromJs(const Napi::Object& object) {
+  DatapathOptions options;
+  Set(options.name, Optional(object, "name", StringFromJs));
+  options.pmd_cpus = Optional(object, "pmdCpus", ListFromJs);
+  if (const Napi::Value topology = Member(object, "topology"); topology.IsArray()) {
+    const auto nodes = topology.As<Napi::Array>();
+    for (std::uint32_t i = 0; i < nodes.Length(); ++i) {
+      options.topology.push_back(ListFromJs(nodes.Get(i)));
+    }
+  }
+  Set(options.manual_clock, Optional(object, "manualClock", BoolFromJs));
+  Set(options.flow_limit, Optional(object, "flowLimit", U32FromJs));
+  Set(options.max_idle_ms, Optional(object, "maxIdleMs", I64FromJs));
+  Set(options.emc_insert_inv_prob, Optional(object, "emcInsertInvProb", U32FromJs));
+  Set(options.tx_flush_interval_us, Optional(object, "txFlushIntervalUs", U32FromJs));
+  Set(options.pmd_sleep_max_us, Optional(object, "pmdSleepMaxUs", U32FromJs));
+  Set(options.upcall_queue_length, Optional(object, "upcallQueueLength", U32FromJs));
+  Set(options.upcall_flood_when_full, Optional(object, "upcallFloodWhenFull", BoolFromJs));
+  return options;
+}
+
+PortSpec PortSpecFromJs(const Napi::Object& object) {
+  PortSpec spec;
+  NetdevSpec& netdev = spec.netdev;
+  netdev.type = StringFromJs(object.Get("type"));
+  netdev.name = StringFromJs(object.Get("name"));
+  Set(netdev.device, Optional(object, "device", StringFromJs));
+  Set(netdev.rxqs, Optional(object, "rxqs", U32FromJs));
+  Set(netdev.mtu, Optional(object, "mtu", U32FromJs));
+  Set(netdev.queue_length, Optional(object, "queueLength", U32FromJs));
+  Set(netdev.generate, Optional(object, "generate", BoolFromJs));
+  Set(netdev.generate_size, Optional(object, "generateSize", U32FromJs));
+  Set(netdev.generate_flows, Optional(object, "generateFlows", U32FromJs));
+  Set(netdev.generate_limit, Optional(object, "generateLimit", U64FromJs));
+  netdev.numa = Optional(object, "numa", U32FromJs);
+  Set(netdev.open_delay_ms, Optional(object, "openDelayMs", U32FromJs));
+  spec.number = Optional(object, "number", U32FromJs);
+  spec.pmd = Optional(object, "pmd", BoolFromJs);
+  // Queue, core, queue, core, …
+  if (const auto pairs = Optional(object, "rxqAffinity", ListFromJs); pairs.has_value()) {
+    for (std::size_t i = 0; i + 1 < pairs->size(); i += 2) {
+      spec.rxq_affinity.emplace_back((*pairs)[i], (*pairs)[i + 1]);
+    }
+  }
+  return spec;
+}
+
+Result<std::variant<Ufid, Match>> FlowNameFromJs(const Napi::Object& name) {
+  using Name = std::variant<Ufid, Match>;
+  if (const auto ufid = Optional(name, "ufid", UfidFromJs); ufid.has_value()) return Name(*ufid);
+  Result<Match> match = DecodeMatch(BytesFromJs(name.Get("key")), BytesFromJs(name.Get("mask")));
+  if (!match.ok()) return match.error();
+  return Name(std::move(*match));
+}
+
+Result<FlowChange> FlowChangeFromJs(const Napi::Object& change) {
+  if (Member(change, "actions").IsUndefined()) {
+    auto which = FlowNameFromJs(change);
+    if (!which.ok()) return which.error();
+    return FlowChange(FlowDelete{std::move(*which)});
+  }
+  Result<Match> match =
+      DecodeMatch(BytesFromJs(change.Get("key")), BytesFromJs(change.Get("mask")));
+  if (!match.ok()) return match.error();
+  auto actions = ActionList::Parse(BytesFromJs(change.Get("actions")), *match);
+  if (!actions.ok()) return actions.error();
+  FlowPut put{std::move(*match), std::move(*actions), Optional(change, "ufid", UfidFromJs),
+              Optional(change, "idleTimeoutMs", I64FromJs), true};
+  Set(put.replace, Optional(change, "replace", BoolFromJs));
+  return FlowChange(std::move(put));
+}
+
+UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& value) {
+  UpcallVerdict verdict;
+  verdict.id = id;
+  if (!value.IsObject()) return verdict;
+  const auto object = value.As<Napi::Object>();
+  if (auto actions = Optional(object, "execute", CopyFromJs); actions.has_value()) {
+    verdict.kind = UpcallVerdict::Kind::kExecute;
+    verdict.actions = std::move(*actions);
+    return verdict;
+  }
+  verdict.kind = UpcallVerdict::Kind::kInstall;
+  verdict.actions = CopyFromJs(object.Get("install"));
+  verdict.match_key = Optional(object, "key", CopyFromJs);
+  Set(verdict.match_mask, Optional(object, "mask", CopyFromJs));
+  verdict.idle_timeout_ms = Optional(object, "idleTimeoutMs", I64FromJs);
+  return verdict;
+}
+
+}  // namespace pollux

@@ -1,0 +1,298 @@
+#include "binding/native_datapath.h"
+
+#include <utility>
+#include <vector>
+
+namespace pollux {
+namespace {
+
+PortId IdFromJs(const Napi::Value& value) { return PortId{U32FromJs(value)}; }
+
+std::uint32_t SnapLengthFromJs(const Napi::Object& options) {
+  const Napi::Value value = options.Get("snapLength");
+  return value.IsUndefined() ? kWholeFrame : U32FromJs(value);
+}
+
+Napi::Value InfoToJs(Napi::Env env, const PortInfo& info) { return ToJs(env, info); }
+
+}  // namespace
+
+Napi::Function NativeDatapath::Define(Napi::Env env) {
+  using Self = NativeDatapath;
+  return DefineClass(env, "NativeDatapath",
+                     {
+                         InstanceMethod<&Self::AddPort>("addPort"),
+                         InstanceMethod<&Self::DeletePort>("deletePort"),
+                         InstanceMethod<&Self::RenumberPort>("renumberPort"),
+                         InstanceMethod<&Self::Reload>("reload"),
+                         InstanceMethod<&Self::SetOptions>("setOptions"),
+                         InstanceMethod<&Self::Settle>("settle"),
+                         InstanceMethod<&Self::Advance>("advance"),
+                         InstanceMethod<&Self::Close>("close"),
+                         InstanceMethod<&Self::Port>("port"),
+                         InstanceMethod<&Self::GetPortStats>("portStats"),
+                         InstanceMethod<&Self::Inject>("inject"),
+                         InstanceMethod<&Self::Drain>("drain"),
+                         InstanceMethod<&Self::Execute>("execute"),
+                         InstanceMethod<&Self::Stats>("stats"),
+                         InstanceMethod<&Self::FlowApply>("flowApply"),
+                         InstanceMethod<&Self::FlowFind>("flowFind"),
+                         InstanceMethod<&Self::FlowDump>("flowDump"),
+                         InstanceMethod<&Self::FlowClear>("flowClear"),
+                         InstanceMethod<&Self::FlowSize>("flowSize"),
+                         InstanceMethod<&Self::TakeEvents>("takeEvents"),
+                         InstanceMethod<&Self::SetUpcallConsumer>("setUpcallConsumer"),
+                         InstanceMethod<&Self::TakeUpcalls>("takeUpcalls"),
+                         InstanceMethod<&Self::AnswerUpcalls>("answerUpcalls"),
+                         InstanceMethod<&Self::Signal>("signal"),
+                         InstanceMethod<&Self::SetRef>("setRef"),
+                     });
+}
+
+NativeDatapath::NativeDatapath(Info info) : Napi::ObjectWrap<NativeDatapath>(info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject() || !info[1].IsFunction()) {
+    Throw(env, Invalid("expected options and a function"));
+  }
+  const auto object = info[0].As<Napi::Object>();
+  DatapathOptions options = OptionsFromJs(object);
+  snap_length_ = SnapLengthFromJs(object);
+  clock_.emplace(options.manual_clock);
+  bridge_ = EventBridge::Open(env, ValueOrThrow(env, Datapath::Create(std::move(options))),
+                              info[1].As<Napi::Function>(), [this] { Unref(); });
+  // Until closed: an open datapath is at work, whether or not anybody holds it.
+  Ref();
+}
+
+Datapath& NativeDatapath::Live(Napi::Env env) const {
+  if (Datapath* const datapath = bridge_->datapath()) return *datapath;
+  Error error;
+  error.code = "ERR_DATAPATH_CLOSED";
+  error.message = "the datapath is closed";
+  Throw(env, error);
+}
+
+// ----------------------------------------------------------------- commands
+
+Napi::Value NativeDatapath::AddPort(Info info) {
+  Datapath& datapath = Live(info.Env());
+  PortSpec spec = PortSpecFromJs(info[0].As<Napi::Object>());
+  return bridge_->Run<PortInfo>(
+      [&](auto done) { datapath.AddPort(std::move(spec), std::move(done)); }, InfoToJs);
+}
+
+Napi::Value NativeDatapath::DeletePort(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const PortId id = IdFromJs(info[0]);
+  return bridge_->RunStatus([&](auto done) { datapath.DeletePort(id, std::move(done)); });
+}
+
+Napi::Value NativeDatapath::RenumberPort(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const PortId id = IdFromJs(info[0]);
+  const std::uint32_t number = U32FromJs(info[1]);
+  return bridge_->Run<PortInfo>(
+      [&](auto done) { datapath.RenumberPort(id, number, std::move(done)); }, InfoToJs);
+}
+
+Napi::Value NativeDatapath::Reload(Info info) {
+  using Reports = std::vector<ReloadReport>;
+  Datapath& datapath = Live(info.Env());
+  std::optional<std::uint32_t> core;
+  if (!info[0].IsUndefined()) core = CoreFromJs(info[0]);
+  return bridge_->Run<Reports>(
+      [&](auto done) { datapath.Reload(core, std::move(done)); },
+      [](Napi::Env env, const Reports& reports) { return ToJs(env, reports); });
+}
+
+Napi::Value NativeDatapath::SetOptions(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const auto object = info[0].As<Napi::Object>();
+  DatapathOptions options = OptionsFromJs(object);
+  const std::uint32_t snap_length = SnapLengthFromJs(object);
+  return bridge_->RunStatus(
+      [&](auto done) { datapath.SetOptions(std::move(options), std::move(done)); },
+      [this, snap_length] { snap_length_ = snap_length; });
+}
+
+Napi::Value NativeDatapath::Settle(Info info) {
+  Datapath& datapath = Live(info.Env());
+  return bridge_->RunStatus([&](auto done) { datapath.Settle(std::move(done)); });
+}
+
+Napi::Value NativeDatapath::Advance(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const std::uint32_t ms = U32FromJs(info[0]);
+  // Before the datapath's own: what it tells of while it advances is shown with the new time.
+  clock_->Advance(ms);
+  return bridge_->RunStatus([&](auto done) { datapath.Advance(ms, std::move(done)); });
+}
+
+Napi::Value NativeDatapath::Close(Info info) {
+  Live(info.Env());
+  return bridge_->Close();
+}
+
+// ------------------------------------------------------------ ports, packets
+
+Napi::Value NativeDatapath::Port(Info info) {
+  const Result<PortInfo> port = Live(info.Env()).port(IdFromJs(info[0]));
+  return port.ok() ? ToJs(info.Env(), port.value()) : info.Env().Undefined();
+}
+
+Napi::Value NativeDatapath::GetPortStats(Info info) {
+  return ToJs(info.Env(), ValueOrThrow(info.Env(), Live(info.Env()).port_stats(IdFromJs(info[0]))));
+}
+
+Napi::Value NativeDatapath::Inject(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const PortId id = IdFromJs(info[0]);
+  const std::uint32_t rxq = U32FromJs(info[1]);
+  std::vector<Bytes> frames;
+  if (info[2].IsArray()) {
+    const auto array = info[2].As<Napi::Array>();
+    frames.reserve(array.Length());
+    for (std::uint32_t i = 0; i < array.Length(); ++i) frames.push_back(BytesFromJs(array.Get(i)));
+  } else {
+    frames.push_back(BytesFromJs(info[2]));
+  }
+  const std::size_t took = ValueOrThrow(info.Env(), datapath.Inject(id, rxq, frames));
+  return Napi::Number::New(info.Env(), static_cast<double>(took));
+}
+
+Napi::Value NativeDatapath::Drain(Info info) {
+  std::vector<PacketPtr> packets;
+  const PortId id = IdFromJs(info[0]);
+  const std::uint32_t max = U32FromJs(info[1]);
+  ValueOrThrow(info.Env(), Live(info.Env()).Drain(id, max, packets));
+  return ToJs(info.Env(), packets);
+}
+
+Napi::Value NativeDatapath::Execute(Info info) {
+  Datapath& datapath = Live(info.Env());
+  const PortNumber in_port = info[2].IsUndefined() ? kNoPort : PortNumber{U32FromJs(info[2])};
+  const std::vector<std::uint8_t> frame = ValueOrThrow(
+      info.Env(), datapath.Execute(BytesFromJs(info[0]), BytesFromJs(info[1]), in_port));
+  return Napi::Buffer<std::uint8_t>::Copy(info.Env(), frame.data(), frame.size());
+}
+
+Napi::Value NativeDatapath::Stats(Info info) { return ToJs(info.Env(), Live(info.Env()).stats()); }
+
+// -------------------------------------------------------------------- flows
+
+// (changes, atomic): one outcome for each change; with `atomic`, in case of failure, only the
+// Error.
+Napi::Value NativeDatapath::FlowApply(Info info) {
+  const Napi::Env env = info.Env();
+  Datapath& datapath = Live(env);
+  const auto array = info[0].As<Napi::Array>();
+  const bool atomic = info[1].ToBoolean();
+
+  std::vector<FlowChange> changes;
+  std::vector<std::optional<Error>> refused(array.Length());  // By the decoder.
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::HandleScope scope(env);
+    Result<FlowChange> change = FlowChangeFromJs(array.Get(i).As<Napi::Object>());
+    if (change.ok()) {
+      changes.push_back(std::move(*change));
+    } else if (atomic) {
+      return ErrorToJs(env, change.error());
+    } else {
+      refused[i] = std::move(change.error());
+    }
+  }
+  const std::vector<FlowOutcome> outcomes = datapath.flows().Apply(changes, atomic);
+  if (atomic && outcomes.size() == 1 && !outcomes[0].ok()) {
+    return ErrorToJs(env, outcomes[0].error());
+  }
+  Napi::Array answer = Napi::Array::New(env, array.Length());
+  std::size_t next = 0;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::HandleScope scope(env);
+    answer.Set(i,
+               refused[i].has_value() ? ErrorToJs(env, *refused[i]) : ToJs(env, outcomes[next++]));
+  }
+  return answer;
+}
+
+Napi::Value NativeDatapath::FlowFind(Info info) {
+  const Napi::Env env = info.Env();
+  Datapath& datapath = Live(env);
+  const auto which = ValueOrThrow(env, FlowNameFromJs(info[0].As<Napi::Object>()));
+  const std::optional<FlowView> flow = datapath.flows().Find(which);
+  if (!flow.has_value()) return env.Undefined();
+  return ToJs(env, std::vector<FlowView>{*flow}, clock_->NowMs());
+}
+
+// (cursor, n, core?): {cursor, slab}, no slab at the end; undefined: no such core.
+Napi::Value NativeDatapath::FlowDump(Info info) {
+  const Napi::Env env = info.Env();
+  Datapath& datapath = Live(env);
+  std::size_t cursor = U32FromJs(info[0]);
+  const std::uint32_t n = U32FromJs(info[1]);
+  std::optional<std::size_t> slot;
+  if (!info[2].IsUndefined()) {
+    slot = datapath.slot_of(CoreFromJs(info[2]));
+    if (!slot.has_value()) return env.Undefined();
+  }
+  const std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot);
+  Napi::Object answer = Napi::Object::New(env);
+  answer["cursor"] = static_cast<double>(cursor);
+  if (!flows.empty()) answer["slab"] = ToJs(env, flows, clock_->NowMs());
+  return answer;
+}
+
+Napi::Value NativeDatapath::FlowClear(Info info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Live(info.Env()).flows().Clear()));
+}
+
+Napi::Value NativeDatapath::FlowSize(Info info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Live(info.Env()).flows().size()));
+}
+
+// -------------------------------------------------------- events and upcalls
+
+Napi::Value NativeDatapath::TakeEvents(Info info) {
+  return ToJs(info.Env(), Live(info.Env()).TakeEvents(), clock_->NowMs());
+}
+
+void NativeDatapath::SetUpcallConsumer(Info info) {
+  Live(info.Env()).SetUpcallConsumer(info[0].ToBoolean());
+}
+
+Napi::Value NativeDatapath::TakeUpcalls(Info info) {
+  const Napi::Env env = info.Env();
+  std::uint64_t dropped = 0;
+  const std::vector<UpcallView> upcalls = Live(env).TakeUpcalls(U32FromJs(info[0]), dropped);
+  return ToJs(env, upcalls, snap_length_, dropped);
+}
+
+// (ids, verdicts): a list of [index, Error] for those that could not be carried out. What is gone
+// already (ENOENT) is not told: its packet has been dropped and counted by whoever took it away.
+Napi::Value NativeDatapath::AnswerUpcalls(Info info) {
+  const Napi::Env env = info.Env();
+  Datapath& datapath = Live(env);
+  const auto ids = info[0].As<Napi::BigUint64Array>();
+  const auto given = info[1].As<Napi::Array>();
+  std::vector<UpcallVerdict> verdicts;
+  for (std::uint32_t i = 0; i < ids.ElementLength(); ++i) {
+    const Napi::HandleScope scope(env);
+    verdicts.push_back(VerdictFromJs(UpcallId{ids[i]}, given.Get(i)));
+  }
+  const std::vector<Status> statuses = datapath.AnswerUpcalls(verdicts);
+  Napi::Array failures = Napi::Array::New(env);
+  for (std::uint32_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].ok() || statuses[i].error().number == ENOENT) continue;
+    Napi::Array failure = Napi::Array::New(env, 2);
+    failure.Set(0u, i);
+    failure.Set(1u, ErrorToJs(env, statuses[i].error()));
+    failures.Set(failures.Length(), failure);
+  }
+  return failures;
+}
+
+void NativeDatapath::Signal(Info info) { Live(info.Env()).Signal(); }
+
+void NativeDatapath::SetRef(Info info) { bridge_->Ref(info[0].ToBoolean()); }
+
+}  // namespace pollux

@@ -1,0 +1,310 @@
+// Values to JavaScript; see convert.h.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "actions/action_list.h"
+#include "binding/convert.h"
+
+namespace pollux {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "slabs are read as little-endian");
+
+// Appends to a byte string.
+class Slab {
+ public:
+  template <typename T>
+  void Number(T value) {
+    static_assert(std::is_arithmetic_v<T>);
+    Append(&value, sizeof value);
+  }
+  void Append(Bytes bytes) { Append(bytes.data(), bytes.size()); }
+  std::size_t size() const { return bytes_.size(); }
+  Napi::Value ToJs(Napi::Env env) const {
+    return Napi::Buffer<std::uint8_t>::Copy(env, bytes_.data(), bytes_.size());
+  }
+
+ private:
+  void Append(const void* data, std::size_t size) {
+    if (size == 0) return;
+    const auto* bytes = static_cast<const std::uint8_t*>(data);
+    bytes_.insert(bytes_.end(), bytes, bytes + size);
+  }
+  std::vector<std::uint8_t> bytes_;
+};
+
+template <typename List, typename Convert>
+Napi::Array ListToJs(Napi::Env env, const List& list, Convert convert) {
+  Napi::Array array = Napi::Array::New(env, std::size(list));
+  std::uint32_t i = 0;
+  for (const auto& item : list) array.Set(i++, convert(item));
+  return array;
+}
+
+Napi::Value CountersToJs(Napi::Env env, const std::uint64_t* counters, std::size_t n) {
+  auto array = Napi::BigUint64Array::New(env, n);
+  std::copy_n(counters, n, array.Data());
+  return array;
+}
+
+const char* LinkText(LinkState link) {
+  switch (link) {
+    case LinkState::kUp:
+      return "up";
+    case LinkState::kDown:
+      return "down";
+    case LinkState::kGone:
+      return "gone";
+  }
+  return "up";
+}
+
+const char* EventText(Event::Kind kind) {
+  switch (kind) {
+    case Event::Kind::kPortUp:
+      return "portUp";
+    case Event::Kind::kPortDown:
+      return "portDown";
+    case Event::Kind::kPortGone:
+      return "portGone";
+    case Event::Kind::kFlowsRemoved:
+      return "flowsRemoved";
+    case Event::Kind::kUpcallOverflow:
+      return "upcallOverflow";
+    case Event::Kind::kWarning:
+      return "warning";
+  }
+  return "";
+}
+
+Napi::Object ToJs(Napi::Env env, const PmdStats& pmd) {
+  Napi::Object object = Napi::Object::New(env);
+  object["core"] = CoreToJs(env, pmd.core);
+  object["numa"] = pmd.numa;
+  object["rxqs"] = ListToJs(env, pmd.rxqs, [env](const PmdStats::Queue& queue) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry["port"] = queue.port;
+    entry["queue"] = queue.queue;
+    entry["usagePercent"] = queue.usage_percent;
+    return entry;
+  });
+  const std::uint64_t counters[] = {pmd.packets, pmd.emc_hits,     pmd.megaflow_hits,
+                                    pmd.upcalls, pmd.lost_upcalls, pmd.reloads};
+  object["counters"] = CountersToJs(env, counters, std::size(counters));
+  object["cyclesPerPacket"] = pmd.cycles_per_packet;
+  object["busyPercent"] = pmd.busy_percent;
+  return object;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------- errors
+
+Napi::Object ErrorToJs(Napi::Env env, const Error& error) {
+  Napi::Object object = Napi::Error::New(env, error.message).Value();
+  if (error.number != 0) object["errno"] = -error.number;
+  if (!error.code.empty()) object["code"] = error.code;
+  if (!error.syscall.empty()) object["syscall"] = error.syscall;
+  if (!error.port.empty()) object["port"] = error.port;
+  if (!error.hint.empty()) object["hint"] = error.hint;
+  return object;
+}
+
+void Throw(Napi::Env env, const Error& error) { throw Napi::Error(env, ErrorToJs(env, error)); }
+
+// -------------------------------------------------------------------- plain
+
+Napi::Value ToJs(Napi::Env env, std::uint64_t counter) { return Napi::BigInt::New(env, counter); }
+
+Napi::Value CoreToJs(Napi::Env env, std::uint32_t core) {
+  if (core == kNonPmdCore) return Napi::String::New(env, "non-pmd");
+  return Napi::Number::New(env, core);
+}
+
+Napi::Object ToJs(Napi::Env env, const PortInfo& info) {
+  Napi::Object object = Napi::Object::New(env);
+  object["id"] = static_cast<std::uint32_t>(info.id);
+  object["number"] = static_cast<std::uint32_t>(info.number);
+  object["name"] = info.name;
+  object["type"] = info.type;
+  object["mode"] = info.mode;
+  object["pmd"] = info.pmd;
+  object["link"] = LinkText(info.link);
+  return object;
+}
+
+Napi::Value ToJs(Napi::Env env, const PortStats& stats) {
+  const std::uint64_t counters[] = {stats.rx_packets, stats.rx_bytes,   stats.rx_dropped,
+                                    stats.rx_errors,  stats.tx_packets, stats.tx_bytes,
+                                    stats.tx_dropped, stats.tx_errors};
+  return CountersToJs(env, counters, std::size(counters));
+}
+
+Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports) {
+  return ListToJs(env, reports, [env](const ReloadReport& report) {
+    Napi::Object object = Napi::Object::New(env);
+    object["core"] = CoreToJs(env, report.core);
+    object["numa"] = report.numa;
+    object["ports"] = report.ports;
+    object["rxqs"] = report.rxqs;
+    object["latencyUs"] = report.latency_us;
+    return object;
+  });
+}
+
+Napi::Object ToJs(Napi::Env env, const DatapathStats& stats) {
+  Napi::Object object = Napi::Object::New(env);
+  object["ports"] = ListToJs(env, stats.ports, [env](const auto& port) {
+    Napi::Array entry = Napi::Array::New(env, 2);
+    entry.Set(0u, Napi::String::New(env, port.first));
+    entry.Set(1u, ToJs(env, port.second));
+    return entry;
+  });
+  object["pmds"] = ListToJs(env, stats.pmds, [env](const PmdStats& pmd) { return ToJs(env, pmd); });
+  object["flows"] = static_cast<double>(stats.flows);
+  object["masks"] = static_cast<double>(stats.masks);
+  const Ledger& ledger = stats.ledger;
+  object["drops"] = CountersToJs(env, ledger.drops.data(), ledger.drops.size());
+  const std::uint64_t sums[] = {ledger.received,    ledger.executed, ledger.copied,
+                                ledger.transmitted, ledger.dropped,  ledger.queued};
+  object["ledger"] = CountersToJs(env, sums, std::size(sums));
+  return object;
+}
+
+// -------------------------------------------------------------------- flows
+
+Napi::Value ToJs(Napi::Env env, const Ufid& ufid) {
+  return Napi::Buffer<std::uint8_t>::Copy(env, ufid.data(), ufid.size());
+}
+
+Napi::Value ToJs(Napi::Env env, const FlowOutcome& outcome) {
+  if (!outcome.ok()) return ErrorToJs(env, outcome.error());
+  if (const Ufid* ufid = std::get_if<Ufid>(&outcome.value())) return ToJs(env, *ufid);
+  return Napi::Boolean::New(env, std::get<bool>(outcome.value()));
+}
+
+Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {
+  Slab slab;
+  for (const FlowView& flow : flows) {
+    const std::vector<std::uint8_t> key = EncodeKey(flow.match.key, &flow.match.mask);
+    const std::vector<std::uint8_t> mask = EncodeMask(flow.match.key, flow.match.mask);
+    const Bytes actions = flow.actions != nullptr ? flow.actions->attributes() : Bytes{};
+    const FlowStats& stats = flow.stats;
+    slab.Number(static_cast<std::uint32_t>(key.size()));
+    slab.Number(static_cast<std::uint32_t>(mask.size()));
+    slab.Number(static_cast<std::uint32_t>(actions.size()));
+    slab.Number(static_cast<std::uint32_t>(stats.tcp_flags));
+    slab.Number(stats.packets);
+    slab.Number(stats.bytes);
+    // How long ago; -1: never.
+    slab.Number(stats.used_ms == 0
+                    ? -1.0
+                    : static_cast<double>(std::max<std::int64_t>(0, now_ms - stats.used_ms)));
+    slab.Append(flow.ufid);
+    slab.Append(key);
+    slab.Append(mask);
+    slab.Append(actions);
+  }
+  return slab.ToJs(env);
+}
+
+// ------------------------------------------------------- events and upcalls
+
+Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t now_ms) {
+  return ListToJs(env, events, [env, now_ms](const Event& event) {
+    Napi::Object object = Napi::Object::New(env);
+    object["kind"] = EventText(event.kind);
+    object["port"] = static_cast<std::uint32_t>(event.port);
+    object["text"] = event.text;
+    object["dropped"] = ToJs(env, event.dropped);
+    if (event.kind == Event::Kind::kFlowsRemoved) object["flows"] = ToJs(env, event.flows, now_ms);
+    return object;
+  });
+}
+
+Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uint32_t snap_length,
+                 std::uint64_t dropped) {
+  Slab slab;
+  auto ids = Napi::BigUint64Array::New(env, upcalls.size());
+  for (std::size_t i = 0; i < upcalls.size(); ++i) {
+    const UpcallView& upcall = upcalls[i];
+    const std::vector<std::uint8_t> key = EncodeKey(upcall.key);
+    const Bytes userdata = upcall.userdata != nullptr ? Bytes(*upcall.userdata) : Bytes{};
+    const Bytes frame = upcall.frame.first(std::min<std::size_t>(upcall.frame.size(), snap_length));
+    ids[i] = static_cast<std::uint64_t>(upcall.id);
+    slab.Number(static_cast<std::uint32_t>(upcall.reason));
+    slab.Number(static_cast<std::uint32_t>(upcall.port));
+    slab.Number(static_cast<std::uint32_t>(upcall.frame.size()));
+    slab.Number(static_cast<std::uint32_t>(frame.size()));
+    slab.Number(static_cast<std::uint32_t>(key.size()));
+    slab.Number(static_cast<std::uint32_t>(userdata.size()));
+    slab.Number(static_cast<std::uint32_t>(upcall.userdata != nullptr));
+    slab.Append(frame);
+    slab.Append(key);
+    slab.Append(userdata);
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["slab"] = slab.ToJs(env);
+  object["ids"] = ids;
+  object["dropped"] = ToJs(env, dropped);
+  return object;
+}
+
+Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets) {
+  Slab slab;
+  auto lengths = Napi::Uint32Array::New(env, packets.size());
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    lengths[i] = packets[i]->size;
+    slab.Append(std::as_const(*packets[i]).bytes());
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["slab"] = slab.ToJs(env);
+  object["lengths"] = lengths;
+  return object;
+}
+
+// -------------------------------------------------------------------- lists
+
+Napi::Value DefaultOptionsToJs(Napi::Env env) {
+  const DatapathOptions options;
+  Napi::Object object = Napi::Object::New(env);
+  object["name"] = options.name;
+  object["topology"] = Napi::Array::New(env);
+  object["manualClock"] = options.manual_clock;
+  object["flowLimit"] = options.flow_limit;
+  object["maxIdleMs"] = static_cast<double>(options.max_idle_ms);
+  object["emcInsertInvProb"] = options.emc_insert_inv_prob;
+  object["txFlushIntervalUs"] = options.tx_flush_interval_us;
+  object["pmdSleepMaxUs"] = options.pmd_sleep_max_us;
+  object["upcallQueueLength"] = options.upcall_queue_length;
+  object["upcallFloodWhenFull"] = options.upcall_flood_when_full;
+  object["snapLength"] = kWholeFrame;
+  return object;
+}
+
+Napi::Value PortTypesToJs(Napi::Env env) {
+  return ListToJs(env, NetdevTypes(), [env](const NetdevType& type) {
+    Napi::Object object = Napi::Object::New(env);
+    const std::string reason = type.unavailable();
+    object["type"] = type.name;
+    object["available"] = reason.empty();
+    if (!reason.empty()) object["reason"] = reason;
+    return object;
+  });
+}
+
+Napi::Value DropReasonsToJs(Napi::Env env) {
+  return ListToJs(env, kDropReasonText,
+                  [env](const char* text) { return Napi::String::New(env, text); });
+}
+
+Napi::Value FlowFieldsToJs(Napi::Env env) {
+#define X(member, text) text,
+  constexpr const char* kNames[] = {POLLUX_FLOW_FIELDS(X)};
+#undef X
+  return ListToJs(env, kNames, [env](const char* text) { return Napi::String::New(env, text); });
+}
+
+}  // namespace pollux

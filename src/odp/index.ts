@@ -1,0 +1,124 @@
+/**
+ * The flow language: typed form, ODP text and netlink attributes, each way. See schema.ts for how
+ * it hangs together.
+ */
+import { invalid } from '../errors.js';
+import { decodeActionList, encodeActionList } from './actions.js';
+import { readActions, writeActions } from './actions-text.js';
+import { release } from './match.js';
+import { decode, encode } from './match-netlink.js';
+import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
+import { matchFromTyped, typedFromMatch } from './match-typed.js';
+import type { Action, ActionsLike, FlowMatch, MatchLike, PortNames, Ufid } from './types.js';
+import { formatUfid, parseUfid } from './ufid.js';
+
+export { type FlowLine, formatFlow } from './flow-line.js';
+export type { FormatOptions } from './match-text.js';
+export type {
+  Action,
+  ActionsLike,
+  FieldGroups,
+  FlowMatch,
+  Maskable,
+  MatchLike,
+  PortNames,
+  PortRefLike,
+  SettableGroups,
+  Ufid,
+} from './types.js';
+export { formatUfid, parseUfid };
+
+/**
+ * The netlink attributes of a match: key and mask, with the same attributes in both. `ufid` is the
+ * one written in front of a text. Throws EINVAL, with `position` for text, and whatever `ports`
+ * throws for an unknown port.
+ */
+export function encodeMatch(
+  match: MatchLike,
+  ports: PortNames,
+): { key: Buffer; mask: Buffer; ufid?: Ufid } {
+  if (typeof match === 'string') {
+    const read = matchFromText(match, ports);
+    const encoded = encode(read.match);
+    release(read.match);
+    return read.ufid === undefined ? encoded : { ...encoded, ufid: read.ufid };
+  }
+  const complete = matchFromTyped(match, ports);
+  const encoded = encode(complete);
+  release(complete);
+  return encoded;
+}
+
+/**
+ * The typed form of a key and its mask. Without a mask every field of the key is exact, as in an
+ * upcall. What says nothing is left out: wildcarded fields, a `recircId` of 0, a tag's `tpid` of
+ * 0x8100 and `cfi` of 1. Throws EINVAL for bytes that are no flow key.
+ */
+export function decodeMatch(key: Uint8Array, mask?: Uint8Array): FlowMatch<number> {
+  const match = decode(key, mask);
+  const typed = typedFromMatch(match);
+  release(match);
+  return typed as FlowMatch<number>;
+}
+
+/** The netlink attributes of actions; no bytes at all mean drop. Throws like `encodeMatch`. */
+export function encodeActions(actions: ActionsLike, ports: PortNames): Buffer {
+  return encodeActionList(
+    typeof actions === 'string' ? readActions(actions, ports) : actions,
+    ports,
+  );
+}
+
+/**
+ * The typed form of actions; no bytes give one `drop`. Throws EINVAL for bytes that are no actions.
+ */
+export function decodeActions(bytes: Uint8Array): Action<number>[] {
+  return decodeActionList(bytes);
+}
+
+/**
+ * The typed form of ODP text. Without `ports` an in_port written as a name stays a name. A leading
+ * "ufid:…" is accepted and not returned: `encodeMatch` has it. Throws EINVAL with `position`.
+ */
+export function parseMatch(text: string, ports?: PortNames): FlowMatch<string | number> {
+  const { match } = matchFromText(checkText(text), ports);
+  const typed = typedFromMatch(match);
+  release(match);
+  return typed;
+}
+
+/**
+ * ODP text as Open vSwitch prints it: its order of fields, its notation of masks, wildcarded fields
+ * left out.
+ */
+export function formatMatch(match: MatchLike, options?: FormatOptions): string {
+  const complete =
+    typeof match === 'string'
+      ? matchFromText(match, undefined).match
+      : matchFromTyped(match, undefined);
+  const text = formatMatchText(complete, options);
+  release(complete);
+  return text;
+}
+
+/**
+ * The typed form of ODP text; "drop" and an empty text give one `drop`. Throws EINVAL with
+ * `position`.
+ */
+export function parseActions(text: string, ports?: PortNames): Action<number>[] {
+  return readActions(checkText(text), ports);
+}
+
+/** ODP text as Open vSwitch prints it. An output to a port given by name prints the name. */
+export function formatActions(
+  actions: ActionsLike,
+  options?: Pick<FormatOptions, 'ports'>,
+): string {
+  const typed = typeof actions === 'string' ? readActions(actions, undefined) : actions;
+  return writeActions(typed, options?.ports);
+}
+
+function checkText(text: unknown): string {
+  if (typeof text !== 'string') throw invalid(`expected text, got ${typeof text}`);
+  return text;
+}

@@ -1,0 +1,150 @@
+/**
+ * A match as bytes: for each group of the field table a slot in `key` and the same slot in `mask`,
+ * laid out like the netlink attribute. All conversions meet here.
+ */
+import { type Field, type Group, groups, kMatchSize } from './schema.js';
+
+export class Match {
+  readonly key = new Uint8Array(kMatchSize);
+  readonly mask = new Uint8Array(kMatchSize);
+  /** 1 for each group that is part of the match, by `Group.index`. */
+  readonly present = new Uint8Array(groups.length);
+  /**
+   * Where in the text each group stood, for errors found later. Meaningful only while text is being
+   * read.
+   */
+  readonly position = new Int32Array(groups.length);
+  /** The in_port, while it is a name that nobody has resolved. */
+  inPortName: string | undefined = undefined;
+
+  clear(): void {
+    this.key.fill(0);
+    this.mask.fill(0);
+    this.present.fill(0);
+    this.inPortName = undefined;
+  }
+
+  has(group: Group): boolean {
+    return this.present[group.index] === 1;
+  }
+
+  remove(group: Group): void {
+    this.present[group.index] = 0;
+    this.key.fill(0, group.slot, group.slot + group.size);
+    this.mask.fill(0, group.slot, group.slot + group.size);
+  }
+
+  /** Take over a group from another Match. */
+  copy(group: Group, from: Match): void {
+    this.present[group.index] = from.present[group.index]!;
+    this.position[group.index] = from.position[group.index]!;
+    for (let i = group.slot; i < group.slot + group.size; i++) {
+      this.key[i] = from.key[i]!;
+      this.mask[i] = from.mask[i]!;
+    }
+  }
+
+  /** Match `value` and nothing else in this integer field. */
+  setExact(group: Group, field: Field, value: number): void {
+    this.present[group.index] = 1;
+    writeInteger(this.key, field, value);
+    writeInteger(this.mask, field, field.max);
+  }
+
+  /** The field's value if it is matched exactly, otherwise undefined. Integer fields only. */
+  exact(field: Field): number | undefined {
+    return readInteger(this.mask, field) === field.max ? readInteger(this.key, field) : undefined;
+  }
+
+  /** No bit of the field is matched. */
+  wild(field: Field): boolean {
+    return isWild(this.mask, field);
+  }
+
+  /** No bit of the group is matched. */
+  wildGroup(group: Group): boolean {
+    for (let i = group.slot; i < group.slot + group.size; i++) {
+      if (this.mask[i] !== 0) return false;
+    }
+    return true;
+  }
+}
+
+let spare: Match | undefined;
+
+/**
+ * An empty Match. Hand it back with `release` to save the next caller an allocation; forgetting to
+ * is harmless.
+ */
+export function acquire(): Match {
+  const match = spare;
+  if (match === undefined) return new Match();
+  spare = undefined;
+  match.clear();
+  return match;
+}
+
+export function release(match: Match): void {
+  spare = match;
+}
+
+/** The value of an integer field (at most four bytes). */
+export function readInteger(bytes: Uint8Array, field: Field): number {
+  const raw = readRaw(bytes, field);
+  return field.whole ? raw : (raw >>> field.shift) & field.max;
+}
+
+/** Write an integer field; the bits around it stay. */
+export function writeInteger(bytes: Uint8Array, field: Field, value: number): void {
+  let raw = value;
+  if (!field.whole) {
+    raw = (readRaw(bytes, field) & ~(field.max << field.shift)) | (value << field.shift);
+  }
+  const { at, size } = field;
+  if (size === 1) {
+    bytes[at] = raw;
+  } else if (size === 2) {
+    bytes[at] = raw >> 8;
+    bytes[at + 1] = raw;
+  } else if (field.little) {
+    bytes[at] = raw;
+    bytes[at + 1] = raw >> 8;
+    bytes[at + 2] = raw >> 16;
+    bytes[at + 3] = raw >> 24;
+  } else {
+    bytes[at] = raw >> 24;
+    bytes[at + 1] = raw >> 16;
+    bytes[at + 2] = raw >> 8;
+    bytes[at + 3] = raw;
+  }
+}
+
+function readRaw(bytes: Uint8Array, field: Field): number {
+  const { at, size } = field;
+  if (size === 1) return bytes[at]!;
+  if (size === 2) return (bytes[at]! << 8) | bytes[at + 1]!;
+  const a = bytes[at]!;
+  const b = bytes[at + 1]!;
+  const c = bytes[at + 2]!;
+  const d = bytes[at + 3]!;
+  return field.little
+    ? ((d << 24) | (c << 16) | (b << 8) | a) >>> 0
+    : ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+}
+
+/** No bit of the field is set in `mask`. */
+export function isWild(mask: Uint8Array, field: Field): boolean {
+  return field.size <= 4 ? readInteger(mask, field) === 0 : isAll(mask, field, 0);
+}
+
+/** Every bit of the field is set in `mask`. */
+export function isFull(mask: Uint8Array, field: Field): boolean {
+  return field.size <= 4 ? readInteger(mask, field) === field.max : isAll(mask, field, 255);
+}
+
+function isAll(bytes: Uint8Array, field: Field, byte: number): boolean {
+  for (let i = field.at; i < field.at + field.size; i++) {
+    if (bytes[i] !== byte) return false;
+  }
+  return true;
+}

@@ -32,7 +32,7 @@ export class DatapathError extends Error {
   declare readonly hint?: string;
   declare readonly position?: number;
 
-  constructor(message: string, options: DatapathErrorOptions = {}) {
+  constructor(message = '', options: DatapathErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     const errno = options.errno ?? errnoOf(options.code);
     this.code = options.code ?? codeOf(errno);

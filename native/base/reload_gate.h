@@ -45,7 +45,9 @@ class ReloadGate {
     const Generation generation = requested_.load(std::memory_order_acquire);
     std::forward<Load>(load)();
     served_ = generation;
-    completed_.store(generation, std::memory_order_release);
+    // Sequentially consistent: or the store could pass the look for waiters that notify_all()
+    // begins with, and the wake-up be lost.
+    completed_.store(generation, std::memory_order_seq_cst);
     completed_.notify_all();
   }
 

@@ -92,7 +92,8 @@ class CAPABILITY("mutex") FairMutex {
     }
   }
   void Unlock() RELEASE() {
-    serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    // Sequentially consistent, so that notify_all() looks for waiters afterwards and misses none.
+    serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
     serving_.notify_all();
   }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,17 +40,17 @@ T ValueOrThrow(Napi::Env env, Result<T> result) {
 
 // Good until control returns to JavaScript.
 Bytes BytesFromJs(const Napi::Value& value);
+std::span<std::uint8_t> OutputFromJs(const Napi::Value& value);
 std::vector<std::uint8_t> CopyFromJs(const Napi::Value& value);
 std::uint32_t U32FromJs(const Napi::Value& value);
 // A core number, or "non-pmd".
 std::uint32_t CoreFromJs(const Napi::Value& value);
 DatapathOptions OptionsFromJs(const Napi::Object& options);
 PortSpec PortSpecFromJs(const Napi::Object& spec);
-// {key, mask, actions, ufid?, idleTimeoutMs?, replace} puts; {ufid} or {key, mask} deletes. A
-// Result: what the decoder says of one change is that change's outcome.
-Result<FlowChange> FlowChangeFromJs(const Napi::Object& change);
-// {ufid} or {key, mask}.
-Result<std::variant<Ufid, Match>> FlowNameFromJs(const Napi::Object& name);
+// What to do with a flow, or which one is meant: a record as src/flow-records.ts packs it. Cuts it
+// off the front of `records`. A Result: what the decoder says of one change is that change's
+// outcome.
+Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records);
 // {execute} or {install, key?, mask?, idleTimeoutMs?}; undefined: drop.
 UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& verdict);
 
@@ -62,8 +63,10 @@ Napi::Object ToJs(Napi::Env env, const PortInfo& info);
 Napi::Value ToJs(Napi::Env env, const PortStats& stats);
 Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports);
 Napi::Object ToJs(Napi::Env env, const DatapathStats& stats);
-Napi::Value ToJs(Napi::Env env, const Ufid& ufid);
-Napi::Value ToJs(Napi::Env env, const FlowOutcome& outcome);
+// Writes 17 bytes for each outcome to `out` (src/flow-records.ts has the layout), as far as there
+// is room; returns the list of Errors, undefined if there are none.
+Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes,
+                         std::span<std::uint8_t> out);
 // `now_ms` by the datapath's clock: records say how long ago a flow was used. src/flow.ts has the
 // layout.
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);

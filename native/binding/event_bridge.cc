@@ -33,12 +33,16 @@ std::shared_ptr<EventBridge> EventBridge::Open(Napi::Env env, std::unique_ptr<Da
     const auto held = static_cast<Poll*>(handle->data)->bridge;
     held->OnReadable();
   });
-  napi_add_async_cleanup_hook(
+  const napi_status hooked = napi_add_async_cleanup_hook(
       env,
       [](napi_async_cleanup_hook_handle, void* data) {
         static_cast<EventBridge*>(data)->Shutdown();
       },
       bridge.get(), &bridge->hook_);
+  if (hooked != napi_ok) {
+    bridge->Shutdown();
+    Throw(env, Invalid("the environment is going down"));
+  }
   return bridge;
 }
 

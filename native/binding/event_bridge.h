@@ -5,11 +5,10 @@
 // that concerns JavaScript happens in the poll callback, on the loop's own thread. A loop that is
 // busy for seconds thus delays news, and nothing else.
 //
-//   control thread                          event loop
-//   done(result) -> Push(completion) --+
-//   events, upcalls ------------------ +--> descriptor --> OnReadable: settle promises, then call
-//   `wake`, which takes
-//                                                          events and upcalls as it sees fit
+//   control thread                       event loop
+//   done(result) -> Push(completion) -+
+//   events, upcalls ------------------+-> descriptor -> OnReadable: settles promises, then calls
+//                                                       `wake`, which takes events and upcalls
 //
 // Life. The bridge owns the datapath. While it is open, the poll handle keeps the loop alive
 // (unless Unref() was called and no command is under way) and the wrapper object is kept from the

@@ -1,4 +1,5 @@
 // Values from JavaScript; see convert.h.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,6 +10,8 @@
 
 namespace pollux {
 namespace {
+
+constexpr double kMaxExact = 9007199254740992.0;  // Integers above are not exact.
 
 [[noreturn]] void Refuse(Napi::Env env, const std::string& message) {
   Throw(env, Invalid(message));
@@ -29,9 +32,8 @@ auto Optional(const Napi::Object& object, const char* name, Read read)
 }
 
 std::int64_t I64FromJs(const Napi::Value& value) {
-  constexpr double kLimit = 9007199254740992.0;  // Integers above are not exact.
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!(number >= -kLimit && number <= kLimit) || number != std::floor(number)) {
+  if (!(number >= -kMaxExact && number <= kMaxExact) || number != std::floor(number)) {
     Refuse(value.Env(), "expected an integer");
   }
   return static_cast<std::int64_t>(number);
@@ -61,14 +63,6 @@ std::vector<std::uint32_t> ListFromJs(const Napi::Value& value) {
   return list;
 }
 
-Ufid UfidFromJs(const Napi::Value& value) {
-  const Bytes bytes = BytesFromJs(value);
-  Ufid ufid{};
-  if (bytes.size() != ufid.size()) Refuse(value.Env(), "a ufid has 16 bytes");
-  std::memcpy(ufid.data(), bytes.data(), ufid.size());
-  return ufid;
-}
-
 template <typename T>
 void Set(T& target, std::optional<T> value) {
   if (value.has_value()) target = std::move(*value);
@@ -76,13 +70,15 @@ void Set(T& target, std::optional<T> value) {
 
 }  // namespace
 
-Bytes BytesFromJs(const Napi::Value& value) {
+std::span<std::uint8_t> OutputFromJs(const Napi::Value& value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
     Refuse(value.Env(), "expected a Uint8Array");
   }
-  const auto array = value.As<Napi::Uint8Array>();
+  auto array = value.As<Napi::Uint8Array>();
   return {array.Data(), array.ElementLength()};
 }
+
+Bytes BytesFromJs(const Napi::Value& value) { return OutputFromJs(value); }
 
 std::vector<std::uint8_t> CopyFromJs(const Napi::Value& value) {
   const Bytes bytes = BytesFromJs(value);
@@ -148,28 +144,44 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   return spec;
 }
 
-Result<std::variant<Ufid, Match>> FlowNameFromJs(const Napi::Object& name) {
-  using Name = std::variant<Ufid, Match>;
-  if (const auto ufid = Optional(name, "ufid", UfidFromJs); ufid.has_value()) return Name(*ufid);
-  Result<Match> match = DecodeMatch(BytesFromJs(name.Get("key")), BytesFromJs(name.Get("mask")));
-  if (!match.ok()) return match.error();
-  return Name(std::move(*match));
-}
+Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records) {
+  constexpr std::uint32_t kPut = 1;
+  constexpr std::uint32_t kByUfid = 2;
+  constexpr std::uint32_t kTimeout = 4;
+  constexpr std::uint32_t kReplace = 8;
+  struct Header {
+    std::uint32_t flags;
+    std::uint32_t key_size;
+    std::uint32_t mask_size;
+    std::uint32_t actions_size;
+    double idle_timeout_ms;
+    Ufid ufid;
+  } header;
+  const auto take = [env, &records](std::size_t size) {
+    if (size > records.size()) Refuse(env, "a flow record is cut short");
+    const Bytes taken = records.first(size);
+    records = records.subspan(size);
+    return taken;
+  };
+  std::memcpy(&header, take(sizeof header).data(), sizeof header);
+  const Bytes key = take(header.key_size);
+  const Bytes mask = take(header.mask_size);
+  const Bytes attributes = take(header.actions_size);
+  const bool by_ufid = (header.flags & kByUfid) != 0;
 
-Result<FlowChange> FlowChangeFromJs(const Napi::Object& change) {
-  if (Member(change, "actions").IsUndefined()) {
-    auto which = FlowNameFromJs(change);
-    if (!which.ok()) return which.error();
-    return FlowChange(FlowDelete{std::move(*which)});
-  }
-  Result<Match> match =
-      DecodeMatch(BytesFromJs(change.Get("key")), BytesFromJs(change.Get("mask")));
+  if ((header.flags & kPut) == 0 && by_ufid) return FlowChange(FlowDelete{header.ufid});
+  Result<Match> match = DecodeMatch(key, mask);
   if (!match.ok()) return match.error();
-  auto actions = ActionList::Parse(BytesFromJs(change.Get("actions")), *match);
+  if ((header.flags & kPut) == 0) return FlowChange(FlowDelete{std::move(*match)});
+  auto actions = ActionList::Parse(attributes, *match);
   if (!actions.ok()) return actions.error();
-  FlowPut put{std::move(*match), std::move(*actions), Optional(change, "ufid", UfidFromJs),
-              Optional(change, "idleTimeoutMs", I64FromJs), true};
-  Set(put.replace, Optional(change, "replace", BoolFromJs));
+  FlowPut put{std::move(*match), std::move(*actions), std::nullopt, std::nullopt, true};
+  if (by_ufid) put.ufid = header.ufid;
+  if ((header.flags & kTimeout) != 0) {
+    put.idle_timeout_ms =
+        static_cast<std::int64_t>(std::clamp(header.idle_timeout_ms, 0.0, kMaxExact));
+  }
+  put.replace = (header.flags & kReplace) != 0;
   return FlowChange(std::move(put));
 }
 

@@ -180,46 +180,43 @@ Napi::Value NativeDatapath::Stats(Info info) { return ToJs(info.Env(), Live(info
 
 // -------------------------------------------------------------------- flows
 
-// (changes, atomic): one outcome for each change; with `atomic`, in case of failure, only the
-// Error.
+// (records, atomic, out): one outcome for each change; with `atomic`, in case of failure, that
+// alone.
 Napi::Value NativeDatapath::FlowApply(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
-  const auto array = info[0].As<Napi::Array>();
+  Bytes records = BytesFromJs(info[0]);
   const bool atomic = info[1].ToBoolean();
+  const std::span<std::uint8_t> out = OutputFromJs(info[2]);
 
   std::vector<FlowChange> changes;
-  std::vector<std::optional<Error>> refused(array.Length());  // By the decoder.
-  for (std::uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::HandleScope scope(env);
-    Result<FlowChange> change = FlowChangeFromJs(array.Get(i).As<Napi::Object>());
+  std::vector<std::pair<std::size_t, Error>> refused;  // By the decoder; by place.
+  for (std::size_t i = 0; !records.empty(); ++i) {
+    Result<FlowChange> change = TakeFlowChange(env, records);
     if (change.ok()) {
       changes.push_back(std::move(*change));
     } else if (atomic) {
-      return ErrorToJs(env, change.error());
+      return OutcomesToJs(env, {change.error()}, out);
     } else {
-      refused[i] = std::move(change.error());
+      refused.emplace_back(i, std::move(change.error()));
     }
   }
-  const std::vector<FlowOutcome> outcomes = datapath.flows().Apply(changes, atomic);
-  if (atomic && outcomes.size() == 1 && !outcomes[0].ok()) {
-    return ErrorToJs(env, outcomes[0].error());
+  std::vector<FlowOutcome> outcomes = datapath.flows().Apply(changes, atomic);
+  for (auto& [place, error] : refused) {
+    outcomes.insert(outcomes.begin() + static_cast<std::ptrdiff_t>(place), std::move(error));
   }
-  Napi::Array answer = Napi::Array::New(env, array.Length());
-  std::size_t next = 0;
-  for (std::uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::HandleScope scope(env);
-    answer.Set(i,
-               refused[i].has_value() ? ErrorToJs(env, *refused[i]) : ToJs(env, outcomes[next++]));
-  }
-  return answer;
+  return OutcomesToJs(env, outcomes, out);
 }
 
+// (record): the flow that a deletion with this record would delete.
 Napi::Value NativeDatapath::FlowFind(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
-  const auto which = ValueOrThrow(env, FlowNameFromJs(info[0].As<Napi::Object>()));
-  const std::optional<FlowView> flow = datapath.flows().Find(which);
+  Bytes record = BytesFromJs(info[0]);
+  const FlowChange named = ValueOrThrow(env, TakeFlowChange(env, record));
+  const auto* which = std::get_if<FlowDelete>(&named);
+  if (which == nullptr) Throw(env, Invalid("expected the record of a deletion"));
+  const std::optional<FlowView> flow = datapath.flows().Find(which->which);
   if (!flow.has_value()) return env.Undefined();
   return ToJs(env, std::vector<FlowView>{*flow}, clock_->NowMs());
 }

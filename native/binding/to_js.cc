@@ -175,14 +175,27 @@ Napi::Object ToJs(Napi::Env env, const DatapathStats& stats) {
 
 // -------------------------------------------------------------------- flows
 
-Napi::Value ToJs(Napi::Env env, const Ufid& ufid) {
-  return Napi::Buffer<std::uint8_t>::Copy(env, ufid.data(), ufid.size());
-}
-
-Napi::Value ToJs(Napi::Env env, const FlowOutcome& outcome) {
-  if (!outcome.ok()) return ErrorToJs(env, outcome.error());
-  if (const Ufid* ufid = std::get_if<Ufid>(&outcome.value())) return ToJs(env, *ufid);
-  return Napi::Boolean::New(env, std::get<bool>(outcome.value()));
+Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes,
+                         std::span<std::uint8_t> out) {
+  enum : std::uint8_t { kNotFound, kDeleted, kPut, kFailed };
+  constexpr std::size_t kSize = 1 + sizeof(Ufid);
+  Napi::Value errors = env.Undefined();
+  for (const FlowOutcome& outcome : outcomes) {
+    if (out.size() < kSize) break;
+    if (!outcome.ok()) {
+      out[0] = kFailed;
+      if (errors.IsUndefined()) errors = Napi::Array::New(env);
+      auto list = errors.As<Napi::Array>();
+      list.Set(list.Length(), ErrorToJs(env, outcome.error()));
+    } else if (const Ufid* ufid = std::get_if<Ufid>(&outcome.value())) {
+      out[0] = kPut;
+      std::copy(ufid->begin(), ufid->end(), out.begin() + 1);
+    } else {
+      out[0] = std::get<bool>(outcome.value()) ? kDeleted : kNotFound;
+    }
+    out = out.subspan(kSize);
+  }
+  return errors;
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {

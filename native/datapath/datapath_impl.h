@@ -79,6 +79,7 @@ struct Datapath::Impl {
   std::uint32_t next_port_id = 1;
   std::unique_ptr<LinkMonitor> link_monitor;
   std::int64_t next_aging_ms = 0;
+  std::vector<std::string> warned;  // By the last plan.
 
   Contexts contexts;
 

@@ -43,8 +43,8 @@ Result<std::shared_ptr<MemoryNetdev>> Datapath::Impl::FindMemory(PortId id,
   const auto found = ports.find(static_cast<std::uint32_t>(id));
   if (found == ports.end()) return SystemError(ENODEV, {}, "the port was deleted");
   const Port& port = *found->second;
-  auto memory = std::dynamic_pointer_cast<MemoryNetdev>(port.netdev);
-  if (memory == nullptr) return Invalid("port \"" + port.name + "\" is not a memory port");
+  if (port.type != "memory") return Invalid("port \"" + port.name + "\" is not a memory port");
+  auto memory = std::static_pointer_cast<MemoryNetdev>(port.netdev);
   if (rxq >= memory->rxqs().size()) {
     return Invalid("port \"" + port.name + "\" has no queue " + std::to_string(rxq));
   }

@@ -28,7 +28,7 @@ Error PortError(int number, const std::string& port, std::string message, std::s
 
 Result<std::uint32_t> Datapath::Impl::ChooseNumber(
     const std::optional<std::uint32_t>& asked) const {
-  const auto taken = [&](std::uint32_t number) -> const Port* {
+  const auto owner_of = [&](std::uint32_t number) -> const Port* {
     for (const auto& [id, port] : members) {
       if (port->number == PortNumber{number}) return port.get();
     }
@@ -37,7 +37,7 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(
   if (asked.has_value()) {
     if (*asked >= kMaxPorts)
       return Invalid("port number " + std::to_string(*asked) + " is out of range", "use 0..65535");
-    if (const Port* owner = taken(*asked)) {
+    if (const Port* owner = owner_of(*asked)) {
       return PortError(
           EBUSY, owner->name,
           "port number " + std::to_string(*asked) + " is in use by \"" + owner->name + "\"",
@@ -46,7 +46,7 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(
     return *asked;
   }
   for (std::uint32_t number = 1; number < kMaxPorts; ++number) {
-    if (taken(number) == nullptr) return number;
+    if (owner_of(number) == nullptr) return number;
   }
   return PortError(EFBIG, {}, "all port numbers are in use", "delete a port first");
 }
@@ -80,7 +80,13 @@ Status Datapath::Impl::Apply() {
   std::vector<std::string> warnings;
   Status status = contexts.Apply(
       MakeWanted(), [this](PortKey key) -> Port& { return *members.at(key.id); }, warnings);
-  for (std::string& warning : warnings) {
+  // Each once, until it no longer holds.
+  std::vector<std::string> fresh = warnings;
+  std::erase_if(fresh, [&](const std::string& warning) {
+    return std::find(warned.begin(), warned.end(), warning) != warned.end();
+  });
+  warned = std::move(warnings);
+  for (std::string& warning : fresh) {
     Event event{Event::Kind::kWarning};
     event.text = std::move(warning);
     Emit(std::move(event));

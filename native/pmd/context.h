@@ -130,15 +130,15 @@ class Context {
   void TunnelPop(PacketBatch batch, PortNumber port);
 
  private:
-  struct Burst;
-
   void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
   void Flood(PacketPtr packet) REQUIRES(role_);
   PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
   void Send(PortCache::Entry& entry) REQUIRES(role_);
-  Megaflow* Classify(const Miniflow& key, std::uint32_t hash, const Dpcls* classifier)
+  void DropRunts(PacketBatch& batch) REQUIRES(role_);
+  Megaflow* Classify(const Miniflow& key, std::uint32_t hash, const Dpcls& classifier)
       REQUIRES(role_);
-  void RunFlow(Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) REQUIRES(role_);
+  void RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const* flows) REQUIRES(role_);
+  void RunFlow(const Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) REQUIRES(role_);
 
   const PmdShared shared_;
   const std::size_t slot_;

@@ -7,37 +7,90 @@
 
 namespace pollux {
 
+namespace {
+
+std::uint16_t TcpFlags(const Miniflow& key) {
+  const auto halves = std::bit_cast<std::array<Be16, 4>>(key.Word(POLLUX_FLOW_WORD(tcp_flags)));
+  return __builtin_bswap16(halves[offsetof(Flow, tcp_flags) % 8 / 2]);
+}
+
+}  // namespace
+
 void Context::Input(PacketBatch batch, PortNumber in_port) {
   now_ms_ = static_cast<std::uint64_t>(shared_.clock.NowMs());
 
   // 1. Runts go; the others learn where they came from.
-  PacketBatch runts;
-  PacketBatch whole;
-  for (Packet* packet : batch) {
-    packet->in_port = in_port;
-    (packet->size < kMinFrame ? runts : whole).AddRaw(packet);
+  for (Packet* packet : batch) packet->in_port = in_port;
+  if (std::any_of(batch.begin(), batch.end(),
+                  [](const Packet* p) { return p->size < kMinFrame; })) {
+    DropRunts(batch);
   }
-  batch.Release();
-  if (!runts.empty()) Drop(std::move(runts), DropReason::kRxInvalid);
 
   // 2. Parse.
-  const std::size_t n = whole.size();
+  const std::size_t n = batch.size();
   std::array<Miniflow, kBatchSize> keys;
   for (std::size_t i = 0; i < n; ++i) {
-    if (i + 4 < n) __builtin_prefetch(whole[i + 4]->data);
-    ExtractMiniflow(*whole[i], keys[i]);
-    whole[i]->hash = Hash(keys[i]);
+    ExtractMiniflow(*batch[i], keys[i]);
+    batch[i]->hash = Hash(keys[i]);
   }
 
-  // 3. Find the flows.
-  const Dpcls* classifier = shared_.flows.ClassifierOf(in_port);
+  // 3. Find the flows: in the cache, else in the classifier of the port.
   std::array<Megaflow*, kBatchSize> flows;
-  for (std::size_t i = 0; i < n; ++i) flows[i] = Classify(keys[i], whole[i]->hash, classifier);
+  std::size_t cached = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    flows[i] = emc_.Lookup(keys[i], batch[i]->hash);
+    if (flows[i] != nullptr) ++cached;
+  }
+  counters_.emc_hits.Add(cached);
+  if (cached < n) {
+    const Dpcls* classifier = shared_.flows.ClassifierOf(in_port);
+    for (std::size_t i = 0; i < n && classifier != nullptr; ++i) {
+      if (flows[i] == nullptr) flows[i] = Classify(keys[i], batch[i]->hash, *classifier);
+    }
+  }
 
-  // 4. Group by flow in order of arrival, and run each group's actions.
+  // 4. Group by flow, and run each group's actions.
+  RunGroups(std::move(batch), keys.data(), flows.data());
+  WakeUpcalls();
+}
+
+void Context::DropRunts(PacketBatch& batch) {
+  PacketBatch runts;
+  PacketBatch whole;
+  for (Packet* packet : batch) (packet->size < kMinFrame ? runts : whole).AddRaw(packet);
+  batch.Release();
+  batch = std::move(whole);
+  Drop(std::move(runts), DropReason::kRxInvalid);
+}
+
+Megaflow* Context::Classify(const Miniflow& key, std::uint32_t hash, const Dpcls& classifier) {
+  Megaflow* flow = classifier.Lookup(key);
+  if (flow == nullptr) return nullptr;
+  counters_.megaflow_hits.Add(1);
+  if (emc_insert_inv_prob_ != 0) {
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 17;
+    random_ ^= random_ << 5;
+    if (emc_insert_inv_prob_ == 1 || random_ % emc_insert_inv_prob_ == 0) {
+      emc_.Insert(key, hash, flow);
+    }
+  }
+  return flow;
+}
+
+// Groups keep the order of arrival; a burst of one flow, the usual case, is one group as it stands.
+void Context::RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const* flows) {
+  const std::size_t n = batch.size();
+  if (n > 0 && flows[0] != nullptr &&
+      std::all_of(flows, flows + n, [&](const Megaflow* flow) { return flow == flows[0]; })) {
+    std::uint16_t tcp_flags = 0;
+    for (std::size_t i = 0; i < n; ++i) tcp_flags |= TcpFlags(keys[i]);
+    RunFlow(flows[0], std::move(batch), tcp_flags);
+    return;
+  }
   std::array<Packet*, kBatchSize> waiting;
-  std::copy(whole.begin(), whole.end(), waiting.begin());
-  whole.Release();
+  std::copy(batch.begin(), batch.end(), waiting.begin());
+  batch.Release();
   for (std::size_t i = 0; i < n; ++i) {
     if (waiting[i] == nullptr) continue;
     if (flows[i] == nullptr) {
@@ -45,37 +98,17 @@ void Context::Input(PacketBatch batch, PortNumber in_port) {
       continue;
     }
     PacketBatch group;
-    Be16 tcp_flags = 0;
+    std::uint16_t tcp_flags = 0;
     for (std::size_t j = i; j < n; ++j) {
       if (flows[j] != flows[i] || waiting[j] == nullptr) continue;
       group.AddRaw(std::exchange(waiting[j], nullptr));
-      const std::uint64_t word = keys[j].Word(POLLUX_FLOW_WORD(tcp_flags));
-      tcp_flags |= std::bit_cast<std::array<Be16, 4>>(word)[(offsetof(Flow, tcp_flags) % 8) / 2];
+      tcp_flags |= TcpFlags(keys[j]);
     }
-    RunFlow(flows[i], std::move(group), __builtin_bswap16(tcp_flags));
+    RunFlow(flows[i], std::move(group), tcp_flags);
   }
-  WakeUpcalls();
 }
 
-Megaflow* Context::Classify(const Miniflow& key, std::uint32_t hash, const Dpcls* classifier) {
-  if (Megaflow* flow = emc_.Lookup(key, hash)) {
-    counters_.emc_hits.Add(1);
-    return flow;
-  }
-  Megaflow* flow = classifier == nullptr ? nullptr : classifier->Lookup(key);
-  if (flow == nullptr) return nullptr;
-  counters_.megaflow_hits.Add(1);
-  if (emc_insert_inv_prob_ != 0) {
-    random_ ^= random_ << 13;
-    random_ ^= random_ >> 17;
-    random_ ^= random_ << 5;
-    if (emc_insert_inv_prob_ == 1 || random_ % emc_insert_inv_prob_ == 0)
-      emc_.Insert(key, hash, flow);
-  }
-  return flow;
-}
-
-void Context::RunFlow(Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) {
+void Context::RunFlow(const Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) {
   shared_.flows.CountersOf(*flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
   const ActionList& actions = *flow->actions.load(std::memory_order_acquire);
   if (actions.sole_output() != kNoPort) {

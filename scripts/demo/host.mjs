@@ -77,7 +77,13 @@ const verbs = {
    * Sends `bytes`, or until 'finish' is called with the same name. { bytes, seconds, equal }: sent; how long until the
    * answer; whether the server has got the very same.
    */
-  async transfer({ name = 'transfer', to, port, bytes = Number.POSITIVE_INFINITY, timeout = 60_000 }) {
+  async transfer({
+    name = 'transfer',
+    to,
+    port,
+    bytes = Number.POSITIVE_INFINITY,
+    timeout = 60_000,
+  }) {
     const state = { sent: 0, finish: false };
     transfers.set(name, state);
     const socket = net.connect({ host: to, port, allowHalfOpen: true });

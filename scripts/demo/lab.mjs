@@ -11,6 +11,7 @@
 // The tests use it, too.
 import { execFile, fork, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -69,6 +70,13 @@ export const ip = (text) => run('ip', ...text.split(' '));
 /** What `ip -s link` says of an interface here. */
 export async function linkOf(device) {
   return JSON.parse(await run('ip', '-j', '-d', '-s', 'link', 'show', 'dev', device))[0];
+}
+
+/** Waits until an interface that was set up is up indeed: the kernel takes a moment. */
+export async function hasCarrier(device) {
+  for (let tries = 0; tries < 200 && (await linkOf(device)).operstate !== 'UP'; tries++) {
+    await setTimeout(10);
+  }
 }
 
 /** A kernel setting of this namespace. False: it cannot be set here. */
@@ -140,6 +148,7 @@ export class Host {
     await this.ip(`addr add ${this.ipv6}/64 dev eth0 nodad`).catch(() => {}); // a kernel without IPv6
     await this.ip('link set eth0 up');
     await ip(`link set ${this.name} up`);
+    await hasCarrier(this.name);
   }
 
   call(verb, argument = {}) {
@@ -165,8 +174,8 @@ export class Host {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const gone = new Promise((resolve) => this.#child.once('exit', resolve));
     if (this.#child.connected) this.#child.disconnect();
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 2_000);
+    await Promise.race([gone, setTimeout(2_000, undefined, { ref: false })]);
+    this.#child.kill('SIGKILL');
     await gone;
-    clearTimeout(timer);
   }
 }

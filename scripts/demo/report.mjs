@@ -86,7 +86,10 @@ export function summary({ kind, seconds, carried, churn, stats, coresUsed }) {
           ['ping', `${count(pings.sent)} sent, ${count(pings.received)} answered`],
           ['round trip', `${spread(pings.rtts, 2, 'ms')}, beside the transfer`],
           ['TCP', `${megabytes(bytes)}, ${rate}, ${sameBytes}`],
-          ['', `${count(tcp.retransmitted)} segments sent again, ${count(tcp.needlessly)} needlessly`],
+          [
+            '',
+            `${count(tcp.retransmitted)} segments sent again, ${count(tcp.needlessly)} needlessly`,
+          ],
         ]
       : [
           ['frames', `${count(frames.sent)} sent, ${count(frames.received)} received, in order`],
@@ -122,6 +125,8 @@ export function summary({ kind, seconds, carried, churn, stats, coresUsed }) {
     : verdict(false, 'Something was lost, or does not add up.');
   return {
     ok,
-    text: ['', ...table, '', `  ${closing}`, ...(ok ? shown.map((s) => `  - ${s}`) : [])].join('\n'),
+    text: ['', ...table, '', `  ${closing}`, ...(ok ? shown.map((s) => `  - ${s}`) : [])].join(
+      '\n',
+    ),
   };
 }

@@ -30,7 +30,12 @@ class VethTraffic {
       await ip(`link set ${device}p up`);
     }
     const [left, right] = this.#hosts;
-    const { received } = await left.call('ping', { to: right.ipv4, count: 1, interval: 1, args: ['-w', 1] });
+    const { received } = await left.call('ping', {
+      to: right.ipv4,
+      count: 1,
+      interval: 1,
+      args: ['-w', 1],
+    });
     if (received > 0) throw new Error('the hosts reach each other without Pollux');
     await left.ip('neigh flush dev eth0'); // else it waits up to a second before it asks again
     return '  Pollux is not there yet: ping gets no answer. Now it opens its ports.\n';

@@ -1,0 +1,192 @@
+/** The addon: how it is loaded, and the one declaration of what it offers. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { DatapathError } from './errors.js';
+
+/** A core number, or the event-driven context. */
+export type Core = number | 'non-pmd';
+
+/** Names a port for good: never reused, unlike its number. */
+export type PortId = number;
+
+export interface NativeOptions {
+  readonly name: string;
+  readonly pmdCpus?: readonly number[];
+  readonly topology: readonly (readonly number[])[];
+  readonly manualClock: boolean;
+  readonly flowLimit: number;
+  readonly maxIdleMs: number;
+  readonly emcInsertInvProb: number;
+  readonly txFlushIntervalUs: number;
+  readonly pmdSleepMaxUs: number;
+  readonly upcallQueueLength: number;
+  readonly upcallFloodWhenFull: boolean;
+  readonly snapLength: number;
+}
+
+export interface NativePortSpec {
+  readonly type: string;
+  readonly name: string;
+  readonly number?: number;
+  readonly rxqs?: number;
+  readonly pmd?: boolean;
+  /** Queue, core, queue, core, … */
+  readonly rxqAffinity?: readonly number[];
+  readonly mtu?: number;
+  readonly numa?: number;
+  readonly device?: string;
+  readonly queueLength?: number;
+  readonly openDelayMs?: number;
+  readonly generate?: boolean;
+  readonly generateSize?: number;
+  readonly generateFlows?: number;
+  readonly generateLimit?: number;
+}
+
+export interface NativePort {
+  readonly id: PortId;
+  readonly number: number;
+  readonly name: string;
+  readonly type: string;
+  readonly mode: string;
+  readonly pmd: boolean;
+  readonly link: 'up' | 'down' | 'gone';
+}
+
+export interface NativeReload {
+  readonly core: Core;
+  readonly numa: number;
+  readonly ports: number;
+  readonly rxqs: number;
+  readonly latencyUs: number;
+}
+
+export interface NativeStats {
+  /** Name, and counters in the order of `portStats`. */
+  readonly ports: readonly (readonly [string, BigUint64Array])[];
+  readonly pmds: readonly {
+    readonly core: Core;
+    readonly numa: number;
+    /** usagePercent: negative if unknown. */
+    readonly rxqs: readonly { port: string; queue: number; usagePercent: number }[];
+    /** packets, EMC hits, megaflow hits, upcalls, lost upcalls, reloads */
+    readonly counters: BigUint64Array;
+    /** Negative if unknown. */
+    readonly cyclesPerPacket: number;
+    readonly busyPercent: number;
+  }[];
+  readonly flows: number;
+  readonly masks: number;
+  /** In the order of `dropReasons`. */
+  readonly drops: BigUint64Array;
+  /** received, executed, copied, transmitted, dropped, queued */
+  readonly ledger: BigUint64Array;
+}
+
+export interface NativeEvent {
+  readonly kind: 'portUp' | 'portDown' | 'portGone' | 'flowsRemoved' | 'upcallOverflow' | 'warning';
+  readonly port: PortId;
+  readonly text: string;
+  readonly dropped: bigint;
+  /** Flow records, with flowsRemoved. */
+  readonly flows?: Buffer;
+}
+
+export interface NativeUpcalls {
+  /** Upcall records; see upcall.ts. */
+  readonly slab: Buffer;
+  readonly ids: BigUint64Array;
+  readonly dropped: bigint;
+}
+
+/** undefined: drop. */
+export type NativeVerdict =
+  | { readonly execute: Uint8Array }
+  | {
+      readonly install: Uint8Array;
+      readonly key?: Uint8Array;
+      readonly mask?: Uint8Array;
+      readonly idleTimeoutMs?: number;
+    }
+  | undefined;
+
+/**
+ * A datapath. Every method throws, and every promise rejects with, an Error that has `errno`
+ * (negative) and perhaps `code`, `syscall`, `port` and `hint`; `fromNative` makes a DatapathError
+ * of it.
+ */
+export interface NativeDatapath {
+  addPort(spec: NativePortSpec): Promise<NativePort>;
+  deletePort(id: PortId): Promise<void>;
+  renumberPort(id: PortId, number: number): Promise<NativePort>;
+  reload(core?: Core): Promise<NativeReload[]>;
+  setOptions(options: NativeOptions): Promise<void>;
+  settle(): Promise<void>;
+  advance(ms: number): Promise<void>;
+  close(): Promise<void>;
+
+  port(id: PortId): NativePort | undefined;
+  /** rx packets, bytes, dropped, errors, then the same of tx. */
+  portStats(id: PortId): BigUint64Array;
+  inject(id: PortId, rxq: number, frames: Uint8Array | readonly Uint8Array[]): number;
+  drain(id: PortId, max: number): { slab: Buffer; lengths: Uint32Array };
+  execute(frame: Uint8Array, actions: Uint8Array, inPort?: number): Buffer;
+  stats(): NativeStats;
+
+  /**
+   * Changes as records; outcomes are written to `out`, one for each change, or the failure alone if
+   * atomic changes failed. See flow-records.ts. The errors of those that failed, in order.
+   */
+  flowApply(changes: Uint8Array, atomic: boolean, out: Uint8Array): Error[] | undefined;
+  /** `name`: the record of a deletion. The answer is a flow record. */
+  flowFind(name: Uint8Array): Buffer | undefined;
+  /** Flow records from `cursor` on, none at the end; undefined: no such core. */
+  flowDump(cursor: number, n: number, core?: Core): { cursor: number; slab?: Buffer } | undefined;
+  flowClear(): number;
+  flowSize(): number;
+
+  takeEvents(): NativeEvent[];
+  setUpcallConsumer(present: boolean): void;
+  takeUpcalls(max: number): NativeUpcalls;
+  /** Those that could not be carried out, by index. */
+  answerUpcalls(ids: BigUint64Array, verdicts: readonly NativeVerdict[]): [number, Error][];
+  /** Calls `wake` again, behind what else the event loop has to do. */
+  signal(): void;
+  setRef(ref: boolean): void;
+}
+
+interface Addon {
+  /**
+   * `wake` is called on the event loop when events or upcalls may wait to be taken. It must not
+   * throw.
+   */
+  readonly NativeDatapath: new (
+    options: Partial<NativeOptions>,
+    wake: () => void,
+  ) => NativeDatapath;
+  readonly defaultOptions: NativeOptions;
+  readonly dropReasons: readonly string[];
+  readonly flowFields: readonly string[];
+  portTypes(): { type: string; available: boolean; reason?: string }[];
+}
+
+function load(): Addon {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const require = createRequire(import.meta.url);
+  try {
+    return require('node-gyp-build')(root);
+  } catch (error) {
+    const target = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
+    const reason = error instanceof Error ? error.message.split('\n')[0] : String(error);
+    throw new DatapathError(`the native addon does not load on ${target}: ${reason}`, {
+      code: 'ERR_ADDON_NOT_LOADED',
+      hint:
+        process.platform === 'linux'
+          ? `build it: in a clone type "npm run build"; elsewhere "npx node-gyp rebuild" in ${root} (needs a C++20 compiler, make and python3)`
+          : 'Pollux runs on Linux only',
+      cause: error,
+    });
+  }
+}
+
+export const addon: Addon = load();

@@ -1,0 +1,498 @@
+/**
+ * Datapath: ports, flows, packets and events, for TypeScript. What it does is done by the core; see
+ * binding.ts.
+ */
+import { EventEmitter } from 'node:events';
+import {
+  addon,
+  type Core,
+  type NativeDatapath,
+  type NativeEvent,
+  type NativeOptions,
+  type NativePortSpec,
+} from './binding.js';
+import {
+  checkBytes,
+  checkInteger,
+  checkOptions,
+  kMaxU32,
+  signalOf,
+  throwIfAborted,
+} from './check.js';
+import { type Changes, Configurator, type DatapathConfig, readConfig } from './configure.js';
+import { DatapathError, fromNative, invalid } from './errors.js';
+import {
+  type ActionsLike,
+  checkCore,
+  DatapathFlowTable,
+  type Flow,
+  type FlowTable,
+} from './flow.js';
+import { FlowRecord } from './flow-records.js';
+import { encodeActions } from './odp/index.js';
+import { type DatapathOptions, readOptions, withDefaults } from './options.js';
+import {
+  DatapathPort,
+  type Port,
+  type PortNumber,
+  type PortOf,
+  type PortRef,
+  type PortSpec,
+  PortTable,
+  type PortType,
+  readPortSpec,
+} from './port.js';
+import { type DatapathStats, statsOf } from './stats.js';
+import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
+
+export interface Abortable {
+  /** Aborted: rejects with ABORT_ERR, and nothing has changed. */
+  readonly signal?: AbortSignal;
+}
+
+export interface DatapathEvents {
+  portUp: [port: Port];
+  portDown: [port: Port, reason: DatapathError];
+  /** The interface vanished; the port stays configured and returns when it does. */
+  portGone: [port: Port];
+  /** Aged out, evicted or purged with their thread; final statistics. */
+  flowsRemoved: [flows: readonly Flow[]];
+  /**
+   * At most a few times a second: how many packets of a port found its queue full since the last
+   * such event.
+   */
+  upcallOverflow: [info: { readonly port: string; readonly dropped: bigint }];
+  error: [error: DatapathError];
+  close: [];
+}
+
+export interface ReloadReport {
+  readonly core: Core;
+  readonly numa: number;
+  /** Entries in the thread's private port cache after the reload. */
+  readonly ports: number;
+  readonly rxqs: number;
+  /** Request to acknowledgement. */
+  readonly latencyUs: number;
+}
+
+/** The path of a frame. */
+export interface Trace {
+  readonly steps: readonly { readonly stage: string; readonly text: string }[];
+  readonly verdict: 'forwarded' | 'dropped' | 'upcall';
+  readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
+  toString(): string;
+}
+
+/** One line of the table of port types. `reason`: why the type is not available. */
+export interface PortTypeInfo {
+  readonly type: PortType;
+  readonly available: boolean;
+  readonly reason?: string;
+}
+
+const kMinFrame = 14;
+const kMaxFrame = 65_535;
+
+/**
+ * A datapath of its own: threads, ports, flow table. While it is open it keeps the process alive,
+ * like a server that listens; see `unref()`.
+ *
+ * Errors, for every method: EINVAL for arguments that make no sense, ENODEV for a port that does
+ * not exist, and ERR_DATAPATH_CLOSED once `close()` was called. All are `DatapathError`s, most with
+ * a `hint`.
+ */
+export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDisposable {
+  readonly name: string;
+  readonly flows: FlowTable;
+  readonly #native: NativeDatapath;
+  readonly #ports: PortTable;
+  readonly #upcalls: UpcallSource;
+  readonly #configurator: Configurator;
+  #options: NativeOptions;
+  #state: 'open' | 'closing' | 'closed' = 'open';
+  #closed: Promise<void> | undefined;
+
+  /** Needs no privilege and opens no device. Throws EINVAL for options that make no sense. */
+  constructor(options: DatapathOptions = {}) {
+    super();
+    this.#options = withDefaults(readOptions(options));
+    this.name = this.#options.name;
+    try {
+      this.#native = new addon.NativeDatapath(this.#options, () => this.#wake());
+    } catch (error) {
+      throw fromNative(error);
+    }
+    const live = () => this.#live();
+    this.#ports = new PortTable(live);
+    this.flows = new DatapathFlowTable(live, this.#ports);
+    this.#upcalls = new UpcallSource(this.#native, this.#ports, (error) =>
+      this.#later('error', error),
+    );
+    this.#configurator = new Configurator({
+      live,
+      ports: this.#ports,
+      options: () => this.#options,
+      setOptions: (wanted) => this.#setOptions(wanted),
+      addPort: (spec, revived) => this.#addPort(spec, undefined, revived),
+      deletePort: (port) => this.#deletePort(port),
+      renumberPort: (port, number) => this.#renumberPort(port, number),
+    });
+  }
+
+  /** `new`, then ports and flows of the configuration; all or nothing. */
+  static async open(config: DatapathConfig, options?: Abortable): Promise<Datapath> {
+    const signal = signalOf(checkOptions(options, 'the options of open()', ['signal']));
+    throwIfAborted(signal);
+    const { options: _, ...contents } = readConfig(config);
+    const datapath = new Datapath(
+      Object.fromEntries(
+        Object.entries(config).filter(([key]) => key !== 'ports' && key !== 'flows'),
+      ),
+    );
+    try {
+      await datapath.#configurator.configure({ ...contents, options: {} }, { signal });
+      return datapath;
+    } catch (error) {
+      await datapath.close();
+      throw error;
+    }
+  }
+
+  /** Every port type, and the reason for those that this build and this machine cannot offer. */
+  static portTypes(): readonly PortTypeInfo[] {
+    return addon.portTypes() as PortTypeInfo[];
+  }
+
+  get state(): 'open' | 'closing' | 'closed' {
+    return this.#state;
+  }
+
+  /**
+   * By name. A port is in it from the moment every thread can output to it until its deletion
+   * begins.
+   */
+  get ports(): ReadonlyMap<string, Port> {
+    return this.#ports.published;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ ports
+
+  /**
+   * Resolves when every thread can output to the port. EEXIST name in use, EBUSY number in use,
+   * EFBIG no number left, ENODEV no such interface, EPERM with a hint naming the capability.
+   * Aborted while the device opens: it is closed again first.
+   */
+  async addPort<T extends PortSpec>(spec: T, options?: Abortable): Promise<PortOf<T>> {
+    this.#live();
+    const wanted = readPortSpec(spec);
+    const signal = signalOf(checkOptions(options, 'the options of addPort()', ['signal']));
+    throwIfAborted(signal);
+    return (await this.#addPort(wanted, signal)) as unknown as PortOf<T>;
+  }
+
+  /**
+   * Resolves when no thread can reach the port any more and its device is closed. ENODEV unknown
+   * port. Cannot be aborted once it has begun.
+   */
+  async deletePort(port: PortRef, options?: Abortable): Promise<void> {
+    this.#live();
+    const signal = signalOf(checkOptions(options, 'the options of deletePort()', ['signal']));
+    throwIfAborted(signal);
+    await this.#deletePort(this.#ports.resolve(port).port);
+  }
+
+  /** Same port, new number; resolves when every thread uses the new one. EBUSY number in use. */
+  async renumberPort(port: PortRef, number: PortNumber): Promise<Port> {
+    this.#live();
+    const wanted = checkInteger(number, "a port's number", 0, 65_535);
+    return this.#renumberPort(this.#ports.resolve(port).port, wanted);
+  }
+
+  /**
+   * Asks every thread (or the PMD thread of one core) to reload its queues and ports; resolves when
+   * all have acknowledged. ENOENT no thread on that core.
+   */
+  async reload(core?: number): Promise<readonly ReloadReport[]> {
+    const native = this.#live();
+    return this.#ask(native.reload(checkCore(core)));
+  }
+
+  async #addPort(
+    spec: NativePortSpec,
+    signal: AbortSignal | undefined,
+    revived?: DatapathPort,
+  ): Promise<DatapathPort> {
+    const info = await this.#ask(this.#live().addPort(spec));
+    const port = this.#ports.enter(info, spec, revived);
+    if (signal?.aborted) {
+      await this.#deletePort(port);
+      throwIfAborted(signal);
+    }
+    // Closing has begun: the port is going, and who awaits it must not use it.
+    this.#live();
+    this.#ports.publish(port);
+    return port;
+  }
+
+  async #deletePort(port: DatapathPort): Promise<void> {
+    const record = DatapathPort.recordOf(port)!;
+    const native = this.#live();
+    this.#ports.unpublish(port);
+    await this.#ask(native.deletePort(record.id));
+    this.#ports.remove(port);
+  }
+
+  async #renumberPort(port: DatapathPort, number: number): Promise<Port> {
+    const record = DatapathPort.recordOf(port)!;
+    return this.#ports.enter(await this.#ask(this.#live().renumberPort(record.id, number)));
+  }
+
+  // ---------------------------------------------------------------------------------------------------- configuration
+
+  /**
+   * Make the running datapath equal to `config`, touching only what differs; all or nothing. What
+   * `config` does not mention stays: without `ports` all ports, without `flows` all flows, and
+   * every option that is left out. An empty list removes all. Ports are told apart by name, flows
+   * by match. `dryRun` only says what would change. The name, the topology and the clock cannot be
+   * changed (EINVAL).
+   */
+  async configure(
+    config: DatapathConfig,
+    options?: { readonly dryRun?: boolean } & Abortable,
+  ): Promise<Changes> {
+    this.#live();
+    const wanted = readConfig(config);
+    const given = checkOptions(options, 'the options of configure()', ['dryRun', 'signal']);
+    const signal = signalOf(given);
+    throwIfAborted(signal);
+    if (given.dryRun === true) return this.#configurator.plan(wanted);
+    return this.#configurator.configure(wanted, { signal });
+  }
+
+  async #setOptions(wanted: NativeOptions): Promise<void> {
+    await this.#ask(this.#live().setOptions(wanted));
+    this.#options = wanted;
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- packets
+
+  /**
+   * Run one frame through actions in the caller's thread, on the non-PMD context. Returns the frame
+   * as the last action left it. Never waits for a port being added or deleted. EINVAL: frame under
+   * 14 or over 65535 bytes, bad actions.
+   */
+  execute(
+    frame: Uint8Array,
+    actions: ActionsLike,
+    options?: { readonly inPort?: PortRef },
+  ): Buffer {
+    const native = this.#live();
+    checkFrame(frame);
+    const { inPort } = checkOptions(options, 'the options of execute()', ['inPort']) as {
+      readonly inPort?: PortRef;
+    };
+    const number = inPort === undefined ? undefined : this.#ports.number(inPort);
+    const encoded = encodeActions(actions, this.#ports);
+    try {
+      return native.execute(frame, encoded, number);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /** Not offered yet: throws ERR_NOT_SUPPORTED. */
+  trace(frame: Uint8Array, options: { readonly inPort: PortRef }): Trace {
+    this.#live();
+    checkFrame(frame);
+    this.#ports.number(
+      checkOptions(options, 'the options of trace()', ['inPort']).inPort as PortRef,
+    );
+    throw new DatapathError('trace() comes with a later version', {
+      code: 'ERR_NOT_SUPPORTED',
+      hint: 'execute() runs actions on one frame; flows.get() says what a flow does',
+    });
+  }
+
+  /**
+   * One consumer of packets that no flow matches (or that a `userspace` action hands over). null:
+   * none; such packets are then dropped and counted. EBUSY there is one already.
+   */
+  onUpcall(handler: UpcallHandler | null): void {
+    this.#live();
+    this.#upcalls.setHandler(handler);
+  }
+
+  /**
+   * The same as an iterator, the consumer from this call on until it ends. The verdicts of a batch
+   * are sent when the next one is asked for. Ends when the datapath closes; throws ABORT_ERR once
+   * the signal is aborted. EBUSY there is a consumer already.
+   */
+  upcalls(options?: Abortable): AsyncIterableIterator<UpcallBatch> {
+    this.#live();
+    const signal = signalOf(checkOptions(options, 'the options of upcalls()', ['signal']));
+    return this.#upcalls.iterate(signal);
+  }
+
+  stats(): DatapathStats {
+    return statsOf(this.#live().stats());
+  }
+
+  /**
+   * Resolves when every frame handed in before the call has been forwarded, dropped or queued for
+   * an upcall.
+   */
+  async settle(): Promise<void> {
+    await this.#ask(this.#live().settle());
+  }
+
+  /** Moves the clock, and does what becomes due. EINVAL unless the option `clock` is 'manual'. */
+  async advance(ms: number): Promise<void> {
+    const native = this.#live();
+    await this.#ask(native.advance(checkInteger(ms, 'ms', 0, kMaxU32)));
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- life
+
+  /** The opposite of `unref()`. */
+  ref(): this {
+    this.#native.setRef(true);
+    return this;
+  }
+
+  /** Let the process end when nothing but this datapath is left. */
+  unref(): this {
+    this.#native.setRef(false);
+    return this;
+  }
+
+  /**
+   * Idempotent. Stops threads, closes devices, frees everything; packets still queued are dropped.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#state = 'closing';
+    this.#upcalls.end();
+    try {
+      await this.#native.close();
+    } catch (error) {
+      throw fromNative(error);
+    } finally {
+      this.#state = 'closed';
+      this.#ports.clear();
+    }
+    // Listeners have been called when the promise resolves, and what they throw is not its
+    // business.
+    await new Promise<void>((resolve) => {
+      process.nextTick(() => {
+        resolve();
+        this.emit('close');
+      });
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #live(): NativeDatapath {
+    if (this.#state === 'open') return this.#native;
+    throw this.#closedError();
+  }
+
+  #closedError(cause?: unknown): DatapathError {
+    return new DatapathError(`datapath "${this.name}" is ${this.#state}`, {
+      code: 'ERR_DATAPATH_CLOSED',
+      hint: 'a closed datapath does not come back: make a new one',
+      cause,
+    });
+  }
+
+  /** A command's promise, rejecting with a DatapathError. */
+  async #ask<T>(command: Promise<T>): Promise<T> {
+    try {
+      return await command;
+    } catch (error) {
+      const failure = fromNative(error);
+      throw failure.code === 'ERR_DATAPATH_CLOSED' ? this.#closedError(failure) : failure;
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- news
+
+  /** Called by the event loop through the addon: takes what is there. Must not throw. */
+  #wake(): void {
+    try {
+      for (const event of this.#native.takeEvents()) this.#tell(event);
+      if (this.#state === 'open') this.#upcalls.wake();
+    } catch (error) {
+      const failure = fromNative(error);
+      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.#later('error', failure);
+    }
+  }
+
+  /**
+   * Emits outside the addon's callback: what a listener throws is an uncaught exception like any
+   * other.
+   */
+  #later<K extends keyof DatapathEvents>(event: K, ...args: DatapathEvents[K]): void {
+    // The types of EventEmitter do not see that args belong to event.
+    const emit: (event: K, ...args: DatapathEvents[K]) => boolean = this.emit.bind(this) as never;
+    process.nextTick(emit, event, ...args);
+  }
+
+  #tell(event: NativeEvent): void {
+    switch (event.kind) {
+      case 'warning':
+        process.emitWarning(`${this.name}: ${event.text}`, 'PolluxWarning');
+        return;
+      case 'flowsRemoved':
+        this.#later('flowsRemoved', [...FlowRecord.of(event.flows ?? Buffer.alloc(0))]);
+        return;
+      case 'upcallOverflow': {
+        const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;
+        if (port === undefined) return;
+        this.#later('upcallOverflow', { port: port.name, dropped: event.dropped });
+        return;
+      }
+      default:
+        this.#tellOfPort(event);
+    }
+  }
+
+  #tellOfPort({ kind, port: id, text }: NativeEvent): void {
+    const port = this.#state === 'open' ? this.#ports.get(id) : undefined;
+    if (port === undefined) return;
+    const record = DatapathPort.recordOf(port)!;
+    if (kind === 'portUp') {
+      record.state = 'up';
+      this.#later('portUp', port);
+    } else if (kind === 'portGone') {
+      record.state = 'gone';
+      this.#later('portGone', port);
+    } else {
+      record.state = 'down';
+      const reason = text === '' ? `port "${port.name}" is down` : text;
+      this.#later(
+        'portDown',
+        port,
+        new DatapathError(reason, { code: 'ENETDOWN', port: port.name }),
+      );
+    }
+  }
+}
+
+function checkFrame(frame: unknown): void {
+  const { length } = checkBytes(frame, 'frame');
+  if (length >= kMinFrame && length <= kMaxFrame) return;
+  throw invalid(`a frame has ${kMinFrame} to ${kMaxFrame} bytes, this one has ${length}`, {
+    hint:
+      length < kMinFrame
+        ? 'it starts with the Ethernet header: destination, source, type'
+        : 'cut it into smaller ones: the length of a packet has 16 bits',
+  });
+}

@@ -1,0 +1,458 @@
+/** Ports: what one asks for, the handle one gets, and the table of a datapath's ports. */
+import { inspect } from 'node:util';
+import type { NativeDatapath, NativePort, NativePortSpec, PortId } from './binding.js';
+import {
+  checkBoolean,
+  checkBytes,
+  checkChoice,
+  checkInteger,
+  checkObject,
+  checkOptions,
+  checkText,
+  kMaxU32,
+  show,
+} from './check.js';
+import { DatapathError, fromNative, invalid } from './errors.js';
+import type { PortNames, PortRefLike } from './odp/index.js';
+import { type PortStats, portStatsOf } from './stats.js';
+
+/** 0..65535; 0 is reserved for LOCAL, the host's own tap. */
+export type PortNumber = number;
+/** A port by handle, name or number. */
+export type PortRef = Port | string | PortNumber;
+
+interface PortCommon {
+  /** Unique within the datapath. */
+  readonly name: string;
+  /** Default: the lowest free from 1. */
+  readonly number?: PortNumber;
+  /** Receive queues. Default 1. */
+  readonly rxqs?: number;
+  /** Polled by PMD threads, or by the non-PMD thread; the default is the type's own. */
+  readonly pmd?: boolean;
+  /** Queue -> core. */
+  readonly rxqAffinity?: Readonly<Record<number, number>>;
+  /** Bytes above the Ethernet header. Default: what the device has. */
+  readonly mtu?: number;
+  /** NUMA node of the device. Default: what the kernel says, else 0. */
+  readonly numa?: number;
+}
+
+/** What a `null` port generates. */
+export interface Generate {
+  /** Bytes of a frame, without FCS. Default 60. */
+  readonly size?: number;
+  /** Distinct five-tuples, in turn. Default 1. */
+  readonly flows?: number;
+  /** Frames in all; 0: endless. Default 0. */
+  readonly limit?: number;
+}
+
+export type PortSpec =
+  /**
+   * Frames in and out by the program itself. `openDelayMs`: a device that is slow to open, for
+   * tests.
+   */
+  | (PortCommon & {
+      readonly type: 'memory';
+      readonly queueLength?: number;
+      readonly openDelayMs?: number;
+    })
+  /** Swallows; with `generate`, a source for benchmarks. */
+  | (PortCommon & { readonly type: 'null'; readonly generate?: boolean | Generate })
+  | (PortCommon & { readonly type: 'af_packet'; readonly device?: string })
+  | (PortCommon & {
+      readonly type: 'af_xdp';
+      readonly device?: string;
+      readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
+    })
+  | (PortCommon & { readonly type: 'tap'; readonly device?: string })
+  | (PortCommon & {
+      readonly type: 'pcap';
+      readonly read?: string;
+      readonly write?: string;
+      readonly loop?: boolean;
+    })
+  | (PortCommon & { readonly type: 'dpdk'; readonly devargs: string })
+  | (PortCommon & { readonly type: 'vxlan' | 'geneve' | 'gre'; readonly udpPort?: number });
+
+export type PortType = PortSpec['type'];
+
+/**
+ * A handle. It stays what it is when the port is renumbered, and says 'closed' when the port is
+ * deleted.
+ */
+export interface Port {
+  readonly name: string;
+  readonly number: PortNumber;
+  readonly type: PortType;
+  readonly pmd: boolean;
+  readonly state: 'up' | 'down' | 'gone' | 'closed';
+  /** What was really obtained, e.g. 'tpacket-v2'. */
+  readonly mode: string;
+  /** Throws ENODEV once the port is deleted. */
+  stats(): PortStats;
+}
+
+export interface MemoryPort extends Port {
+  readonly type: 'memory';
+  /**
+   * Hand frames to the datapath as if they had arrived. Returns how many the queue took; the others
+   * are counted as rxDropped, or rxErrors for a frame that is empty or longer than 65,535 bytes.
+   * ENODEV: deleted; EINVAL: no such queue.
+   */
+  inject(frames: Uint8Array | readonly Uint8Array[], options?: { readonly rxq?: number }): number;
+  /** Take up to `max` frames that the datapath has sent, oldest first. Default: all. */
+  drain(max?: number): Buffer[];
+}
+
+export type PortOf<T extends PortSpec> = T extends { type: 'memory' } ? MemoryPort : Port;
+
+// ------------------------------------------------------------------------------------------------------------ reading
+
+type Read = (value: unknown, what: string) => unknown;
+
+const u32: Read = (value, what) => checkInteger(value, what, 0, kMaxU32);
+const atLeast =
+  (min: number, max = kMaxU32): Read =>
+  (value, what) =>
+    checkInteger(value, what, min, max);
+
+function checkName(value: unknown): string {
+  const name = checkText(value, "a port's name");
+  if (name.length > 128 || /[\s\p{Cc},()=/]/u.test(name)) {
+    throw invalid(`${show(name)} cannot be a port's name`, {
+      hint: 'at most 128 characters, without spaces, commas, parentheses, "=" and "/"',
+    });
+  }
+  return name;
+}
+
+function readAffinity(value: unknown, what: string): number[] {
+  return Object.entries(checkObject(value, what)).flatMap(([queue, core]) => {
+    if (!/^\d{1,6}$/.test(queue)) {
+      throw invalid(`${what} maps queue numbers to cores, found ${show(queue)}`);
+    }
+    return [Number(queue), checkInteger(core, `${what}[${queue}]`, 0, kMaxU32)];
+  });
+}
+
+function readGenerate(value: unknown): Partial<NativePortSpec> {
+  if (typeof value === 'boolean') return { generate: value };
+  const { size, flows, limit } = checkObject(value, 'generate', ['size', 'flows', 'limit']);
+  return {
+    generate: true,
+    ...(size !== undefined && { generateSize: checkInteger(size, 'generate.size', 14, 65_535) }),
+    ...(flows !== undefined && {
+      generateFlows: checkInteger(flows, 'generate.flows', 1, kMaxU32),
+    }),
+    ...(limit !== undefined && {
+      generateLimit: checkInteger(limit, 'generate.limit', 0, Number.MAX_SAFE_INTEGER),
+    }),
+  };
+}
+
+const kCommon: Readonly<Record<string, Read>> = {
+  number: atLeast(0, 65_535),
+  rxqs: atLeast(1, 1024),
+  pmd: checkBoolean,
+  rxqAffinity: readAffinity,
+  mtu: atLeast(68, 65_521), // the least that IPv4 allows, the most that fits into a frame
+  numa: u32,
+};
+
+const kTunnel: Readonly<Record<string, Read>> = { udpPort: atLeast(1, 65_535) };
+
+/** What each type takes besides the common fields. */
+const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
+  memory: { queueLength: atLeast(1), openDelayMs: u32 },
+  null: { generate: readGenerate },
+  af_packet: { device: checkText },
+  af_xdp: {
+    device: checkText,
+    mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),
+  },
+  tap: { device: checkText },
+  pcap: { read: checkText, write: checkText, loop: checkBoolean },
+  dpdk: { devargs: checkText },
+  vxlan: kTunnel,
+  geneve: kTunnel,
+  gre: kTunnel,
+};
+
+/** A PortSpec, checked. Throws EINVAL. */
+export function readPortSpec(value: unknown): NativePortSpec {
+  const spec = checkObject(value, 'a port');
+  const type = spec.type as PortType;
+  if (typeof type !== 'string' || !Object.hasOwn(kTypes, type)) {
+    throw invalid(`there is no port type ${show(type)}`, {
+      hint: `there are: ${Object.keys(kTypes).join(', ')}; Datapath.portTypes() says which of them work here`,
+    });
+  }
+  const fields = { ...kCommon, ...kTypes[type] };
+  checkObject(spec, `a port of type '${type}'`, ['name', 'type', ...Object.keys(fields)]);
+  const read: Record<string, unknown> = { type, name: checkName(spec.name) };
+  for (const [key, reader] of Object.entries(fields)) {
+    const given = spec[key];
+    if (given === undefined) continue;
+    const value = reader(given, key);
+    // A field that is several below.
+    if (key === 'generate') Object.assign(read, value);
+    else read[key] = value;
+  }
+  const { rxqAffinity = [], rxqs = 1 } = read as { rxqAffinity?: number[]; rxqs?: number };
+  for (let i = 0; i < rxqAffinity.length; i += 2) {
+    if (rxqAffinity[i]! < rxqs) continue;
+    throw invalid(`rxqAffinity names queue ${rxqAffinity[i]}, the port has ${rxqs}`, {
+      hint: 'queues are numbered from 0; "rxqs" says how many there are',
+    });
+  }
+  return read as unknown as NativePortSpec;
+}
+
+/** Whether a port made as `a` is what `b` asks for. A `b` without a number takes any. */
+export function sameSpec(a: NativePortSpec, b: NativePortSpec): boolean {
+  const text = (spec: NativePortSpec) => {
+    const { number: _, ...rest } = { rxqs: 1, ...spec };
+    return JSON.stringify(Object.entries(rest).sort(([x], [y]) => (x < y ? -1 : 1)));
+  };
+  return text(a) === text(b);
+}
+
+// ------------------------------------------------------------------------------------------------------------ handles
+
+/** What the datapath knows of a port; the handle shows parts of it. */
+export interface PortRecord {
+  readonly native: () => NativeDatapath;
+  readonly name: string;
+  readonly type: PortType;
+  id: PortId;
+  number: PortNumber;
+  pmd: boolean;
+  mode: string;
+  state: Port['state'];
+  /** What it was made from; undefined while only the core knows. */
+  spec: NativePortSpec | undefined;
+}
+
+export class DatapathPort implements Port {
+  readonly #record: PortRecord;
+
+  constructor(record: PortRecord) {
+    this.#record = record;
+  }
+
+  /** The record behind a handle, undefined for anything else. Not for users. */
+  static recordOf(value: unknown): PortRecord | undefined {
+    return typeof value === 'object' && value !== null && #record in value
+      ? value.#record
+      : undefined;
+  }
+
+  get name(): string {
+    return this.#record.name;
+  }
+  get number(): PortNumber {
+    return this.#record.number;
+  }
+  get type(): PortType {
+    return this.#record.type;
+  }
+  get pmd(): boolean {
+    return this.#record.pmd;
+  }
+  get state(): Port['state'] {
+    return this.#record.state;
+  }
+  get mode(): string {
+    return this.#record.mode;
+  }
+
+  stats(): PortStats {
+    return portStatsOf(this.call((native, id) => native.portStats(id)));
+  }
+
+  /** Asks the core about this port, if it still is one. */
+  protected call<T>(ask: (native: NativeDatapath, id: PortId) => T): T {
+    const native = this.#record.native();
+    if (this.#record.state === 'closed') throw deleted(this.name);
+    try {
+      return ask(native, this.#record.id);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  toJSON(): object {
+    const { name, number, type, pmd, state, mode } = this;
+    return { name, number, type, pmd, state, mode };
+  }
+
+  [inspect.custom](): string {
+    return `Port ${inspect(this.toJSON())}`;
+  }
+}
+
+export class DatapathMemoryPort extends DatapathPort implements MemoryPort {
+  override get type(): 'memory' {
+    return 'memory';
+  }
+
+  inject(frames: Uint8Array | readonly Uint8Array[], options?: { readonly rxq?: number }): number {
+    const { rxq = 0 } = checkOptions(options, 'the options of inject()', ['rxq']);
+    const queue = checkInteger(rxq, 'rxq', 0, kMaxU32);
+    if (Array.isArray(frames)) {
+      for (let i = 0; i < frames.length; i++) checkBytes(frames[i], `frames[${i}]`);
+    } else {
+      checkBytes(frames, 'frames');
+    }
+    return this.call((native, id) => native.inject(id, queue, frames));
+  }
+
+  drain(max: number = kMaxU32): Buffer[] {
+    const limit = checkInteger(max, 'max', 0, kMaxU32);
+    const { slab, lengths } = this.call((native, id) => native.drain(id, limit));
+    let end = 0;
+    return Array.from(lengths, (length) => {
+      end += length;
+      return slab.subarray(end - length, end);
+    });
+  }
+}
+
+function deleted(name: string): DatapathError {
+  return new DatapathError(`port "${name}" is deleted`, {
+    code: 'ENODEV',
+    port: name,
+    hint: 'a handle ends with its port; add the port again for a new one',
+  });
+}
+
+// -------------------------------------------------------------------------------------------------------------- table
+
+/** The ports of one datapath. */
+export class PortTable implements PortNames {
+  /** Those that can be used: added, and their deletion not begun. */
+  readonly published = new Map<string, Port>();
+  /** And those the core knows besides. */
+  readonly #byId = new Map<PortId, DatapathPort>();
+  readonly #native: () => NativeDatapath;
+
+  constructor(native: () => NativeDatapath) {
+    this.#native = native;
+  }
+
+  /** The published port that is meant. ENODEV, EINVAL. */
+  resolve(ref: unknown): { port: DatapathPort; record: PortRecord } {
+    const port = this.#find(ref);
+    const record = DatapathPort.recordOf(port);
+    if (record !== undefined && this.published.get(record.name) === port) {
+      return { port: port as DatapathPort, record };
+    }
+    if (record !== undefined) {
+      if (record.state === 'closed' || this.#byId.get(record.id) === port) {
+        throw deleted(record.name);
+      }
+      throw new DatapathError(`port "${record.name}" belongs to another datapath`, {
+        code: 'ENODEV',
+        port: record.name,
+        hint: 'a handle is good for the datapath that made it',
+      });
+    }
+    const names = [...this.published.keys()];
+    throw new DatapathError(`there is no port ${show(ref)}`, {
+      code: 'ENODEV',
+      ...(typeof ref === 'string' && { port: ref }),
+      hint: names.length === 0 ? 'the datapath has no ports' : `there are: ${names.join(', ')}`,
+    });
+  }
+
+  #find(ref: unknown): unknown {
+    if (typeof ref === 'string') return this.published.get(ref);
+    if (typeof ref === 'number') {
+      const number = checkInteger(ref, "a port's number", 0, 65_535);
+      for (const port of this.published.values()) if (port.number === number) return port;
+      return undefined;
+    }
+    if (DatapathPort.recordOf(ref) !== undefined) return ref;
+    throw invalid(`a port is given by handle, name or number, got ${show(ref)}`);
+  }
+
+  /** Of a number only that it is one: flows may speak of ports that are yet to come. */
+  number(ref: PortRefLike): PortNumber {
+    if (typeof ref === 'number') return checkInteger(ref, "a port's number", 0, 65_535);
+    return this.resolve(ref).record.number;
+  }
+
+  name(number: PortNumber): string | undefined {
+    for (const port of this.published.values()) if (port.number === number) return port.name;
+    return undefined;
+  }
+
+  /** The handle of a port that the core knows, published or not. */
+  get(id: PortId): DatapathPort | undefined {
+    const known = this.#byId.get(id);
+    if (known !== undefined) return known;
+    // News of a port can overtake the answer to addPort().
+    const info = this.#native().port(id);
+    return info === undefined ? undefined : this.enter(info);
+  }
+
+  /**
+   * A handle for what the core says, or the one there is; brings `revived` back instead of making a
+   * new one.
+   */
+  enter(info: NativePort, spec?: NativePortSpec, revived?: DatapathPort): DatapathPort {
+    let port = revived ?? this.#byId.get(info.id);
+    if (port === undefined) {
+      const record: PortRecord = {
+        native: this.#native,
+        name: info.name,
+        type: info.type as PortType,
+        id: info.id,
+        number: info.number,
+        pmd: info.pmd,
+        mode: info.mode,
+        state: info.link,
+        spec,
+      };
+      port = info.type === 'memory' ? new DatapathMemoryPort(record) : new DatapathPort(record);
+    } else {
+      const { id, number, pmd, mode } = info;
+      const record = DatapathPort.recordOf(port) as PortRecord;
+      Object.assign(record, { id, number, pmd, mode, state: info.link });
+      if (spec !== undefined) record.spec = spec;
+    }
+    this.#byId.set(info.id, port);
+    return port;
+  }
+
+  publish(port: Port): void {
+    this.published.set(port.name, port);
+  }
+
+  unpublish(port: Port): void {
+    if (this.published.get(port.name) === port) this.published.delete(port.name);
+  }
+
+  /** Lists ports in the order of `first`, any others behind them. */
+  reorder(first: readonly Port[]): void {
+    const listed = [...first, ...this.published.values()].filter(
+      (port) => this.published.get(port.name) === port,
+    );
+    this.published.clear();
+    for (const port of listed) this.published.set(port.name, port);
+  }
+
+  /** The port is no more. */
+  remove(port: DatapathPort): void {
+    const record = DatapathPort.recordOf(port) as PortRecord;
+    this.unpublish(port);
+    this.#byId.delete(record.id);
+    record.state = 'closed';
+  }
+
+  clear(): void {
+    for (const port of [...this.#byId.values()]) this.remove(port);
+  }
+}

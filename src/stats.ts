@@ -1,0 +1,124 @@
+/** Statistics, as the core counted them when it was asked. */
+import { addon, type Core, type NativeStats } from './binding.js';
+
+export interface PortStats {
+  readonly rxPackets: bigint;
+  readonly rxBytes: bigint;
+  /** Arrived and found no room. */
+  readonly rxDropped: bigint;
+  /** Arrived broken. */
+  readonly rxErrors: bigint;
+  readonly txPackets: bigint;
+  readonly txBytes: bigint;
+  /** Not sent, for want of room or because the interface is down. */
+  readonly txDropped: bigint;
+  /** Not sent, because the device refused. */
+  readonly txErrors: bigint;
+}
+
+/** Names of the core's list of drop reasons, one counter each. */
+export type DropReason = string;
+
+export interface PmdStats {
+  readonly core: Core;
+  readonly numa: number;
+  /** `usagePercent`: of the thread's time; null: not known yet. */
+  readonly rxqs: readonly {
+    readonly port: string;
+    readonly queue: number;
+    readonly usagePercent: number | null;
+  }[];
+  readonly packets: bigint;
+  readonly emcHits: bigint;
+  readonly megaflowHits: bigint;
+  /** Misses and `userspace` actions, those lost included. */
+  readonly upcalls: bigint;
+  readonly lostUpcalls: bigint;
+  readonly cyclesPerPacket: number | null;
+  readonly busyPercent: number;
+  readonly reloads: bigint;
+}
+
+export interface DatapathStats {
+  /** By port name. */
+  readonly ports: Readonly<Record<string, PortStats>>;
+  readonly pmds: readonly PmdStats[];
+  /** `masks`: distinct ones, summed over input ports. */
+  readonly flows: { readonly size: number; readonly masks: number };
+  /** Every reason, also those that never occurred. */
+  readonly drops: Readonly<Record<DropReason, bigint>>;
+  /**
+   * At rest: received + executed + copied = transmitted + dropped + queued. Always, for any input.
+   */
+  readonly ledger: {
+    readonly received: bigint;
+    readonly executed: bigint;
+    readonly copied: bigint;
+    readonly transmitted: bigint;
+    readonly dropped: bigint;
+    readonly queued: bigint;
+  };
+}
+
+export function portStatsOf(counters: BigUint64Array): PortStats {
+  const [
+    rxPackets = 0n,
+    rxBytes = 0n,
+    rxDropped = 0n,
+    rxErrors = 0n,
+    txPackets = 0n,
+    txBytes = 0n,
+    txDropped = 0n,
+    txErrors = 0n,
+  ] = counters;
+  return { rxPackets, rxBytes, rxDropped, rxErrors, txPackets, txBytes, txDropped, txErrors };
+}
+
+/** The core says "not known" with a negative number. */
+function known(value: number): number | null {
+  return value < 0 ? null : value;
+}
+
+function pmdStatsOf(pmd: NativeStats['pmds'][number]): PmdStats {
+  const [
+    packets = 0n,
+    emcHits = 0n,
+    megaflowHits = 0n,
+    upcalls = 0n,
+    lostUpcalls = 0n,
+    reloads = 0n,
+  ] = pmd.counters;
+  return {
+    core: pmd.core,
+    numa: pmd.numa,
+    rxqs: pmd.rxqs.map(({ port, queue, usagePercent }) => ({
+      port,
+      queue,
+      usagePercent: known(usagePercent),
+    })),
+    packets,
+    emcHits,
+    megaflowHits,
+    upcalls,
+    lostUpcalls,
+    cyclesPerPacket: known(pmd.cyclesPerPacket),
+    busyPercent: pmd.busyPercent,
+    reloads,
+  };
+}
+
+export function statsOf(native: NativeStats): DatapathStats {
+  const [received = 0n, executed = 0n, copied = 0n, transmitted = 0n, dropped = 0n, queued = 0n] =
+    native.ledger;
+  return {
+    ports: Object.fromEntries(
+      native.ports.map(([name, counters]) => [name, portStatsOf(counters)]),
+    ),
+    pmds: native.pmds.map(pmdStatsOf),
+    flows: { size: native.flows, masks: native.masks },
+    drops: Object.fromEntries(
+      addon.dropReasons.map((reason, i) => [reason, native.drops[i] ?? 0n]),
+    ),
+    ledger: { received, executed, copied, transmitted, dropped, queued },
+  };
+}

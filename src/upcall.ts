@@ -1,0 +1,458 @@
+/**
+ * Upcalls: packets that wait for the program's verdict.
+ *
+ * They are taken in batches, one copy of memory each, and answered in batches: verdicts are methods
+ * of the upcall, collected and sent in one call when the handler is through with the batch. A
+ * packet without a verdict is dropped. Between batches the event loop gets its turn, and no more
+ * than a few batches are under way at a time: what comes beyond that waits in the core's bounded
+ * queues.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import type { NativeDatapath, NativeVerdict } from './binding.js';
+import { abortError, checkOptions, show, throwIfAborted } from './check.js';
+import { DatapathError, fromNative, invalid } from './errors.js';
+import { type ActionsLike, checkIdleTimeout, type FlowMatch, type MatchLike } from './flow.js';
+import { decodeMatch, encodeActions, encodeMatch } from './odp/index.js';
+import type { Port, PortTable } from './port.js';
+
+/**
+ * A packet that no flow matches, or that a `userspace` action hands over. It gets one verdict; a
+ * second throws EALREADY.
+ */
+export interface Upcall {
+  readonly reason: 'miss' | 'action';
+  readonly inPort: Port;
+  /**
+   * A copy, up to `upcall.snapLength` bytes. It shares its memory with the other frames of the
+   * batch.
+   */
+  readonly frame: Buffer;
+  /** Bytes of the whole frame. */
+  readonly wireLength: number;
+  /** Every field the parser found, exact. */
+  readonly key: FlowMatch;
+  /** Of the `userspace` action. */
+  readonly userdata?: Buffer;
+  /**
+   * Install a flow and forward this packet by it. `match` defaults to the exact key. Throws EINVAL
+   * for what cannot be read; what the datapath refuses becomes an `error` event, and the packet is
+   * dropped.
+   */
+  install(
+    actions: ActionsLike,
+    options?: { readonly match?: MatchLike; readonly idleTimeoutMs?: number },
+  ): void;
+  /** Forward this packet, and let the next one ask again. Errors as for install(). */
+  execute(actions: ActionsLike): void;
+  drop(): void;
+}
+
+export interface UpcallBatch extends Iterable<Upcall> {
+  readonly length: number;
+  /** Packets that found their queue full since the last batch. */
+  readonly droppedSinceLast: bigint;
+}
+
+/**
+ * Verdicts are sent when it returns, or when the promise it returns settles. If it throws or
+ * rejects, what has no verdict yet is dropped, the datapath emits `error` (ERR_UPCALL_HANDLER), and
+ * the handler stays.
+ */
+export type UpcallHandler = (batch: UpcallBatch) => void | Promise<void>;
+
+/** Packets in a batch. */
+const kBatch = 64;
+/** Batches before the event loop gets its turn. */
+const kBatchesPerTurn = 4;
+/** Batches whose handler has not finished. */
+const kMaxUnderWay = 8;
+
+/**
+ * A record: reason, port, length of the whole frame, lengths of frame, key and userdata, and
+ * whether there is userdata, 32 bits each; then frame, key, userdata. Little-endian.
+ */
+const kHeaderSize = 28;
+
+// ------------------------------------------------------------------------------------------------------------- batches
+
+class QueuedUpcall implements Upcall {
+  readonly reason: 'miss' | 'action';
+  readonly inPort: Port;
+  readonly frame: Buffer;
+  readonly wireLength: number;
+  declare readonly userdata?: Buffer;
+  readonly #batch: QueuedBatch;
+  readonly #index: number;
+  readonly #key: Buffer;
+  #decoded: FlowMatch | undefined;
+
+  constructor(batch: QueuedBatch, index: number, inPort: Port, slab: Buffer, at: number) {
+    const frame = at + kHeaderSize;
+    const key = frame + slab.readUInt32LE(at + 12);
+    const userdata = key + slab.readUInt32LE(at + 16);
+    this.reason = slab.readUInt32LE(at) === 0 ? 'miss' : 'action';
+    this.inPort = inPort;
+    this.frame = slab.subarray(frame, key);
+    this.wireLength = slab.readUInt32LE(at + 8);
+    if (slab.readUInt32LE(at + 24) !== 0) {
+      this.userdata = slab.subarray(userdata, userdata + slab.readUInt32LE(at + 20));
+    }
+    this.#batch = batch;
+    this.#index = index;
+    this.#key = slab.subarray(key, userdata);
+  }
+
+  get key(): FlowMatch {
+    this.#decoded ??= decodeMatch(this.#key);
+    return this.#decoded;
+  }
+
+  install(
+    actions: ActionsLike,
+    options?: { readonly match?: MatchLike; readonly idleTimeoutMs?: number },
+  ): void {
+    this.#batch.checkOpen(this.#index);
+    const { ports } = this.#batch.source;
+    const given = checkOptions(options, 'the options of install()', ['match', 'idleTimeoutMs']);
+    const idleTimeoutMs = checkIdleTimeout(given.idleTimeoutMs);
+    const match = given.match as MatchLike | undefined;
+    const { key, mask } = match === undefined ? {} : encodeMatch(match, ports);
+    this.#batch.decide(this.#index, {
+      install: encodeActions(actions, ports),
+      ...(key !== undefined && mask !== undefined && { key, mask }),
+      ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
+    });
+  }
+
+  execute(actions: ActionsLike): void {
+    this.#batch.checkOpen(this.#index);
+    this.#batch.decide(this.#index, { execute: encodeActions(actions, this.#batch.source.ports) });
+  }
+
+  drop(): void {
+    this.#batch.checkOpen(this.#index);
+    this.#batch.decide(this.#index, undefined);
+  }
+
+  [inspect.custom](): string {
+    const { reason, inPort, wireLength, key, userdata, frame } = this;
+    const shown = { reason, inPort: inPort.name, wireLength, key, userdata, frame };
+    return `Upcall ${inspect(shown)}`;
+  }
+}
+
+class QueuedBatch implements UpcallBatch {
+  readonly source: UpcallSource;
+  readonly droppedSinceLast: bigint;
+  readonly #upcalls: QueuedUpcall[] = [];
+  readonly #ids: BigUint64Array;
+  readonly #verdicts: NativeVerdict[];
+  readonly #decided: Uint8Array;
+  #answered = false;
+
+  constructor(source: UpcallSource, slab: Buffer, ids: BigUint64Array, dropped: bigint) {
+    this.source = source;
+    this.droppedSinceLast = dropped;
+    this.#ids = ids;
+    this.#verdicts = new Array(ids.length);
+    this.#decided = new Uint8Array(ids.length);
+    let at = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const port = source.ports.get(slab.readUInt32LE(at + 4));
+      // A port that is gone: nothing is known of it any more, and the packet is dropped.
+      if (port !== undefined) this.#upcalls.push(new QueuedUpcall(this, i, port, slab, at));
+      at += kHeaderSize;
+      at += slab.readUInt32LE(at - 16) + slab.readUInt32LE(at - 12) + slab.readUInt32LE(at - 8);
+    }
+  }
+
+  get length(): number {
+    return this.#upcalls.length;
+  }
+
+  /** As many as can be taken at a time: more may wait. */
+  get full(): boolean {
+    return this.#ids.length === kBatch;
+  }
+
+  [Symbol.iterator](): Iterator<Upcall> {
+    return this.#upcalls[Symbol.iterator]();
+  }
+
+  checkOpen(index: number): void {
+    if (!this.#answered && this.#decided[index] === 0) return;
+    throw new DatapathError('this upcall has its verdict', {
+      code: 'EALREADY',
+      hint: this.#answered
+        ? 'verdicts are sent when the handler returns (or its promise settles), or when the next batch is asked for'
+        : 'call one of install(), execute() and drop(), once',
+    });
+  }
+
+  decide(index: number, verdict: NativeVerdict): void {
+    this.#decided[index] = 1;
+    this.#verdicts[index] = verdict;
+  }
+
+  /** Sends the verdicts, once. Never throws. */
+  answer(): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    try {
+      for (const [, error] of this.source.native.answerUpcalls(this.#ids, this.#verdicts)) {
+        this.source.fail(fromNative(error));
+      }
+    } catch (error) {
+      const failure = fromNative(error);
+      // Closing has dropped and counted the packets.
+      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.source.fail(failure);
+    }
+  }
+
+  [inspect.custom](): string {
+    return `UpcallBatch ${inspect(this.#upcalls)}`;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- source
+
+/** What a consumer does with the news that upcalls may wait. */
+interface Consumer {
+  wake(): void;
+  /** No more upcalls: the datapath closes. */
+  end(): void;
+}
+
+/** The upcalls of one datapath, and who takes them. */
+export class UpcallSource {
+  readonly native: NativeDatapath;
+  readonly ports: PortTable;
+  /** Tells the program of an error; never throws. */
+  readonly fail: (error: DatapathError) => void;
+  #consumer: Consumer | undefined;
+  /** Lost before a batch that was empty. */
+  #dropped = 0n;
+
+  constructor(native: NativeDatapath, ports: PortTable, fail: (error: DatapathError) => void) {
+    this.native = native;
+    this.ports = ports;
+    this.fail = fail;
+  }
+
+  /** The next batch, if anything waits. */
+  take(): QueuedBatch | undefined {
+    const { slab, ids, dropped } = this.native.takeUpcalls(kBatch);
+    this.#dropped += dropped;
+    if (ids.length === 0) return undefined;
+    const batch = new QueuedBatch(this, slab, ids, this.#dropped);
+    this.#dropped = 0n;
+    return batch;
+  }
+
+  setHandler(handler: UpcallHandler | null): void {
+    if (handler === null) {
+      if (this.#consumer instanceof HandlerConsumer) this.release(this.#consumer);
+      return;
+    }
+    if (typeof handler !== 'function') {
+      throw invalid(`an upcall handler must be a function or null, got ${show(handler)}`);
+    }
+    this.#install(new HandlerConsumer(this, handler));
+  }
+
+  iterate(signal: AbortSignal | undefined): AsyncIterableIterator<UpcallBatch> {
+    throwIfAborted(signal);
+    const consumer = new IteratorConsumer(this, signal);
+    this.#install(consumer);
+    return consumer;
+  }
+
+  #install(consumer: Consumer): void {
+    if (this.#consumer !== undefined) {
+      throw new DatapathError('the datapath has a consumer of upcalls', {
+        code: 'EBUSY',
+        hint: 'there is one at a time: call onUpcall(null), or return() of the iterator, before the next',
+      });
+    }
+    this.#consumer = consumer;
+    this.native.setUpcallConsumer(true);
+  }
+
+  release(consumer: Consumer): void {
+    if (this.#consumer !== consumer) return;
+    this.#consumer = undefined;
+    consumer.end();
+    try {
+      this.native.setUpcallConsumer(false);
+    } catch {
+      // Closed.
+    }
+  }
+
+  wake(): void {
+    this.#consumer?.wake();
+  }
+
+  end(): void {
+    const consumer = this.#consumer;
+    this.#consumer = undefined;
+    consumer?.end();
+  }
+}
+
+class HandlerConsumer implements Consumer {
+  readonly #source: UpcallSource;
+  readonly #handler: UpcallHandler;
+  #underWay = 0;
+  #ended = false;
+
+  constructor(source: UpcallSource, handler: UpcallHandler) {
+    this.#source = source;
+    this.#handler = handler;
+  }
+
+  wake(): void {
+    for (let turn = 0; turn < kBatchesPerTurn; turn++) {
+      // The handler may have taken itself away, or closed the datapath.
+      if (this.#ended || this.#underWay >= kMaxUnderWay) return;
+      const batch = this.#source.take();
+      if (batch === undefined) return;
+      this.#handle(batch);
+      if (!batch.full) return;
+    }
+    if (!this.#ended) this.#source.native.signal();
+  }
+
+  #handle(batch: QueuedBatch): void {
+    try {
+      const handler = this.#handler;
+      const result: unknown = batch.length > 0 ? handler(batch) : undefined;
+      if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
+        this.#underWay++;
+        Promise.resolve(result).then(
+          () => this.#finish(batch),
+          (error) => this.#finish(batch, { error }),
+        );
+        return;
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    batch.answer();
+  }
+
+  #finish(batch: QueuedBatch, failed?: { error: unknown }): void {
+    if (failed !== undefined) this.#fail(failed.error);
+    batch.answer();
+    // Somebody may have been told to wait.
+    if (this.#underWay-- >= kMaxUnderWay && !this.#ended) this.#source.native.signal();
+  }
+
+  #fail(cause: unknown): void {
+    const text = cause instanceof Error ? cause.message : show(cause);
+    this.#source.fail(
+      new DatapathError(`the upcall handler failed: ${text}`, {
+        code: 'ERR_UPCALL_HANDLER',
+        hint: 'packets of the batch that had no verdict are dropped; the handler stays installed',
+        cause,
+      }),
+    );
+  }
+
+  end(): void {
+    this.#ended = true;
+  }
+}
+
+class IteratorConsumer implements Consumer, AsyncIterableIterator<UpcallBatch> {
+  readonly #source: UpcallSource;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => {
+    this.#aborted = true;
+    this.#source.release(this);
+  };
+  #aborted = false;
+  #ended = false;
+  #current: QueuedBatch | undefined;
+  #inARow = 0;
+  /** Calls of next() are served one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+  #wakeUp: (() => void) | undefined;
+
+  constructor(source: UpcallSource, signal: AbortSignal | undefined) {
+    this.#source = source;
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  next(): Promise<IteratorResult<UpcallBatch, undefined>> {
+    const result = this.#last.then(() => this.#next());
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #next(): Promise<IteratorResult<UpcallBatch, undefined>> {
+    this.#answer();
+    if (++this.#inARow >= kBatchesPerTurn) {
+      this.#inARow = 0;
+      await setImmediate();
+    }
+    for (;;) {
+      if (this.#aborted) {
+        this.#aborted = false;
+        throw abortError(this.#signal as AbortSignal);
+      }
+      if (this.#ended) return { done: true, value: undefined };
+      const batch = this.#take();
+      if (batch !== undefined) {
+        this.#current = batch;
+        return { done: false, value: batch };
+      }
+      await new Promise<void>((resolve) => {
+        this.#wakeUp = resolve;
+      });
+      this.#inARow = 0;
+    }
+  }
+
+  #take(): QueuedBatch | undefined {
+    for (;;) {
+      const batch = this.#source.take();
+      if (batch === undefined || batch.length > 0) return batch;
+      batch.answer();
+    }
+  }
+
+  #answer(): void {
+    this.#current?.answer();
+    this.#current = undefined;
+  }
+
+  async return(): Promise<IteratorResult<UpcallBatch, undefined>> {
+    this.#answer();
+    this.#source.release(this);
+    this.#aborted = false;
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  wake(): void {
+    const wakeUp = this.#wakeUp;
+    this.#wakeUp = undefined;
+    wakeUp?.();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.wake();
+  }
+}

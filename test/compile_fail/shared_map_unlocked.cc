@@ -1,0 +1,15 @@
+// expect: requires holding mutex 'port_mutex_'
+// The shared maps are read and written under the context's port mutex only.
+#include "base/sync.h"
+#include "pmd/port_cache.h"
+
+class Context {
+ public:
+  void AddTxPort(const pollux::TxPort& port) { tx_ports_.insert_or_assign(port.number, port); }
+
+ private:
+  pollux::Mutex port_mutex_;
+  pollux::TxPortMap tx_ports_ GUARDED_BY(port_mutex_);
+};
+
+void Use(Context& context) { context.AddTxPort({}); }

@@ -1,0 +1,110 @@
+// The process of a scene: see netns.ts.
+import assert from 'node:assert/strict';
+import * as childProcess from 'node:child_process';
+import * as fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Host, hasCarrier, ip, linkOf, prepareNamespace } from '../../scripts/demo/lab.mjs';
+
+// As users import it, and from dist/: the package refers to itself by name.
+const packageUrl = import.meta.resolve('pollux');
+const { Datapath, DatapathError } = await import(packageUrl);
+
+process.on('disconnect', () => process.exit());
+prepareNamespace();
+
+const hosts = [];
+const datapaths = [];
+let failure;
+
+async function until(what, condition, limitMs = 5_000) {
+  for (const end = Date.now() + limitMs; !(await condition()); await sleep(10)) {
+    if (Date.now() > end) assert.fail(`not within ${limitMs} ms: ${what}`);
+  }
+}
+
+const tools = {
+  ...{ Datapath, DatapathError, assert, fs, childProcess, packageUrl, sleep, until, ip },
+  link: linkOf,
+
+  async host(name, number, options) {
+    const host = await Host.start(name, number, options);
+    hosts.push(host);
+    return host;
+  },
+
+  async pair(one, other) {
+    await ip(`link add ${one} type veth peer name ${other}`);
+    for (const device of [one, other]) await ip(`link set ${device} up`);
+    await hasCarrier(one);
+  },
+
+  async open(config = {}) {
+    const datapath = await Datapath.open({ maxIdleMs: 0, ...config });
+    datapath.on('error', (error) => {
+      failure ??= error;
+    });
+    datapaths.push(datapath);
+    return datapath;
+  },
+
+  cross(datapath, one, other) {
+    datapath.flows.put(`in_port(${one})`, `${other}`);
+    datapath.flows.put(`in_port(${other})`, `${one}`);
+  },
+
+  async expectLedgerCloses(datapath) {
+    await datapath.settle();
+    let stats;
+    const difference = () => {
+      stats = datapath.stats();
+      const { received, executed, copied, transmitted, dropped, queued } = stats.ledger;
+      return received + executed + copied - transmitted - dropped - queued;
+    };
+    // "At rest": a packet of the kernel's may be under way while we read.
+    await until('the ledger closes', () => difference() === 0n, 3_000).catch(() => {});
+    assert.equal(difference(), 0n, `the ledger does not close: ${show(stats.ledger)}`);
+    const drops = Object.values(stats.drops).reduce((sum, n) => sum + n, 0n);
+    assert.equal(drops, stats.ledger.dropped, 'the reasons do not add up to the drops');
+    return stats;
+  },
+
+  dropped({ drops }) {
+    return Object.fromEntries(Object.entries(drops).filter(([, n]) => n > 0n));
+  },
+
+  async talk(from, to, { megabytes = 5, family = 4, pings = 20 } = {}) {
+    const address = (host) => (family === 6 ? host.ipv6 : host.ipv4);
+    const { sent, received } = await from.call('ping', { to: address(to), count: pings });
+    assert.equal(received, sent, `ping ${from.name} -> ${to.name}: ${received} of ${sent}`);
+    for (const [client, server] of [
+      [from, to],
+      [to, from],
+    ]) {
+      const port = await server.call('serve', { family });
+      const bytes = megabytes * 1_000_000;
+      const result = await client.call('transfer', { to: address(server), port, bytes });
+      assert.equal(result.bytes, bytes);
+      assert.ok(result.equal, `TCP ${client.name} -> ${server.name}: other bytes arrived`);
+    }
+  },
+};
+
+function show(value) {
+  return JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? Number(v) : v));
+}
+
+process.once('message', async ({ scene, args }) => {
+  let answer;
+  try {
+    const text = `export default ${scene}`;
+    const { default: play } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
+    answer = { result: (await play({ ...tools, args })) ?? null };
+    for (const datapath of datapaths) await datapath.close();
+    if (failure) throw failure;
+  } catch (error) {
+    const stack = error.stack ?? String(error);
+    answer = { error: stack.replace(/data:text\/javascript,.*?(?=:\d+:\d+)/g, 'scene') };
+  }
+  await Promise.all(hosts.map((host) => host.stop()));
+  process.send(answer, () => process.exit());
+});

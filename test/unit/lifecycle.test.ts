@@ -1,0 +1,219 @@
+// How a datapath lives and dies with its process, its worker thread and its event loop.
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+const here = (file: string) => fileURLToPath(new URL(`life/${file}`, import.meta.url));
+const traffic = `import { traffic } from ${JSON.stringify(here('traffic.mjs'))};`;
+const make = `
+  import { Datapath } from 'pollux';
+  const dp = new Datapath({ topology: { numa: [[0]] } });`;
+
+/** Runs a module in a process of its own; what it printed and how it ended. */
+async function child(text: string, ...flags: string[]) {
+  const args = [...flags, '--input-type=module', '--eval', text];
+  const options = { timeout: 10_000, cwd: fileURLToPath(new URL('../..', import.meta.url)) };
+  try {
+    const { stdout, stderr } = await run(process.execPath, args, options);
+    return { code: 0, signal: null, stdout: stdout.trim(), stderr };
+  } catch (error) {
+    const { code, signal, stdout, stderr } = error as any;
+    return { code, signal, stdout: String(stdout).trim(), stderr: String(stderr) };
+  }
+}
+
+describe('a process', () => {
+  test('ends when its datapath is closed', async () => {
+    expect(await child(`${make} await dp.close(); console.log('closed');`)).toMatchObject({
+      code: 0,
+      stdout: 'closed',
+    });
+  });
+
+  test('is kept alive by an open datapath, like a listening server', async () => {
+    const text = `${make}
+      process.on('exit', () => console.log('exit'));
+      setTimeout(() => { console.log('alive'); dp.close(); }, 100).unref();`;
+    expect(await child(text)).toMatchObject({ code: 0, stdout: 'alive\nexit' });
+  });
+
+  test('is not after unref(), and is again after ref()', async () => {
+    const text = `${make}
+      await dp.addPort({ name: 'a', type: 'memory' });
+      const timer = setTimeout(() => { console.log('alive'); dp.close(); }, 100).unref();`;
+    expect(await child(`${text} dp.unref();`)).toMatchObject({ code: 0, stdout: '' });
+    expect(await child(`${text} dp.unref().ref();`)).toMatchObject({ code: 0, stdout: 'alive' });
+  });
+
+  test('waits for what it has asked for even after unref()', async () => {
+    const text = `${make} dp.unref();
+      await dp.addPort({ name: 'a', type: 'memory', openDelayMs: 50 });
+      await dp.settle();
+      await dp.close();
+      console.log('done');`;
+    expect(await child(text)).toMatchObject({ code: 0, stdout: 'done' });
+  });
+
+  test.each([
+    [
+      'process.exit() in an upcall handler',
+      `await traffic({ onUpcall: () => process.exit(7) });`,
+      7,
+    ],
+    [
+      'process.exit() in between',
+      `await traffic({ onRound: (n) => n === 20 && process.exit(7) });`,
+      7,
+    ],
+    [
+      'process.exit() while a port opens',
+      `${make} dp.addPort({ name: 'a', type: 'memory', openDelayMs: 300 }); setTimeout(() => process.exit(7), 20);`,
+      7,
+    ],
+    [
+      'process.exit() in a continuation',
+      `${make} await dp.addPort({ name: 'a', type: 'memory' }); process.exit(7);`,
+      7,
+    ],
+    [
+      'an uncaught exception',
+      `await traffic({ onRound: (n) => { if (n === 20) throw new Error('on purpose'); } });`,
+      1,
+    ],
+    [
+      'an exception thrown by a timer',
+      `setTimeout(() => { throw new Error('on purpose'); }, 30); await traffic();`,
+      1,
+    ],
+  ])('survives %s', async (_, text, code) => {
+    const result = await child(traffic + text);
+    expect(result).toMatchObject({ code, signal: null });
+    if (code === 1) expect(result.stderr).toContain('on purpose');
+  });
+
+  test('that is told to end (SIGTERM) ends', async () => {
+    const text = `setTimeout(() => process.kill(process.pid, 'SIGTERM'), 50); await traffic();`;
+    expect(await child(traffic + text)).toMatchObject({ signal: 'SIGTERM' });
+  });
+
+  test('sees an error event nobody listens to as an uncaught exception, not in the addon', async () => {
+    const text = `${make}
+      const a = await dp.addPort({ name: 'a', type: 'memory' });
+      process.on('uncaughtException', (error) => { console.log(error.code, error.cause.message); dp.close(); });
+      dp.onUpcall(() => { throw new Error('oops'); });
+      a.inject(Buffer.alloc(60));`;
+    expect(await child(text)).toMatchObject({ code: 0, stdout: 'ERR_UPCALL_HANDLER oops' });
+  });
+
+  test('sees what a listener, a continuation or a tick throws', async () => {
+    const text = `${make}
+      const seen = [];
+      process.on('uncaughtException', (error) => seen.push(error.message));
+      const a = await dp.addPort({ name: 'a', type: 'memory' });
+      dp.onUpcall(() => {
+        process.nextTick(() => { throw new Error('tick'); });
+        queueMicrotask(() => { throw new Error('microtask'); });
+      });
+      dp.on('close', () => { throw new Error('listener'); });
+      a.inject(Buffer.alloc(60));
+      setTimeout(async () => { await dp.close(); console.log(seen.join()); }, 100);`;
+    expect(await child(text)).toMatchObject({ code: 0, stdout: 'tick,microtask,listener' });
+  });
+});
+
+describe('the garbage collector', () => {
+  test('takes datapaths that are closed, not those that are at work', async () => {
+    const text = `
+      import { Datapath } from 'pollux';
+      let collected = 0;
+      const registry = new FinalizationRegistry(() => collected++);
+      const make = () => { const dp = new Datapath({ topology: { numa: [[0]] } }); registry.register(dp); return dp; };
+      for (let i = 0; i < 20; i++) await make().close();
+      (() => { make().unref(); make().unref(); })();
+      for (let i = 0; i < 20; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 5)); }
+      console.log(collected);`;
+    const { code, stdout } = await child(text, '--expose-gc');
+    expect(code).toBe(0);
+    expect(Number(stdout)).toBeGreaterThanOrEqual(19);
+    expect(Number(stdout)).toBeLessThanOrEqual(20);
+  });
+
+  test('runs at any moment', async () => {
+    const text = `${traffic}
+      await traffic({ onUpcall: () => gc(), onRound: (n) => { gc(); if (n === 100) process.exit(0); } });`;
+    expect(await child(text, '--expose-gc')).toMatchObject({ code: 0, signal: null });
+  });
+
+  test('descriptors and threads do not pile up', async () => {
+    const text = `
+      import { readdirSync } from 'node:fs';
+      import { Datapath } from 'pollux';
+      const count = () => [readdirSync('/proc/self/fd').length, readdirSync('/proc/self/task').length];
+      const round = async () => {
+        const dp = new Datapath({ topology: { numa: [[0]] } });
+        await dp.addPort({ name: 'a', type: 'memory' });
+        await dp.close();
+      };
+      await round();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const before = count();
+      for (let i = 0; i < 100; i++) await round();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      console.log(JSON.stringify([before, count()]));`;
+    const { stdout } = await child(text);
+    const [before, after] = JSON.parse(stdout);
+    expect(after).toEqual(before);
+  });
+});
+
+describe('a worker thread', () => {
+  const start = async (workerData: object = {}) => {
+    const worker = new Worker(here('worker.mjs'), { workerData });
+    await once(worker, 'message');
+    return worker;
+  };
+
+  test('may be terminated at any moment, under traffic', async () => {
+    for (let i = 0; i < 50; i++) {
+      const worker = await start();
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 15));
+      expect(await worker.terminate()).toBe(1);
+    }
+  });
+
+  test('several at once', async () => {
+    const workers = await Promise.all(Array.from({ length: 4 }, () => start()));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const codes = await Promise.all(workers.map((worker) => worker.terminate()));
+    expect(codes).toEqual([1, 1, 1, 1]);
+  });
+
+  test('may be terminated while it starts', async () => {
+    for (let i = 0; i < 10; i++) {
+      const worker = new Worker(here('worker.mjs'));
+      await new Promise((resolve) => setTimeout(resolve, 20 + i * 5));
+      await worker.terminate();
+    }
+  });
+
+  test('may exit, or throw, in an upcall handler', async () => {
+    for (const [end, code] of [
+      ['exit', 0],
+      ['throw', 0],
+    ] as const) {
+      const worker = new Worker(here('worker.mjs'), { workerData: { end } });
+      worker.on('error', () => {});
+      if (end === 'throw') {
+        await once(worker, 'message');
+        await worker.terminate();
+      } else {
+        const [exitCode] = await once(worker, 'exit');
+        expect(exitCode).toBe(code);
+      }
+    }
+  });
+});

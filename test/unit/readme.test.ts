@@ -1,0 +1,63 @@
+// What README.md shows, runs: the first script as a reader would run it, every other block of JavaScript on two memory ports.
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Datapath, DatapathError } from 'pollux';
+import { describe, expect, test } from 'vitest';
+import { expectLedgerCloses, udpFrame } from './support.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const readme = readFileSync(`${root}/README.md`, 'utf8');
+const [first, ...others] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1]!);
+
+test('the first script prints what it says', async () => {
+  expect(first).toContain("from 'pollux'");
+  const said = [...first!.matchAll(/^console\.log\(.*\/\/ (.*)$/gm)].map((match) => match[1]);
+  expect(said.length).toBeGreaterThan(0);
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', first!], {
+    cwd: root,
+    timeout: 10_000,
+  });
+  expect(stdout.trim().split('\n')).toEqual(said);
+});
+
+describe('snippets', () => {
+  const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
+  test.each(others.map((text, i) => ({ text, number: i + 1 })))(
+    'the one of number $number runs and prints what it says',
+    async ({ text }) => {
+      const dp = new Datapath({ topology: { numa: [[0, 1]] } });
+      try {
+        const left = await dp.addPort({ name: 'left', type: 'memory' });
+        const right = await dp.addPort({ name: 'right', type: 'memory' });
+        const told: unknown[][] = [];
+        const scope = {
+          ...{ Datapath, DatapathError, dp, left, right, frame: udpFrame() },
+          console: { log: (...args: unknown[]) => told.push(args) },
+        };
+        await new AsyncFunction(...Object.keys(scope), text)(...Object.values(scope));
+        // `console.log(x); // value`: where it is one word, the value is what is printed. Such lines come first.
+        const said = [...text.matchAll(/^ *console\.log\(.*\); \/\/ (\S+)$/gm)].map((m) => m[1]);
+        expect(told.slice(0, said.length).map(([value]) => shown(value))).toEqual(said);
+        if (dp.state === 'open') {
+          await dp.settle();
+          expectLedgerCloses(dp);
+        }
+      } finally {
+        await dp.close();
+      }
+    },
+  );
+});
+
+const shown = (value: unknown) => (typeof value === 'bigint' ? `${value}n` : String(value));
+
+test('every port type and script that it names exists', () => {
+  const types = Datapath.portTypes().map(({ type }) => type as string);
+  const table = readme.match(/^\| type .*?\n\n/ms)![0];
+  for (const [, name] of table.matchAll(/^\| `(\w+)`/gm)) expect(types).toContain(name);
+  const scripts = Object.keys(JSON.parse(readFileSync(`${root}/package.json`, 'utf8')).scripts);
+  for (const [, name] of readme.matchAll(/npm run ([\w:]+)/g)) expect(scripts).toContain(name);
+});

@@ -1,0 +1,163 @@
+/** Ports of real interfaces come and go while threads forward. */
+import { describe } from 'vitest';
+import { sceneTest } from '../support/netns.js';
+
+describe('ports on real interfaces', () => {
+  sceneTest(
+    'S7: a non-PMD port added while PMD threads run can be reached from them at once',
+    async ({ pair, open, link, assert, expectLedgerCloses }) => {
+      await pair('out', 'far');
+      const dp = await open({
+        topology: { numa: [[0], [1]] },
+        pmdCpus: [0, 1],
+        ports: [
+          { name: 'source0', type: 'memory', number: 1, numa: 0 },
+          { name: 'source1', type: 'memory', number: 2, numa: 1 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '7' },
+          { match: 'in_port(2)', actions: '7' },
+        ],
+      });
+      type Memory = import('../../src/index.js').MemoryPort;
+      const sources = ['source0', 'source1'].map((name) => dp.ports.get(name) as Memory);
+      const frame = Buffer.alloc(60, 0x02);
+      const rounds = 30;
+      for (let round = 0; round < rounds; round++) {
+        await dp.addPort({ name: 'out', type: 'af_packet', number: 7, pmd: false });
+        for (const source of sources) source.inject(frame);
+        await dp.settle();
+        await dp.deletePort('out');
+      }
+      const { ledger } = await expectLedgerCloses(dp);
+      assert.equal(ledger.dropped, 0n);
+      assert.equal((await link('far')).stats64.rx.packets, 2 * rounds);
+    },
+  );
+
+  sceneTest(
+    'S17: delete, then add the same number on another device: traffic goes to the new one alone',
+    async ({ pair, open, link, assert, expectLedgerCloses }) => {
+      await pair('one', 'one-far');
+      await pair('two', 'two-far');
+      const dp = await open({
+        ports: [{ name: 'source', type: 'memory', number: 1 }],
+        flows: [{ match: 'in_port(1)', actions: '7' }],
+      });
+      const source = dp.ports.get('source') as import('../../src/index.js').MemoryPort;
+      const frames = Array.from({ length: 100 }, () => Buffer.alloc(60, 0x02));
+      const received = async () =>
+        Promise.all(
+          ['one-far', 'two-far'].map(async (device) => (await link(device)).stats64.rx.packets),
+        );
+      const expected = [0, 0];
+      for (let round = 0; round < 10; round++) {
+        const i = round % 2;
+        await dp.addPort({ name: 'out', type: 'af_packet', number: 7, device: ['one', 'two'][i] });
+        source.inject(frames);
+        await dp.settle();
+        expected[i]! += frames.length;
+        assert.deepEqual(await received(), expected);
+        await dp.deletePort('out');
+      }
+      source.inject(frames);
+      await dp.settle();
+      assert.deepEqual(await received(), expected);
+      const { drops } = await expectLedgerCloses(dp);
+      assert.equal(drops.invalid_port, BigInt(frames.length));
+    },
+  );
+
+  sceneTest(
+    'S40: delete, then add the same veth, 200 times: never busy, never there already',
+    async ({ host, open, assert, expectLedgerCloses, fs }) => {
+      const left = await host('left', 1);
+      const dp = await open({ ports: [{ name: 'other', type: 'null' }] });
+      const descriptors = () => fs.readdirSync('/proc/self/fd').length;
+      const spec = { name: 'left', type: 'af_packet', number: 7 } as const;
+      await dp.addPort(spec);
+      const before = descriptors();
+      for (let round = 0; round < 200; round++) {
+        await dp.deletePort('left');
+        const port = await dp.addPort(spec);
+        assert.equal(port.state, 'up');
+      }
+      assert.equal(descriptors(), before);
+      assert.deepEqual([...dp.ports.keys()].sort(), ['left', 'other']);
+      await expectLedgerCloses(dp);
+      await left.stop();
+    },
+    { limitMs: 60_000 },
+  );
+
+  sceneTest(
+    'S15: 1,000 deletions under traffic: the device is closed when the promise resolves',
+    async ({ pair, open, ip, link, assert, expectLedgerCloses, fs }) => {
+      const dp = await open({
+        topology: { numa: [[0], [1]] },
+        pmdCpus: [0, 1],
+        ports: [
+          // A thread that never rests, sending to the port that comes and goes; and one that mostly sleeps.
+          { name: 'flood', type: 'null', number: 1, numa: 0, generate: { size: 60, flows: 16 } },
+          { name: 'drip', type: 'memory', number: 2, numa: 1 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '7' },
+          { match: 'in_port(2)', actions: '7' },
+        ],
+      });
+      /** Sockets and taps that this process has open. */
+      const devices = () =>
+        fs.readdirSync('/proc/self/fd').filter((fd) => {
+          try {
+            return /^socket:|\/net\/tun$/.test(fs.readlinkSync(`/proc/self/fd/${fd}`));
+          } catch {
+            return false; // the one that lists
+          }
+        }).length;
+      const tap = await dp.addPort({ name: 'probe', type: 'tap', device: 'probe' }).then(
+        () => true,
+        () => false,
+      );
+      if (tap) await dp.deletePort('probe');
+
+      const drip = dp.ports.get('drip') as import('../../src/index.js').MemoryPort;
+      const frame = Buffer.alloc(60, 0x02);
+      await pair('veth', 'veth-far');
+      // The first port of the kernel's brings the listener of link changes, which stays.
+      await dp.addPort({ name: 'out', type: 'af_packet', number: 7, device: 'veth' });
+      await dp.deletePort('out');
+      let deletions = 0;
+      let sent = 0n;
+      const before = devices();
+      const once = async (spec: import('../../src/index.js').PortSpec) => {
+        const port = await dp.addPort(spec);
+        drip.inject(frame);
+        if (spec.type !== 'memory') assert.ok(devices() > before);
+        sent += port.stats().txPackets;
+        await dp.deletePort('out');
+        assert.equal(devices(), before);
+        deletions++;
+      };
+      for (let round = 0; round < 200; round++) {
+        const common = { name: 'out', number: 7 } as const;
+        if (tap && round % 2 === 0) await once({ ...common, type: 'tap', device: 'tap7' });
+        else await once({ ...common, type: 'af_packet', device: 'veth', pmd: round % 4 === 1 });
+        for (let i = 0; i < 4; i++) await once({ ...common, type: 'memory' });
+        if (round % 10 === 0) {
+          // Nothing holds the interface: it goes and comes at once.
+          assert.equal((await link('veth')).promiscuity, 0);
+          await ip('link del veth');
+          await pair('veth', 'veth-far');
+        }
+      }
+      assert.equal(deletions, 1_000);
+      // The traffic was there.
+      assert.ok(sent > 0n);
+      await dp.deletePort('flood');
+      const { drops } = await expectLedgerCloses(dp);
+      assert.ok(drops.invalid_port! > 0n);
+    },
+    { limitMs: 90_000 },
+  );
+});

@@ -1,0 +1,238 @@
+/** Frames between real interfaces: TCP with veth's offloads as they are, in every arrangement of threads and port types. */
+import { accessSync, constants } from 'node:fs';
+import { describe } from 'vitest';
+import { sceneTest } from '../support/netns.js';
+
+function canOpenTun(): boolean {
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe('af_packet', () => {
+  sceneTest(
+    'carries ping and TCP, both ways, IPv4 and IPv6, on PMD threads',
+    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert, link }) => {
+      const left = await host('left', 1);
+      const right = await host('right', 2);
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1 },
+          { name: 'right', type: 'af_packet', number: 2 },
+        ],
+      });
+      for (const port of dp.ports.values()) assert.equal(port.pmd, true);
+      cross(dp, 1, 2);
+      await talk(left, right, { megabytes: 60 });
+      await talk(left, right, { megabytes: 60, family: 6 });
+
+      const stats = await expectLedgerCloses(dp);
+      const { ports } = stats;
+      assert.deepEqual(dropped(stats), {});
+      for (const name of ['left', 'right']) {
+        const { rxDropped, rxErrors } = ports[name]!;
+        assert.equal(rxDropped + rxErrors, 0n);
+        // What we count as sent, the interface has counted, too: nothing went around us.
+        const { stats64 } = await link(name);
+        assert.equal(stats64.tx.packets, Number(ports[name]!.txPackets));
+      }
+    },
+    { limitMs: 60_000 },
+  );
+
+  sceneTest(
+    'does the same on the non-PMD thread',
+    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+      const left = await host('left', 1);
+      const right = await host('right', 2);
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1, pmd: false },
+          { name: 'right', type: 'af_packet', number: 2, pmd: false },
+        ],
+      });
+      cross(dp, 1, 2);
+      await talk(left, right, { megabytes: 50 });
+      await talk(left, right, { megabytes: 10, family: 6 });
+
+      const stats = await expectLedgerCloses(dp);
+      const { pmds } = stats;
+      assert.deepEqual(dropped(stats), {});
+      const nonPmd = pmds.find(({ core }) => core === 'non-pmd')!;
+      assert.equal(nonPmd.packets, stats.ledger.received);
+    },
+    { limitMs: 60_000 },
+  );
+
+  sceneTest(
+    'spreads two queues over two threads, by fanout',
+    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+      const left = await host('left', 1);
+      const right = await host('right', 2);
+      const dp = await open({
+        topology: { numa: [[0, 1]] },
+        pmdCpus: [0, 1],
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
+          { name: 'right', type: 'af_packet', number: 2, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
+        ],
+      });
+      cross(dp, 1, 2);
+      await talk(left, right, { megabytes: 5 });
+      const port = await right.call('serve');
+      // Sixteen connections: all in one queue once in 32,768 times.
+      const transfers = await Promise.all(
+        Array.from({ length: 16 }, (_, i) =>
+          left.call('transfer', { name: `t${i}`, to: right.ipv4, port, bytes: 1_000_000 }),
+        ),
+      );
+      for (const { equal } of transfers) assert.ok(equal);
+
+      const stats = await expectLedgerCloses(dp);
+      const { pmds } = stats;
+      assert.deepEqual(dropped(stats), {});
+      const threads = pmds.filter(({ core }) => core !== 'non-pmd');
+      assert.deepEqual(
+        threads.map(({ rxqs }) => rxqs.map(({ port, queue }) => `${port} ${queue}`).sort()),
+        [
+          ['left 0', 'right 0'],
+          ['left 1', 'right 1'],
+        ],
+      );
+      for (const { packets } of threads) assert.ok(packets > 100n);
+    },
+  );
+
+  sceneTest(
+    'carries tagged frames: TCP from an access port over a trunk to another',
+    async ({ host, pair, open, talk, expectLedgerCloses, dropped, assert }) => {
+      const left = await host('left', 1);
+      const right = await host('right', 2);
+      await pair('trunk0', 'trunk1');
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1 },
+          { name: 'right', type: 'af_packet', number: 2 },
+          { name: 'trunk0', type: 'af_packet', number: 10 },
+          { name: 'trunk1', type: 'af_packet', number: 11 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: 'push_vlan(vid=5,pcp=0),10' },
+          { match: { inPort: 11, vlan: { vid: 5 } }, actions: 'pop_vlan,2' },
+          { match: 'in_port(2)', actions: 'push_vlan(vid=5,pcp=0),11' },
+          { match: { inPort: 10, vlan: { vid: 5 } }, actions: 'pop_vlan,1' },
+          // Should a tag get lost, these show it.
+          { match: 'in_port(10)', actions: 'drop' },
+          { match: 'in_port(11)', actions: 'drop' },
+        ],
+      });
+      await talk(left, right, { megabytes: 20 });
+      await talk(left, right, { megabytes: 5, family: 6 });
+
+      assert.deepEqual(dropped(await expectLedgerCloses(dp)), {});
+      for (const port of [10, 11]) {
+        assert.ok(dp.flows.get({ inPort: port, vlan: { vid: 5 } })!.packets > 100n);
+        assert.equal(dp.flows.get(`in_port(${port})`)!.packets, 0n);
+      }
+    },
+  );
+
+  sceneTest(
+    'tells tagged from untagged: a match without vlan() is not for tagged frames',
+    async ({ pair, open, until, assert, expectLedgerCloses }) => {
+      await pair('a0', 'a1');
+      const dp = await open({
+        ports: [
+          { name: 'source', type: 'memory', number: 1 },
+          { name: 'a0', type: 'af_packet', number: 2 },
+          { name: 'a1', type: 'af_packet', number: 3 },
+          { name: 'plain', type: 'memory', number: 4 },
+          { name: 'five', type: 'memory', number: 5 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '2' },
+          { match: { inPort: 1, vlan: { vid: 5 } }, actions: '2' },
+          { match: { inPort: 1, vlan: { vid: 6 } }, actions: '2' },
+          { match: 'in_port(3)', actions: '4' },
+          { match: { inPort: 3, vlan: { vid: 5 } }, actions: '5' },
+        ],
+      });
+      const frame = (tag: string) =>
+        Buffer.concat([
+          Buffer.from(`ffffffffffff020000000001${tag}88b5`, 'hex'),
+          Buffer.alloc(46, tag),
+        ]);
+      const frames = { plain: frame(''), five: frame('81000005'), six: frame('8100e006') };
+      const source = dp.ports.get('source') as import('../../src/index.js').MemoryPort;
+      source.inject([frames.plain, frames.five, frames.six]);
+      const sink = (name: string) => dp.ports.get(name) as typeof source;
+      await until('all three are out again', () => dp.stats().ports.a1!.rxPackets === 3n);
+      const { drops } = await expectLedgerCloses(dp);
+      assert.deepEqual(sink('plain').drain(), [frames.plain]);
+      assert.deepEqual(sink('five').drain(), [frames.five]);
+      assert.equal(drops.upcall_no_handler, 1n);
+    },
+  );
+
+  sceneTest(
+    'keeps to the MTU: what is longer is dropped and counted',
+    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+      const left = await host('left', 1, { mtu: 9000 });
+      const right = await host('right', 2, { mtu: 9000 });
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1 },
+          { name: 'right', type: 'af_packet', number: 2, mtu: 9000 },
+        ],
+      });
+      cross(dp, 1, 2);
+      const large = { to: right.ipv4, count: 10, size: 8_000, args: ['-M', 'do'] };
+      assert.equal((await left.call('ping', large)).received, 10);
+      await talk(left, right, { megabytes: 20 });
+      assert.deepEqual(dropped(await expectLedgerCloses(dp)), {});
+
+      await dp.deletePort('right');
+      await dp.addPort({ name: 'right', type: 'af_packet', number: 2, mtu: 1500 });
+      const lost = await left.call('ping', { ...large, args: ['-M', 'do', '-w', 1] });
+      assert.equal(lost.received, 0);
+      const small = await left.call('ping', { to: right.ipv4, count: 5, size: 1_400 });
+      assert.equal(small.received, 5);
+      const { drops, ports } = await expectLedgerCloses(dp);
+      assert.equal(drops.tx_mtu_exceeded, BigInt(lost.sent));
+      assert.equal(ports.right!.txDropped, BigInt(lost.sent));
+    },
+  );
+});
+
+describe('tap', () => {
+  sceneTest(
+    'talks to an af_packet port: the host itself is one end',
+    async ({ host, open, talk, expectLedgerCloses, dropped, assert, ip }) => {
+      const left = await host('left', 1);
+      const here = await host('here', 9, { own: false });
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_packet', number: 1 },
+          { name: 'host', type: 'tap', device: 'tap9', number: 9 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '9' },
+          { match: 'in_port(9)', actions: '1' },
+        ],
+      });
+      assert.equal(dp.ports.get('host')!.state, 'up');
+      await ip(`addr add ${here.ipv4}/24 dev tap9`);
+      await talk(left, here, { megabytes: 50 });
+
+      const stats = await expectLedgerCloses(dp);
+      const { ports } = stats;
+      assert.deepEqual(dropped(stats), {});
+      assert.ok(ports.host!.rxBytes > 50_000_000n);
+      assert.ok(ports.host!.txBytes > 50_000_000n);
+    },
+    { limitMs: 60_000, skip: !canOpenTun() },
+  );
+});

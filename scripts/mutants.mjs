@@ -18,7 +18,9 @@ function makeCopy() {
   const wanted = /^(main\.cc|testbed\.h|seed_.*_test\.cc)$/;
   for (const name of readdirSync(inRoot('test/native'))) {
     if (!wanted.test(name)) continue;
-    cpSync(inRoot(`test/native/${name}`), join(copy, 'test/native', name), { preserveTimestamps: true });
+    cpSync(inRoot(`test/native/${name}`), join(copy, 'test/native', name), {
+      preserveTimestamps: true,
+    });
   }
 }
 
@@ -34,7 +36,9 @@ async function verdict() {
   if (code === 0) return null;
   const race = /WARNING: ThreadSanitizer: ([^(\n]+)/.exec(output);
   const failed = /TEST CASE:\s+(.+)/.exec(output);
-  return race ? `ThreadSanitizer: ${race[1].trim()}` : `failed: ${failed?.[1] ?? `exit code ${code}`}`;
+  return race
+    ? `ThreadSanitizer: ${race[1].trim()}`
+    : `failed: ${failed?.[1] ?? `exit code ${code}`}`;
 }
 
 makeCopy();
@@ -51,10 +55,16 @@ for (const { name, file, find, replace } of unbroken === null ? mutants : []) {
   const path = join(copy, file);
   const original = readFileSync(path, 'utf8');
   if (original.split(find).length !== 2) {
-    report(false, `${name}: ${file} no longer has the text to break, exactly once; mend test/mutants.json`);
+    report(
+      false,
+      `${name}: ${file} no longer has the text to break, exactly once; mend test/mutants.json`,
+    );
     continue;
   }
-  writeFileSync(path, original.replace(find, () => replace));
+  writeFileSync(
+    path,
+    original.replace(find, () => replace),
+  );
   try {
     const caught = await verdict();
     report(caught !== null, `${name}: ${caught ?? 'not noticed'}`);

@@ -54,11 +54,13 @@ void ExecuteActions(Host& host, PacketBatch batch, const ActionList& list) {
   }
   for (std::size_t i = 0; i < actions.size() && !batch.empty(); ++i) {
     const bool last = i + 1 == actions.size();
+    // The last user of a packet takes it; others get a copy.
     if (const auto* output = std::get_if<OutputAction>(&actions[i])) {
-      // The last user of a packet takes it; others get a copy.
-      host.Output(last ? std::move(batch) : host.Clone(batch), output->port);
+      if (last) return host.Output(std::move(batch), output->port);
+      host.Output(host.Clone(batch), output->port);
     } else if (const auto* userspace = std::get_if<UserspaceAction>(&actions[i])) {
-      host.Upcall(last ? std::move(batch) : host.Clone(batch), *userspace);
+      if (last) return host.Upcall(std::move(batch), *userspace);
+      host.Upcall(host.Clone(batch), *userspace);
     } else {
       Rewrite(host, batch, actions[i]);
     }

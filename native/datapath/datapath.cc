@@ -96,22 +96,23 @@ void Datapath::Impl::Post(std::function<void()> command, std::function<void()> w
 
 // ----------------------------------------------------------------- commands
 
-void Datapath::AddPort(PortSpec spec, Done<PortInfo> done) {
+void Datapath::AddPort(PortSpec spec, const Done<PortInfo>& done) {
   impl_->Post([impl = impl_.get(), spec = std::move(spec), done] { done(impl->AddPort(spec)); },
               [done] { done(ClosedError()); });
 }
 
-void Datapath::DeletePort(PortId port, DoneStatus done) {
+void Datapath::DeletePort(PortId port, const DoneStatus& done) {
   impl_->Post([impl = impl_.get(), port, done] { done(impl->DeletePort(port)); },
               [done] { done(ClosedError()); });
 }
 
-void Datapath::RenumberPort(PortId port, std::uint32_t number, Done<PortInfo> done) {
+void Datapath::RenumberPort(PortId port, std::uint32_t number, const Done<PortInfo>& done) {
   impl_->Post([impl = impl_.get(), port, number, done] { done(impl->RenumberPort(port, number)); },
               [done] { done(ClosedError()); });
 }
 
-void Datapath::Reload(std::optional<std::uint32_t> core, Done<std::vector<ReloadReport>> done) {
+void Datapath::Reload(std::optional<std::uint32_t> core,
+                      const Done<std::vector<ReloadReport>>& done) {
   impl_->Post(
       [impl = impl_.get(), core, done] {
         auto reports = impl->contexts.Reload(core);
@@ -127,13 +128,13 @@ void Datapath::Reload(std::optional<std::uint32_t> core, Done<std::vector<Reload
       [done] { done(ClosedError()); });
 }
 
-void Datapath::SetOptions(DatapathOptions options, DoneStatus done) {
+void Datapath::SetOptions(DatapathOptions options, const DoneStatus& done) {
   impl_->Post(
       [impl = impl_.get(), options = std::move(options), done] { done(impl->SetOptions(options)); },
       [done] { done(ClosedError()); });
 }
 
-void Datapath::Settle(DoneStatus done) {
+void Datapath::Settle(const DoneStatus& done) {
   impl_->Post(
       [impl = impl_.get(), done] {
         impl->Settle();
@@ -142,7 +143,7 @@ void Datapath::Settle(DoneStatus done) {
       [done] { done(ClosedError()); });
 }
 
-void Datapath::Advance(std::int64_t ms, DoneStatus done) {
+void Datapath::Advance(std::int64_t ms, const DoneStatus& done) {
   impl_->Post(
       [impl = impl_.get(), ms, done] {
         if (!impl->clock.manual()) {
@@ -157,7 +158,7 @@ void Datapath::Advance(std::int64_t ms, DoneStatus done) {
       [done] { done(ClosedError()); });
 }
 
-void Datapath::Close(DoneStatus done) {
+void Datapath::Close(const DoneStatus& done) {
   impl_->closing.store(true, std::memory_order_release);
   impl_->Post(
       [impl = impl_.get(), done] {

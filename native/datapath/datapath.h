@@ -145,22 +145,22 @@ class Datapath {
 
   // Done when every context can output to the port and its queues are polled. EEXIST, EBUSY, EFBIG,
   // EINVAL, or what the device said.
-  void AddPort(PortSpec spec, Done<PortInfo> done);
+  void AddPort(PortSpec spec, const Done<PortInfo>& done);
   // Done when no context can reach the port and its device is closed. ENODEV.
-  void DeletePort(PortId port, DoneStatus done);
+  void DeletePort(PortId port, const DoneStatus& done);
   // EBUSY: the number is in use. Done when every context uses the new one.
-  void RenumberPort(PortId port, std::uint32_t number, Done<PortInfo> done);
+  void RenumberPort(PortId port, std::uint32_t number, const Done<PortInfo>& done);
   // All contexts, or the PMD thread of one core (ENOENT if there is none).
-  void Reload(std::optional<std::uint32_t> core, Done<std::vector<ReloadReport>> done);
+  void Reload(std::optional<std::uint32_t> core, const Done<std::vector<ReloadReport>>& done);
   // Changes pmd_cpus, flow_limit, max_idle_ms, emc_insert_inv_prob, tx_flush_interval_us,
   // pmd_sleep_max_us and the upcall options of a running datapath; EINVAL if anything else differs.
-  void SetOptions(DatapathOptions options, DoneStatus done);
+  void SetOptions(DatapathOptions options, const DoneStatus& done);
   // Done when every frame injected before the call has been forwarded, dropped or parked.
-  void Settle(DoneStatus done);
+  void Settle(const DoneStatus& done);
   // Moves a manual clock and runs what became due. EINVAL with the system clock.
-  void Advance(std::int64_t ms, DoneStatus done);
+  void Advance(std::int64_t ms, const DoneStatus& done);
   // Stops threads, closes devices, drops what is parked. Done once everything is down; idempotent.
-  void Close(DoneStatus done);
+  void Close(const DoneStatus& done);
 
   // --- The rest: any thread, never waits for the commands above.
 

@@ -47,9 +47,9 @@ struct Port {
       stats.tx_dropped += tx.dropped.Get();
       stats.tx_errors += tx.errors.Get();
     }
-    const NetdevStats device = netdev->stats();
-    stats.rx_dropped = device.rx_dropped;
-    stats.rx_errors = device.rx_errors;
+    const NetdevStats never_ours = netdev->stats();
+    stats.rx_dropped = never_ours.rx_dropped;
+    stats.rx_errors = never_ours.rx_errors;
     return stats;
   }
 };

@@ -150,7 +150,7 @@ Status Datapath::Impl::DeletePort(PortId id) {
   Unpublish(id);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
-  const Status status = Apply();
+  Status status = Apply();
   CloseDevice(*port);
   return status;
 }

@@ -129,8 +129,9 @@ Result<Level> ReadLevel(Bytes bytes, const char* what) {
 
 template <typename T>
 bool IsZero(const T& value) {
-  constexpr std::array<std::uint8_t, sizeof(T)> kZero{};
-  return std::memcmp(&value, kZero.data(), sizeof value) == 0;
+  std::array<std::uint8_t, sizeof(T)> bytes;
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
 }
 
 // Where the mask of a level comes from.

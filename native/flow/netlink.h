@@ -19,13 +19,15 @@ struct Match {
   FlowMask mask;
 };
 
-// Meaning follows dpif-netdev. An empty `mask`: every attribute of the key is exact. Otherwise an attribute that is missing in
-// the mask, or inside an "encap" that is, is wildcarded. A key attribute that is not there = wildcarded; no VLAN attribute = "must be
-// untagged", exactly (inside an "encap": no further tag; a VLAN without any "encap" says nothing of what is inside). A mask with
-// an exact EtherType and no EtherType in the key: 802.2. recirc_id is always exact; in_port must be there and exact.
-// EINVAL with a sentence otherwise: unknown or duplicate attribute, wrong length, an attribute without its prerequisite
-// (layer 3 without exact EtherType, ports without exact protocol, ND without its ICMPv6 type), nested too deep, a mask for what
-// the key does not have.
+// Meaning follows dpif-netdev. An empty `mask`: every attribute of the key is exact. Otherwise an
+// attribute that is missing in the mask, or inside an "encap" that is, is wildcarded. A key
+// attribute that is not there = wildcarded; no VLAN attribute = "must be untagged", exactly (inside
+// an "encap": no further tag; a VLAN without any "encap" says nothing of what is inside). A mask
+// with an exact EtherType and no EtherType in the key: 802.2. recirc_id is always exact; in_port
+// must be there and exact. EINVAL with a sentence otherwise: unknown or duplicate attribute, wrong
+// length, an attribute without its prerequisite (layer 3 without exact EtherType, ports without
+// exact protocol, ND without its ICMPv6 type), nested too deep, a mask for what the key does not
+// have.
 Result<Match> DecodeMatch(Bytes key, Bytes mask);
 
 // A key as attributes; with `mask`, only attributes of fields the mask looks at (and recirc_id,

@@ -443,6 +443,7 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
   slow.netdev.open_delay_ms = 300;
   auto adding = bed.StartAdd(slow);
   std::size_t answered = 0;
+  std::size_t arrived = 0;
   while (adding.wait_for(0s) != std::future_status::ready) {
     bed.Inject(in);
     std::uint64_t dropped = 0;
@@ -459,10 +460,11 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
     }
     for (const Status& status : bed->AnswerUpcalls(verdicts)) CHECK(status.ok());
     answered += verdicts.size();
+    arrived += bed.Drain(out).size();
   }
   CHECK(adding.get().ok());
   CHECK(answered > 10);
-  CHECK(bed.Drain(out).size() == answered);
+  CHECK(arrived == answered);
   bed.CheckLedgerCloses();
 }
 

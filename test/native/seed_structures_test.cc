@@ -235,7 +235,6 @@ TEST_CASE(
   shared.PutInPortTo(1, {2, 3});
   EndlessRxq rxq_a(shared.pool), rxq_b(shared.pool);
   RxqCounters rx_a, rx_b;
-  TxCounters tx;
   shared.flows.AddContext(1);
   shared.flows.AddContext(2);
   Pmd a(shared.get(), 0, 0, 1), b(shared.get(), 1, 1, 2);

@@ -74,7 +74,7 @@ export interface Scene<Args> {
   /** An open datapath; closed when the scene ends. An `error` event fails the scene. */
   open(config?: pollux.DatapathConfig): Promise<pollux.Datapath>;
   /** Two flows: what comes in at one port goes out at the other. */
-  cross(datapath: pollux.Datapath, one: number, other: number): void;
+  crossed(one: number, other: number): pollux.FlowSpec[];
   /** Waits for rest, then: received + executed + copied = transmitted + dropped + queued. Returns the statistics. */
   expectLedgerCloses(datapath: pollux.Datapath): Promise<pollux.DatapathStats>;
   /** The reasons for which packets were dropped. */

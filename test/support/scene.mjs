@@ -38,19 +38,22 @@ const tools = {
     await hasCarrier(one);
   },
 
-  async open(config = {}) {
+  // Flows first: a frame that the kernel sends on its own right after a port opened finds them.
+  async open({ ports = [], ...config } = {}) {
     const datapath = await Datapath.open({ maxIdleMs: 0, ...config });
     datapath.on('error', (error) => {
       failure ??= error;
     });
     datapaths.push(datapath);
+    for (const port of ports) await datapath.addPort(port);
     return datapath;
   },
 
-  cross(datapath, one, other) {
-    datapath.flows.put(`in_port(${one})`, `${other}`);
-    datapath.flows.put(`in_port(${other})`, `${one}`);
-  },
+  // The flows that join two ports.
+  crossed: (one, other) => [
+    { match: `in_port(${one})`, actions: `${other}` },
+    { match: `in_port(${other})`, actions: `${one}` },
+  ],
 
   async expectLedgerCloses(datapath) {
     await datapath.settle();

@@ -15,7 +15,7 @@ function canOpenTun(): boolean {
 describe('af_packet', () => {
   sceneTest(
     'carries ping and TCP, both ways, IPv4 and IPv6, on PMD threads',
-    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert, link }) => {
+    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert, link }) => {
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
@@ -23,9 +23,9 @@ describe('af_packet', () => {
           { name: 'left', type: 'af_packet', number: 1 },
           { name: 'right', type: 'af_packet', number: 2 },
         ],
+        flows: crossed(1, 2),
       });
       for (const port of dp.ports.values()) assert.equal(port.pmd, true);
-      cross(dp, 1, 2);
       await talk(left, right, { megabytes: 60 });
       await talk(left, right, { megabytes: 60, family: 6 });
 
@@ -45,7 +45,7 @@ describe('af_packet', () => {
 
   sceneTest(
     'does the same on the non-PMD thread',
-    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
@@ -53,8 +53,8 @@ describe('af_packet', () => {
           { name: 'left', type: 'af_packet', number: 1, pmd: false },
           { name: 'right', type: 'af_packet', number: 2, pmd: false },
         ],
+        flows: crossed(1, 2),
       });
-      cross(dp, 1, 2);
       await talk(left, right, { megabytes: 50 });
       await talk(left, right, { megabytes: 10, family: 6 });
 
@@ -69,7 +69,7 @@ describe('af_packet', () => {
 
   sceneTest(
     'spreads two queues over two threads, by fanout',
-    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
@@ -79,8 +79,8 @@ describe('af_packet', () => {
           { name: 'left', type: 'af_packet', number: 1, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
           { name: 'right', type: 'af_packet', number: 2, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
         ],
+        flows: crossed(1, 2),
       });
-      cross(dp, 1, 2);
       await talk(left, right, { megabytes: 5 });
       const port = await right.call('serve');
       // Sixteen connections: all in one queue once in 32,768 times.
@@ -179,7 +179,7 @@ describe('af_packet', () => {
 
   sceneTest(
     'keeps to the MTU: what is longer is dropped and counted',
-    async ({ host, open, cross, talk, expectLedgerCloses, dropped, assert }) => {
+    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
       const left = await host('left', 1, { mtu: 9000 });
       const right = await host('right', 2, { mtu: 9000 });
       const dp = await open({
@@ -187,8 +187,8 @@ describe('af_packet', () => {
           { name: 'left', type: 'af_packet', number: 1 },
           { name: 'right', type: 'af_packet', number: 2, mtu: 9000 },
         ],
+        flows: crossed(1, 2),
       });
-      cross(dp, 1, 2);
       const large = { to: right.ipv4, count: 10, size: 8_000, args: ['-M', 'do'] };
       assert.equal((await left.call('ping', large)).received, 10);
       await talk(left, right, { megabytes: 20 });

@@ -5,7 +5,7 @@ import { sceneTest } from '../support/netns.js';
 describe('the life of an interface', () => {
   sceneTest(
     'down and up, deleted and recreated: events, and then traffic again',
-    async ({ host, open, cross, talk, until, assert, ip, expectLedgerCloses }) => {
+    async ({ host, open, crossed, talk, until, assert, ip, expectLedgerCloses }) => {
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
@@ -13,6 +13,7 @@ describe('the life of an interface', () => {
           { name: 'left', type: 'af_packet', number: 1 },
           { name: 'right', type: 'af_packet', number: 2 },
         ],
+        flows: crossed(1, 2),
       });
       const events: string[] = [];
       dp.on('portUp', (port) => events.push(`${port.name} up`));
@@ -21,7 +22,6 @@ describe('the life of an interface', () => {
       const port = dp.ports.get('left')!;
       const told = (...expected: string[]) =>
         until(`${expected} but ${events}`, () => events.join() === expected.join());
-      cross(dp, 1, 2);
       await talk(left, right, { megabytes: 1 });
       assert.deepEqual(events, []);
 

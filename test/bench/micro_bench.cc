@@ -1,0 +1,352 @@
+// The parts of the pipeline alone, in nanoseconds, on memory that is in the cache. One thread on
+// the last core; where there is a plain version of the same thing, it is measured beside it, window
+// by window.
+//
+//   micro_bench [--windows=7] [--window-ms=40]
+#include <arpa/inet.h>
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "base/reload_gate.h"
+#include "classifier/emc.h"
+#include "flow/extract.h"
+#include "loop.h"
+#include "pmd/port_cache.h"
+
+namespace {
+
+using namespace pollux;         // NOLINT: a program of one file.
+using namespace pollux::bench;  // NOLINT
+
+// One row: `run(n)` does the thing at least n times and returns how often.
+struct Part {
+  std::string name;
+  std::string plain_name;  // Empty: there is no plain version.
+  std::function<std::uint64_t(std::uint64_t)> run;
+  std::function<std::uint64_t(std::uint64_t)> plain;
+};
+
+double NsEach(const std::function<std::uint64_t(std::uint64_t)>& run, std::uint64_t window_ms) {
+  const auto window_ns = static_cast<std::int64_t>(window_ms) * 1'000'000;
+  std::uint64_t done = 0;
+  const std::int64_t begin = Clock::MonotonicNs();
+  std::int64_t now = begin;
+  while (now - begin < window_ns) {
+    done += run(4096);
+    now = Clock::MonotonicNs();
+  }
+  return static_cast<double>(now - begin) / static_cast<double>(done);
+}
+
+// ------------------------------------------------------------------ what the parts work on
+
+constexpr std::size_t kFrames = 1024;
+
+constexpr std::uint32_t kFlowsPerMask = 16;
+
+// UDP 10.0.x.y:1024 -> 198.18.z.w:9, where z = i % kinds and w takes kFlowsPerMask values.
+void WriteFrame(std::uint8_t* at, std::uint32_t i, std::uint32_t kinds) {
+  static constexpr std::uint8_t kTemplate[60] = {
+      2,    0, 0,  0,  0, 2, 2,  0, 0, 0, 0,   1,  8, 0, 0x45, 0, 0, 46, 0, 0,
+      0x40, 0, 64, 17, 0, 0, 10, 0, 0, 0, 198, 18, 0, 1, 4,    0, 0, 9,  0, 26};
+  std::memcpy(at, kTemplate, sizeof kTemplate);
+  at[28] = static_cast<std::uint8_t>(i >> 8);
+  at[29] = static_cast<std::uint8_t>(i);
+  at[32] = static_cast<std::uint8_t>(i % kinds);
+  at[33] = static_cast<std::uint8_t>(i / kinds % kFlowsPerMask);
+}
+
+struct Frames {
+  explicit Frames(std::uint32_t kinds = 1) {
+    for (std::uint32_t i = 0; i < kFrames; ++i) {
+      packets.push_back(pool.Allocate(60));
+      WriteFrame(packets.back()->data, i, kinds);
+      packets.back()->in_port = PortNumber{1};
+      keys.emplace_back();
+      ExtractMiniflow(*packets.back(), keys.back());
+      hashes.push_back(Hash(keys.back()));
+    }
+  }
+  PacketPool pool;
+  std::vector<PacketPtr> packets;
+  std::vector<Miniflow> keys;
+  std::vector<std::uint32_t> hashes;
+};
+
+// A table with `masks` masks and kFlowsPerMask flows under each; all are hit by as many frames.
+struct Masks {
+  explicit Masks(std::uint32_t masks) : frames(masks), table(clock, 1000, 0) {
+    for (std::uint32_t flow = 0; flow < masks * kFlowsPerMask; ++flow) {
+      const std::uint32_t i = flow % masks;
+      Match match = MatchInPort(1);
+      match.key.eth_type = htons(0x0800);
+      match.mask.eth_type = 0xffff;
+      match.key.ipv4_src = htonl(0x0a000000);
+      match.mask.ipv4_src = htonl(0xffff0000u << (i % 8));
+      match.key.ipv4_dst = htonl(0xc6120000 | i << 8 | flow / masks);
+      match.mask.ipv4_dst = UINT32_MAX;
+      if ((i & 8) != 0) match.mask.tp_dst = 0xffff, match.key.tp_dst = htons(9);
+      if ((i & 16) != 0) match.mask.tp_src = 0xffff, match.key.tp_src = htons(1024);
+      if ((i & 24) != 0) match.mask.nw_proto = 0xff, match.key.nw_proto = 17;
+      match.key = ApplyMask(match.key, match.mask);
+      FlowPut put;
+      put.match = match;
+      put.actions = OutputTo(2, match);
+      for (const FlowOutcome& outcome : table.Apply({put}, true)) {
+        if (!outcome.ok()) Fail(outcome.error().message);
+      }
+    }
+    if (table.masks() != masks) Fail("masks are not distinct");
+    classifier = table.ClassifierOf(PortNumber{1});
+    for (const Miniflow& key : frames.keys) {
+      if (classifier->Lookup(key) == nullptr) Fail("a frame has no flow");
+    }
+  }
+  // The plain version: look at one flow after the other.
+  void List() {
+    std::size_t cursor = 0;
+    views = table.Dump(cursor, 1000, {});
+  }
+  const FlowView* Scan(const Flow& key) const {
+    for (const FlowView& view : views) {
+      if (ApplyMask(key, view.match.mask) == view.match.key) return &view;
+    }
+    return nullptr;
+  }
+
+  Clock clock;
+  Frames frames;
+  FlowTable table;
+  const Dpcls* classifier = nullptr;
+  std::vector<FlowView> views;
+};
+
+// ------------------------------------------------------------------ the parts
+
+void AddParser(std::vector<Part>& parts) {
+  auto frames = std::make_shared<Frames>();
+  parts.push_back({"ExtractMiniflow",
+                   "",
+                   [=](std::uint64_t n) {
+                     for (std::uint64_t i = 0; i < n; ++i) {
+                       const std::size_t at = i % kFrames;
+                       ExtractMiniflow(*frames->packets[at], frames->keys[at]);
+                       Use(frames->keys[at]);
+                     }
+                     return n;
+                   },
+                   {}});
+  parts.push_back({"Hash of a miniflow",
+                   "",
+                   [=](std::uint64_t n) {
+                     for (std::uint64_t i = 0; i < n; ++i) Use(Hash(frames->keys[i % kFrames]));
+                     return n;
+                   },
+                   {}});
+}
+
+void AddCache(std::vector<Part>& parts) {
+  for (const std::size_t flows : {std::size_t{1}, kFrames}) {
+    auto masks = std::make_shared<Masks>(1);
+    auto emc = std::make_shared<Emc>();
+    // Those that the two places of each key could not hold together are left out.
+    auto held = std::make_shared<std::vector<std::size_t>>();
+    for (std::size_t i = 0; i < flows; ++i) {
+      emc->Insert(masks->frames.keys[i], masks->frames.hashes[i],
+                  masks->classifier->Lookup(masks->frames.keys[i]));
+    }
+    for (std::size_t i = 0; i < flows; ++i) {
+      if (emc->Lookup(masks->frames.keys[i], masks->frames.hashes[i]) != nullptr)
+        held->push_back(i);
+    }
+    std::shuffle(held->begin(), held->end(), std::mt19937(1));
+    // The plain version: the classifier, which the cache stands in front of.
+    parts.push_back({"Emc::Lookup hit, " + std::to_string(held->size()) + " keys",
+                     "Dpcls::Lookup, 1 mask",
+                     [=](std::uint64_t n) {
+                       const std::size_t size = held->size();
+                       std::size_t next = 0;
+                       for (std::uint64_t i = 0; i < n; ++i) {
+                         const std::size_t at = (*held)[next];
+                         if (++next == size) next = 0;
+                         Use(emc->Lookup(masks->frames.keys[at], masks->frames.hashes[at]));
+                       }
+                       return n;
+                     },
+                     [=](std::uint64_t n) {
+                       const std::size_t size = held->size();
+                       std::size_t next = 0;
+                       for (std::uint64_t i = 0; i < n; ++i) {
+                         const std::size_t at = (*held)[next];
+                         if (++next == size) next = 0;
+                         Use(masks->classifier->Lookup(masks->frames.keys[at]));
+                       }
+                       return n;
+                     }});
+  }
+}
+
+void AddClassifier(std::vector<Part>& parts) {
+  for (const std::uint32_t count : {1u, 4u, 20u}) {
+    auto masks = std::make_shared<Masks>(count);
+    masks->List();
+    auto keys = std::make_shared<std::vector<Flow>>();
+    for (const Miniflow& key : masks->frames.keys) keys->push_back(key.Expand());
+    parts.push_back({"Dpcls::Lookup, " + std::to_string(count) + (count == 1 ? " mask" : " masks"),
+                     "linear scan",
+                     [=](std::uint64_t n) {
+                       for (std::uint64_t i = 0; i < n; ++i)
+                         Use(masks->classifier->Lookup(masks->frames.keys[i % kFrames]));
+                       return n;
+                     },
+                     [=](std::uint64_t n) {
+                       for (std::uint64_t i = 0; i < n; ++i) Use(masks->Scan((*keys)[i % kFrames]));
+                       return n;
+                     }});
+  }
+}
+
+void AddPorts(std::vector<Part>& parts) {
+  for (const std::uint32_t count : {2u, 64u, 1024u}) {
+    auto ports = std::make_shared<TxPortMap>();
+    for (std::uint32_t i = 1; i <= count; ++i) (*ports)[PortNumber{i}] = {PortNumber{i}};
+    auto cache = std::make_shared<PortCache>();
+    cache->Rebuild(*ports);
+    auto order = std::make_shared<std::vector<PortNumber>>();
+    std::mt19937 random(1);
+    for (std::size_t i = 0; i < kFrames; ++i)
+      order->push_back(PortNumber{1 + static_cast<std::uint32_t>(random()) % count});
+    const auto find = [=](std::uint64_t n) {
+      for (std::uint64_t i = 0; i < n; ++i) Use(cache->Find((*order)[i % kFrames]));
+      return n;
+    };
+    // What the cache is there to avoid: the shared map, and its lock around every lookup.
+    auto mutex = std::make_shared<std::mutex>();
+    const std::string name = "PortCache::Find, " + std::to_string(count) + " ports";
+    parts.push_back({name, "std::map", find, [=](std::uint64_t n) {
+                       for (std::uint64_t i = 0; i < n; ++i)
+                         Use(ports->find((*order)[i % kFrames]));
+                       return n;
+                     }});
+    parts.push_back({name, "std::map under a mutex", find, [=](std::uint64_t n) {
+                       for (std::uint64_t i = 0; i < n; ++i) {
+                         const std::lock_guard lock(*mutex);
+                         Use(ports->find((*order)[i % kFrames]));
+                       }
+                       return n;
+                     }});
+  }
+}
+
+void AddPool(std::vector<Part>& parts) {
+  auto pool = std::make_shared<PacketPool>();
+  auto cache = std::make_shared<PacketCache>(*pool);
+  const auto burst = [=](std::uint64_t n) {
+    std::uint64_t done = 0;
+    while (done < n) {
+      PacketBatch batch;
+      done += pool->AllocateBatch(batch, kBatchSize, 60);
+      Use(batch);
+    }
+    return done;
+  };
+  parts.push_back({"pool: allocate and free a packet, in bursts of 32", "pool without thread cache",
+                   [=](std::uint64_t n) {
+                     PacketCacheScope scope(*cache);
+                     return burst(n);
+                   },
+                   burst});
+}
+
+// ------------------------------------------------------------------ the reload handshake
+
+// The gate alone: from Request() to the end of Await(), with a thread that does nothing but look.
+Windows GateRoundTrips(std::uint32_t core, std::size_t times) {
+  ReloadGate gate;
+  std::atomic<bool> stop{false};
+  std::thread server([&] {
+    Pin(core);
+    while (!stop.load(std::memory_order_relaxed)) {
+      if (gate.Pending()) gate.Serve([] {});
+    }
+  });
+  Windows us;
+  for (std::size_t i = 0; i < times; ++i) {
+    const std::int64_t begin = Clock::MonotonicNs();
+    gate.Await(gate.Request());
+    us.Add(static_cast<double>(Clock::MonotonicNs() - begin) / 1e3);
+  }
+  stop = true;
+  server.join();
+  return us;
+}
+
+// A reload of a real thread, request to acknowledgement as the datapath reports it.
+Windows Reloads(std::uint32_t core, bool busy, std::size_t times) {
+  Loop loop(core);
+  loop.Add("to", Loop::kTo);
+  loop.Put({MatchInPort(Loop::kFrom)}, Loop::kTo);
+  loop.Add("from", Loop::kFrom, busy ? 1 : 0);
+  SleepMs(50);
+  Windows us;
+  for (std::size_t i = 0; i < times; ++i) {
+    for (const ReloadReport& report : loop.Reload()) {
+      if (report.core == core) us.Add(report.latency_us);
+    }
+    SleepMs(2);  // Let it fall asleep again.
+  }
+  return us;
+}
+
+void PrintReload(const char* name, const Windows& us) {
+  Row row;
+  row.Put("bench", "reload")
+      .Put("name", name)
+      .Put("unit", "us")
+      .Put(us)
+      .Put("p99", us.p99())
+      .Print();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options(argc, argv);
+  const std::uint64_t windows = options.Number("windows", 7);
+  const std::uint64_t window_ms = options.Number("window-ms", 40);
+  const std::vector<std::uint32_t> cores = AllowedCores();
+
+  Pin(cores.front());
+  const std::size_t times = windows * 30;
+  PrintReload("ReloadGate alone, spinning thread", GateRoundTrips(cores.back(), times));
+  PrintReload("PMD thread asleep", Reloads(cores.back(), false, times));
+  PrintReload("PMD thread forwarding at full speed", Reloads(cores.back(), true, times));
+
+  Pin(cores.back());
+  std::vector<Part> parts;
+  AddParser(parts);
+  AddCache(parts);
+  AddClassifier(parts);
+  AddPorts(parts);
+  AddPool(parts);
+  std::vector<Windows> ns(parts.size()), plain(parts.size());
+  for (std::uint64_t round = 0; round < windows; ++round) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      ns[i].Add(NsEach(parts[i].run, window_ms));
+      if (parts[i].plain) plain[i].Add(NsEach(parts[i].plain, window_ms));
+    }
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    Row row;
+    row.Put("bench", "micro").Put("name", parts[i].name).Put("unit", "ns").Put(ns[i]);
+    if (parts[i].plain) {
+      row.Put("plain", parts[i].plain_name).Put("plain_median", plain[i].median());
+      row.Put("plain_min", plain[i].min()).Put("plain_max", plain[i].max());
+    }
+    row.Print();
+  }
+}

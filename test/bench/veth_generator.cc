@@ -1,0 +1,134 @@
+// Sends 60-byte UDP frames into a network interface: packet socket, queueing discipline bypassed,
+// 64 frames a system call. Prints one JSON object: frames sent, frames that the kernel refused,
+// seconds.
+//
+//   veth_generator --device=NAME --to=MAC [--rate=0] [--ms=1000] [--flows=1] [--core=N]
+//
+// rate: frames a second, 0 as fast as it goes. Paced frames go out in small bursts, each when it is
+// due, and a generator that was held up does not catch up: it would make bursts that nobody asked
+// for. What it then sends less is seen in `sent`.
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <cerrno>
+
+#include "bench.h"
+
+namespace {
+
+using namespace pollux;         // NOLINT: a program of one file.
+using namespace pollux::bench;  // NOLINT
+
+constexpr std::size_t kFrame = 60;
+constexpr std::size_t kBurst = 64;
+constexpr std::size_t kPacedBurst = 8;
+
+void Put16(std::uint8_t* at, std::uint32_t value) {
+  at[0] = static_cast<std::uint8_t>(value >> 8);
+  at[1] = static_cast<std::uint8_t>(value);
+}
+
+// 198.18.x.y:1024+z -> 198.19.0.1:9, of the blocks for benchmarks.
+void WriteFrame(std::uint8_t* frame, const std::array<std::uint8_t, 6>& to, std::uint32_t flow) {
+  std::memset(frame, 0, kFrame);
+  std::memcpy(frame, to.data(), to.size());
+  frame[6] = 2;
+  frame[11] = 1;
+  Put16(frame + 12, ETHERTYPE_IP);
+  std::uint8_t* ip = frame + 14;
+  ip[0] = 0x45;
+  Put16(ip + 2, kFrame - 14);
+  ip[8] = 64;
+  ip[9] = 17;
+  Put16(ip + 12, 198 << 8 | 18);
+  Put16(ip + 14, flow & 0xffff);
+  Put16(ip + 16, 198 << 8 | 19);
+  Put16(ip + 18, 1);
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < 20; i += 2) sum += static_cast<std::uint32_t>(ip[i] << 8 | ip[i + 1]);
+  sum = (sum & 0xffff) + (sum >> 16);
+  Put16(ip + 10, ~(sum + (sum >> 16)) & 0xffff);
+  Put16(ip + 20, 1024 + (flow >> 16));
+  Put16(ip + 22, 9);
+  Put16(ip + 24, kFrame - 14 - 20);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options(argc, argv);
+  const std::string device = options.Text("device", "");
+  const std::string address = options.Text("to", "");
+  const std::uint64_t rate = options.Number("rate", 0);
+  const std::int64_t duration = static_cast<std::int64_t>(options.Number("ms", 1000)) * 1'000'000;
+  const auto flows =
+      static_cast<std::uint32_t>(std::max<std::uint64_t>(options.Number("flows", 1), 1));
+
+  std::array<std::uint8_t, 6> to;
+  if (std::sscanf(address.c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to[0], &to[1], &to[2], &to[3],
+                  &to[4], &to[5]) != 6) {
+    Fail("--to is not a MAC address");
+  }
+  Pin(static_cast<std::uint32_t>(options.Number("core", AllowedCores().front())));
+
+  const int fd = socket(AF_PACKET, SOCK_RAW, 0);
+  if (fd < 0) Fail(std::string("cannot open a packet socket: ") + std::strerror(errno));
+  const int on = 1;
+  if (setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) != 0)
+    Fail("cannot bypass the qdisc");
+  sockaddr_ll where{};
+  where.sll_family = AF_PACKET;
+  where.sll_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+  if (where.sll_ifindex == 0 || bind(fd, reinterpret_cast<sockaddr*>(&where), sizeof where) != 0)
+    Fail("cannot bind to " + device);
+
+  std::array<std::array<std::uint8_t, kFrame>, kBurst> frames;
+  std::array<iovec, kBurst> parts;
+  std::array<mmsghdr, kBurst> messages{};
+  for (std::size_t i = 0; i < kBurst; ++i) {
+    WriteFrame(frames[i].data(), to, static_cast<std::uint32_t>(i) % flows);
+    parts[i] = {frames[i].data(), kFrame};
+    messages[i].msg_hdr.msg_iov = &parts[i];
+    messages[i].msg_hdr.msg_iovlen = 1;
+  }
+
+  const std::size_t burst = rate == 0 ? kBurst : kPacedBurst;
+  const double gap = rate == 0 ? 0 : 1e9 * static_cast<double>(burst) / static_cast<double>(rate);
+  std::uint64_t sent = 0, refused = 0;
+  std::uint32_t flow = 0;
+  const std::int64_t begin = Clock::MonotonicNs();
+  auto due = static_cast<double>(begin);
+  std::int64_t now = begin;
+  while (now - begin < duration) {
+    if (rate != 0) {
+      while (static_cast<double>(now) < due) now = Clock::MonotonicNs();
+      due = std::max(due + gap, static_cast<double>(now));
+    }
+    if (flows > kBurst) {
+      for (std::size_t i = 0; i < burst; ++i) {
+        WriteFrame(frames[i].data(), to, flow);
+        if (++flow == flows) flow = 0;
+      }
+    }
+    for (std::size_t next = 0; next < burst;) {
+      const int n = sendmmsg(fd, &messages[next], static_cast<unsigned>(burst - next), 0);
+      if (n > 0) {
+        sent += static_cast<std::uint64_t>(n);
+        next += static_cast<std::size_t>(n);
+      } else if (errno == ENOBUFS || errno == EAGAIN) {
+        ++refused;
+        ++next;
+      } else if (errno != EINTR) {
+        Fail(std::string("cannot send: ") + std::strerror(errno));
+      }
+    }
+    now = Clock::MonotonicNs();
+  }
+  Row row;
+  row.Put("sent", sent).Put("refused", refused);
+  row.Put("seconds", static_cast<double>(now - begin) / 1e9).Print();
+}

@@ -8,6 +8,11 @@ namespace {
 class Pollux : public Napi::Addon<Pollux> {
  public:
   Pollux(Napi::Env env, Napi::Object exports) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("popcnt") == 0) {
+      throw Napi::Error::New(env, "this processor lacks POPCNT, which Pollux is compiled for");
+    }
+#endif
     DefineAddon(exports, {
                              InstanceValue("NativeDatapath", NativeDatapath::Define(env)),
                              InstanceValue("defaultOptions", DefaultOptionsToJs(env)),

@@ -144,6 +144,7 @@ class PacketCache {
 
  private:
   friend class PacketPool;
+  friend class PacketBatch;
   static constexpr std::size_t kCapacity = 512;
   static constexpr std::size_t kTrade = 256;  // Packets exchanged with the pool at a time.
 

@@ -100,6 +100,17 @@ PacketPtr PacketPool::Clone(const Packet& packet) {
 
 std::size_t PacketPool::AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size) {
   n = std::min(n, batch.room());
+  PacketCache* cache = current_cache;
+  if (size + kMaxHeadroom <= kSmallChunk && cache != nullptr && &cache->pool_ == this) {
+    if (cache->size_ < n) Refill(*cache);
+    n = std::min(n, cache->size_);
+    for (std::size_t i = 0; i < n; ++i) {
+      Packet* packet = cache->packets_[--cache->size_];
+      Reset(packet, size);
+      batch.AddRaw(packet);
+    }
+    return n;
+  }
   for (std::size_t i = 0; i < n; ++i) {
     Packet* packet = Take(size);
     if (packet == nullptr) return i;
@@ -113,9 +124,9 @@ void PacketPool::Refill(PacketCache& cache) {
   if (free_[0].empty()) Grow(0);
   const std::size_t n = std::min(PacketCache::kTrade, free_[0].size());
   std::copy(free_[0].end() - static_cast<std::ptrdiff_t>(n), free_[0].end(),
-            cache.packets_.begin());
+            cache.packets_.begin() + static_cast<std::ptrdiff_t>(cache.size_));
   free_[0].resize(free_[0].size() - n);
-  cache.size_ = n;
+  cache.size_ += n;
 }
 
 void PacketPool::GiveBack(Packet* const* packets, std::size_t n) noexcept {
@@ -144,7 +155,17 @@ std::size_t PacketPool::held() const {
 void FreePacket(Packet* packet) noexcept { packet->pool->Free(packet); }
 
 void PacketBatch::Clear() noexcept {
-  for (std::size_t i = 0; i < size_; ++i) packets_[i]->pool->Free(packets_[i]);
+  PacketCache* cache = current_cache;
+  for (std::size_t i = 0; i < size_; ++i) {
+    Packet* packet = packets_[i];
+    // The usual case at hand; Free() knows the others.
+    if (cache != nullptr && packet->pool == &cache->pool_ && packet->chunk_class == 0 &&
+        cache->size_ < PacketCache::kCapacity) {
+      cache->packets_[cache->size_++] = packet;
+    } else {
+      packet->pool->Free(packet);
+    }
+  }
   size_ = 0;
 }
 

@@ -40,7 +40,7 @@ export interface DatapathOptions {
   readonly maxIdleMs?: number;
   /**
    * Of how many flows that were looked up one enters the exact-match cache: 0 = none, 1 = each, n =
-   * one in n.
+   * one in n. Default 100.
    */
   readonly emcInsertInvProb?: number;
   /**

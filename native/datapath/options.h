@@ -18,7 +18,9 @@ struct DatapathOptions {
   bool manual_clock = false;
   std::uint32_t flow_limit = 200'000;
   std::int64_t max_idle_ms = 10'000;
-  std::uint32_t emc_insert_inv_prob = 1;  // 0: never, 1: always, n: one in n.
+  // 0: never, 1: always, n: one in n, so that more five-tuples than the cache holds do not push
+  // each other out all the time.
+  std::uint32_t emc_insert_inv_prob = 100;
   std::uint32_t tx_flush_interval_us = 0;
   std::uint32_t pmd_sleep_max_us =
       UINT32_MAX;  // 0: spin always; UINT32_MAX: sleep until a packet or a doorbell comes.

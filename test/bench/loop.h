@@ -48,7 +48,7 @@ class Loop {
     DatapathOptions options;
     options.pmd_cpus = {core};
     options.max_idle_ms = 0;
-    options.emc_insert_inv_prob = cache ? 1 : 0;
+    if (!cache) options.emc_insert_inv_prob = 0;
     // A datapath knows the cores that its maker may use.
     const std::vector<std::uint32_t> mine = AllowedCores();
     Pin({mine.front(), core});

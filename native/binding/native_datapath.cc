@@ -57,7 +57,6 @@ NativeDatapath::NativeDatapath(Info info) : Napi::ObjectWrap<NativeDatapath>(inf
   const auto object = info[0].As<Napi::Object>();
   DatapathOptions options = OptionsFromJs(object);
   snap_length_ = SnapLengthFromJs(object);
-  clock_.emplace(options.manual_clock);
   bridge_ = EventBridge::Open(env, ValueOrThrow(env, Datapath::Create(std::move(options))),
                               info[1].As<Napi::Function>(), [this] { Unref(); });
   // Until closed: an open datapath is at work, whether or not anybody holds it.
@@ -123,8 +122,6 @@ Napi::Value NativeDatapath::Settle(Info info) {
 Napi::Value NativeDatapath::Advance(Info info) {
   Datapath& datapath = Live(info.Env());
   const std::uint32_t ms = U32FromJs(info[0]);
-  // Before the datapath's own: what it tells of while it advances is shown with the new time.
-  clock_->Advance(ms);
   return bridge_->RunStatus([&](auto done) { datapath.Advance(ms, std::move(done)); });
 }
 
@@ -218,7 +215,7 @@ Napi::Value NativeDatapath::FlowFind(Info info) {
   if (which == nullptr) Throw(env, Invalid("expected the record of a deletion"));
   const std::optional<FlowView> flow = datapath.flows().Find(which->which);
   if (!flow.has_value()) return env.Undefined();
-  return ToJs(env, std::vector<FlowView>{*flow}, clock_->NowMs());
+  return ToJs(env, std::vector<FlowView>{*flow}, datapath.now_ms());
 }
 
 // (cursor, n, core?): {cursor, slab}, no slab at the end; undefined: no such core.
@@ -235,7 +232,7 @@ Napi::Value NativeDatapath::FlowDump(Info info) {
   const std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot);
   Napi::Object answer = Napi::Object::New(env);
   answer["cursor"] = static_cast<double>(cursor);
-  if (!flows.empty()) answer["slab"] = ToJs(env, flows, clock_->NowMs());
+  if (!flows.empty()) answer["slab"] = ToJs(env, flows, datapath.now_ms());
   return answer;
 }
 
@@ -250,7 +247,8 @@ Napi::Value NativeDatapath::FlowSize(Info info) {
 // -------------------------------------------------------- events and upcalls
 
 Napi::Value NativeDatapath::TakeEvents(Info info) {
-  return ToJs(info.Env(), Live(info.Env()).TakeEvents(), clock_->NowMs());
+  Datapath& datapath = Live(info.Env());
+  return ToJs(info.Env(), datapath.TakeEvents(), datapath.now_ms());
 }
 
 void NativeDatapath::SetUpcallConsumer(Info info) {

@@ -4,9 +4,7 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
-#include "base/clock.h"
 #include "binding/event_bridge.h"
 
 namespace pollux {
@@ -53,8 +51,6 @@ class NativeDatapath : public Napi::ObjectWrap<NativeDatapath> {
   Datapath& Live(Napi::Env env) const;
 
   std::shared_ptr<EventBridge> bridge_;
-  std::optional<Clock>
-      clock_;  // Shows what the datapath's own clock shows: advanced as that one is.
   std::uint32_t snap_length_ = kWholeFrame;
 };
 

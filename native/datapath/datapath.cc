@@ -86,6 +86,8 @@ Datapath::~Datapath() {
   impl_->control.Stop();
 }
 
+std::int64_t Datapath::now_ms() const { return impl_->clock.NowMs(); }
+
 bool Datapath::closed() const { return impl_->closed.load(std::memory_order_acquire); }
 
 void Datapath::Impl::Post(std::function<void()> command, std::function<void()> when_closed) {

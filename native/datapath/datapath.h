@@ -166,6 +166,9 @@ class Datapath {
 
   const DatapathOptions& options() const { return options_; }  // As created.
   bool closed() const;
+  // The datapath's clock: milliseconds since an arbitrary start. FlowStats::used_ms is of this
+  // clock.
+  std::int64_t now_ms() const;
   std::vector<PortInfo> ports() const;
   Result<PortInfo> port(PortId port) const;
   Result<PortStats> port_stats(PortId port) const;

@@ -209,7 +209,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "S25 S38: a thread that starts acknowledges nothing; its first reload is answered with the "
+    "S25 S27 S38: a thread that starts acknowledges nothing; its first reload is answered with the "
     "current maps") {
   Shared shared;
   FakeNetdev device;

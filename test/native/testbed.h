@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <linux/openvswitch.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "actions/action_list.h"
@@ -225,6 +227,13 @@ inline std::size_t RunningThreads() {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
     ++n;
   return n;
+}
+// A thread that was joined may be listed a moment longer.
+inline bool ThreadsComeDownTo(std::size_t expected) {
+  for (int i = 0; i < 2000 && RunningThreads() > expected; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return RunningThreads() <= expected;
 }
 inline std::size_t ResidentKib() {
   std::ifstream status("/proc/self/statm");

@@ -45,7 +45,8 @@ struct Datapath::Impl {
   void StartWatching(const Port& port);
   void AnnounceLink(Port& port, LinkState state, const std::string& reason);
   void RemoveIdleFlows();
-  void CloseDevice(Port& port);
+  // Closes the device and frees the port, which no context knows any more.
+  void Forget(std::shared_ptr<Port> port) EXCLUDES(port_mutex);
   Port* FindMember(PortId id);
   void Publish(const std::shared_ptr<Port>& port) EXCLUDES(port_mutex);
   void Unpublish(PortId id) EXCLUDES(port_mutex);

@@ -134,7 +134,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     // Back to where we were: the contexts forget the port again.
     members.erase(id);
     (void)Apply().ok();
-    CloseDevice(*port);
+    Forget(std::move(port));
     return status.error();
   }
   StartWatching(*port);
@@ -146,12 +146,12 @@ Status Datapath::Impl::DeletePort(PortId id) {
   const auto found = members.find(static_cast<std::uint32_t>(id));
   if (found == members.end())
     return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
-  const std::shared_ptr<Port> port = found->second;
+  std::shared_ptr<Port> port = found->second;
   Unpublish(id);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
   Status status = Apply();
-  CloseDevice(*port);
+  Forget(std::move(port));
   return status;
 }
 
@@ -185,11 +185,15 @@ void Datapath::Impl::Unpublish(PortId id) {
   ports.erase(static_cast<std::uint32_t>(id));
 }
 
-void Datapath::Impl::CloseDevice(Port& port) {
+void Datapath::Impl::Forget(std::shared_ptr<Port> port) {
   // An Inject() or Drain() that began before the port was unpublished may still be at it, for
   // microseconds.
-  while (port.netdev.use_count() > 1) std::this_thread::yield();
-  port.netdev.reset();
+  while (port->netdev.use_count() > 1) std::this_thread::yield();
+  port->netdev.reset();
+  // stats() reads counters of queues that it found on a poll list a moment ago, all under this
+  // mutex.
+  MutexLock lock(port_mutex);
+  port.reset();
 }
 
 // -------------------------------------------------------------------- links
@@ -354,7 +358,7 @@ void Datapath::Impl::Close() {
   leaving.swap(members);
   (void)Apply().ok();
   contexts.Stop();
-  for (auto& [id, port] : leaving) CloseDevice(*port);
+  for (auto& [id, port] : leaving) Forget(std::move(port));
   upcalls.SetConsumer(false);
   DropAllParked(DropReason::kClosed, true);
   link_monitor.reset();

@@ -43,17 +43,32 @@ inline constexpr std::uint8_t kFragFirst = 1;
 inline constexpr std::uint8_t kFragLater = 2;
 
 // X(member, text): the field's place in Flow, and its name in the flow language.
-#define POLLUX_FLOW_FIELDS(X)                                                              \
-  X(in_port, "in_port")                                                                    \
-  X(recirc_id, "recirc_id")                                                                \
-  X(dp_hash, "dp_hash")                                                                    \
-  X(skb_mark, "skb_mark") X(skb_priority, "skb_priority") X(packet_type, "packet_type")    \
-      X(eth_dst, "eth.dst") X(eth_src, "eth.src") X(eth_type, "eth_type") X(vlans, "vlan") \
-          X(ipv4_src, "ipv4.src") X(ipv4_dst, "ipv4.dst") X(ipv6_src, "ipv6.src")          \
-              X(ipv6_dst, "ipv6.dst") X(ipv6_label, "ipv6.label") X(nw_proto, "nw_proto")  \
-                  X(nw_tos, "nw_tos") X(nw_ttl, "nw_ttl") X(nw_frag, "nw_frag")            \
-                      X(tp_src, "tp_src") X(tp_dst, "tp_dst") X(tcp_flags, "tcp_flags")    \
-                          X(arp_sha, "arp.sha") X(arp_tha, "arp.tha") X(nd_target, "nd.target")
+#define POLLUX_FLOW_FIELDS(X)     \
+  X(in_port, "in_port")           \
+  X(recirc_id, "recirc_id")       \
+  X(dp_hash, "dp_hash")           \
+  X(skb_mark, "skb_mark")         \
+  X(skb_priority, "skb_priority") \
+  X(packet_type, "packet_type")   \
+  X(eth_dst, "eth.dst")           \
+  X(eth_src, "eth.src")           \
+  X(eth_type, "eth_type")         \
+  X(vlans, "vlan")                \
+  X(ipv4_src, "ipv4.src")         \
+  X(ipv4_dst, "ipv4.dst")         \
+  X(ipv6_src, "ipv6.src")         \
+  X(ipv6_dst, "ipv6.dst")         \
+  X(ipv6_label, "ipv6.label")     \
+  X(nw_proto, "nw_proto")         \
+  X(nw_tos, "nw_tos")             \
+  X(nw_ttl, "nw_ttl")             \
+  X(nw_frag, "nw_frag")           \
+  X(tp_src, "tp_src")             \
+  X(tp_dst, "tp_dst")             \
+  X(tcp_flags, "tcp_flags")       \
+  X(arp_sha, "arp.sha")           \
+  X(arp_tha, "arp.tha")           \
+  X(nd_target, "nd.target")
 
 struct alignas(8) Flow {
   std::uint32_t in_port = 0;  // Host order, as on the netlink boundary.

@@ -30,7 +30,7 @@ async function verdict() {
   const { code, output, timedOut } = await run(
     join(tree, 'native_tests'),
     [`--test-case=${tests}`, '--abort-after=1'],
-    { show: 'never', timeoutMs: 90_000, env: { TSAN_OPTIONS: 'halt_on_error=1 exitcode=66' } },
+    { show: 'never', timeoutMs: 45_000, env: { TSAN_OPTIONS: 'halt_on_error=1 exitcode=66' } },
   );
   if (timedOut) return 'hung';
   if (code === 0) return null;

@@ -40,7 +40,6 @@ class Control {
     wake_.notify_one();
     thread_.join();
   }
-  bool OnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
  private:
   void Run() EXCLUDES(mutex_) {

@@ -11,7 +11,13 @@ namespace {
 constexpr int kTickMs = 100;
 constexpr std::uint32_t kMaxCores = 65'536;
 
-Status Check(const DatapathOptions& options, const Topology& topology) {
+Topology TopologyOf(const DatapathOptions& options) {
+  return options.topology.empty() ? DiscoverTopology() : InjectedTopology(options.topology);
+}
+
+}  // namespace
+
+Status CheckOptions(const DatapathOptions& options, const Topology& topology) {
   std::set<std::uint32_t> seen;
   for (const Core& core : topology.cores) {
     if (!seen.insert(core.id).second)
@@ -37,12 +43,6 @@ Status Check(const DatapathOptions& options, const Topology& topology) {
   if (options.max_idle_ms < 0) return Invalid("maxIdleMs is negative", "0 means that flows stay");
   return {};
 }
-
-Topology TopologyOf(const DatapathOptions& options) {
-  return options.topology.empty() ? DiscoverTopology() : InjectedTopology(options.topology);
-}
-
-}  // namespace
 
 Error ClosedError() {
   Error error;
@@ -75,7 +75,8 @@ Datapath::Datapath(DatapathOptions options)
     : options_(std::move(options)), impl_(std::make_unique<Impl>(options_)) {}
 
 Result<std::unique_ptr<Datapath>> Datapath::Create(DatapathOptions options) {
-  if (Status status = Check(options, TopologyOf(options)); !status.ok()) return status.error();
+  if (Status status = CheckOptions(options, TopologyOf(options)); !status.ok())
+    return status.error();
   return std::unique_ptr<Datapath>(new Datapath(std::move(options)));
 }
 

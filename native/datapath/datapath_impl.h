@@ -21,6 +21,8 @@
 namespace pollux {
 
 Error ClosedError();
+// EINVAL for options that make no sense, at creation or later.
+Status CheckOptions(const DatapathOptions& options, const Topology& topology);
 
 struct Datapath::Impl {
   explicit Impl(const DatapathOptions& options);

@@ -256,17 +256,7 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
       options.manual_clock != current.manual_clock) {
     return Invalid("name, topology and clock cannot be changed", "create a new Datapath");
   }
-  if (options.pmd_cpus.has_value()) {
-    for (const std::uint32_t core : *options.pmd_cpus) {
-      if (topology.Find(core) == nullptr)
-        return Invalid("pmdCpus names core " + std::to_string(core) + ", which is not there");
-    }
-    if (options.pmd_cpus->empty())
-      return Invalid("pmdCpus names no core", "leave it out for one thread per NUMA node");
-  }
-  if (options.upcall_queue_length == 0) return Invalid("upcall.queueLength is 0", "use at least 1");
-  if (options.flow_limit == 0) return Invalid("flowLimit is 0", "use at least 1");
-  if (options.max_idle_ms < 0) return Invalid("maxIdleMs is negative", "0 means that flows stay");
+  if (Status status = CheckOptions(options, topology); !status.ok()) return status;
 
   const DatapathOptions before = current;
   current = options;

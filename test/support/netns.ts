@@ -77,8 +77,8 @@ export interface Scene<Args> {
   crossed(one: number, other: number): pollux.FlowSpec[];
   /** Waits for rest, then: received + executed + copied = transmitted + dropped + queued. Returns the statistics. */
   expectLedgerCloses(datapath: pollux.Datapath): Promise<pollux.DatapathStats>;
-  /** The reasons for which packets were dropped. */
-  dropped(stats: pollux.DatapathStats): Record<string, bigint>;
+  /** What was dropped since open() returned, by reason. */
+  dropped(datapath: pollux.Datapath, stats: pollux.DatapathStats): Record<string, bigint>;
   /** Pings, then sends from one host to another and back; fails unless all arrives. */
   talk(
     from: Host,

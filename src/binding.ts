@@ -40,6 +40,9 @@ export interface NativePortSpec {
   readonly generate?: boolean;
   readonly generateSize?: number;
   readonly generateFlows?: number;
+  readonly generateMasks?: number;
+  readonly generateOrder?: string;
+  readonly generateStrangerEvery?: number;
   readonly generateLimit?: number;
 }
 
@@ -99,6 +102,40 @@ export interface NativeUpcalls {
   readonly dropped: bigint;
 }
 
+/** What the core wrote down of a traced frame. */
+export interface NativeTraceStep {
+  readonly kind:
+    | 'parse'
+    | 'cache'
+    | 'tuple'
+    | 'flow'
+    | 'action'
+    | 'end'
+    | 'chance'
+    | 'output'
+    | 'upcall'
+    | 'drop';
+  readonly pass: number;
+  readonly depth: number;
+  /** cache, tuple */
+  readonly hit: boolean;
+  /** output: the port; chance: out of 2^32 */
+  readonly number: number;
+  /** parse, action, end: exact, without mask; tuple, flow */
+  readonly key?: Buffer;
+  readonly mask?: Buffer;
+  /** flow */
+  readonly ufid?: Buffer;
+  /** flow: its actions; action: the one */
+  readonly attributes?: Buffer;
+  /** parse, action, end, output, upcall, drop */
+  readonly frame?: Buffer;
+  /** upcall */
+  readonly reason?: 'miss' | 'action';
+  /** drop; output and upcall that come to nothing */
+  readonly drop?: string;
+}
+
 /** undefined: drop. */
 export type NativeVerdict =
   | { readonly execute: Uint8Array }
@@ -131,6 +168,7 @@ export interface NativeDatapath {
   inject(id: PortId, rxq: number, frames: Uint8Array | readonly Uint8Array[]): number;
   drain(id: PortId, max: number): { slab: Buffer; lengths: Uint32Array };
   execute(frame: Uint8Array, actions: Uint8Array, inPort?: number): Buffer;
+  trace(frame: Uint8Array, inPort: number, seed: number): NativeTraceStep[];
   stats(): NativeStats;
 
   /**

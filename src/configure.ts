@@ -121,10 +121,6 @@ interface Plan {
   readonly changed: readonly PortChange[];
   readonly added: readonly NativePortSpec[];
   readonly flows: readonly Change[];
-  /** For each of `flows`, the timeout it sets. */
-  readonly timeouts: readonly (number | undefined)[];
-  /** Timeouts of flows that are not touched. */
-  readonly keptTimeouts: ReadonlyMap<string, number | undefined> | undefined;
   readonly changes: Changes;
 }
 
@@ -134,8 +130,6 @@ export class Configurator {
   readonly #host: Configurable;
   /** One at a time. */
   #last: Promise<unknown> = Promise.resolve();
-  /** By ufid, of the flows that configure() has put: the core does not show them. */
-  #timeouts: ReadonlyMap<string, number | undefined> = new Map();
 
   constructor(host: Configurable) {
     this.#host = host;
@@ -182,11 +176,18 @@ export class Configurator {
     changes.unchanged.push(...options.unchanged);
 
     const ports = this.#planPorts(wanted.ports, changes);
+    const { flowLimit = current.flowLimit } = wanted.options;
+    if (wanted.flows !== undefined && wanted.flows.length > flowLimit) {
+      throw new DatapathError(`${wanted.flows.length} flows, and flowLimit is ${flowLimit}`, {
+        code: 'ENOSPC',
+        hint: 'raise flowLimit',
+      });
+    }
     const flows = await this.#planFlows(wanted.flows, ports.names, changes);
     return {
       options: options.changed.length === 0 ? undefined : { ...current, ...wanted.options },
       ...ports,
-      ...flows,
+      flows,
       changes,
     };
   }
@@ -226,13 +227,10 @@ export class Configurator {
 
   async #planFlows(wanted: Wanted['flows'], names: PortNames, changes: MutableChanges) {
     const flows: Change[] = [];
-    const timeouts: (number | undefined)[] = [];
-    if (wanted === undefined) return { flows, timeouts, keptTimeouts: undefined };
+    if (wanted === undefined) return flows;
 
     const native = this.#host.live();
     const puts: Put[] = [];
-    const putTimeouts: (number | undefined)[] = [];
-    const kept = new Map<string, number | undefined>();
     const staying = new Set<string>();
     const seen = new Map<string, number>();
     wanted.forEach((spec, i) => {
@@ -250,24 +248,19 @@ export class Configurator {
       const flow = found && new FlowRecord(found, 0);
       if (flow !== undefined) {
         const renamed = put.ufid !== undefined && formatUfid(put.ufid) !== flow.ufid;
-        const sameTimeout = this.#timeouts.get(flow.ufid) === spec.idleTimeoutMs;
+        const sameTimeout = flow.idleTimeoutMs === spec.idleTimeoutMs;
         if (!renamed && sameTimeout && FlowRecord.attributesOf(flow).actions.equals(put.actions)) {
           staying.add(flow.ufid);
-          kept.set(flow.ufid, spec.idleTimeoutMs);
           changes.unchanged.push(text);
           return;
         }
         changes.changed.push(text);
         staying.add(flow.ufid);
-        if (renamed) {
-          flows.push({ key: put.key, mask: put.mask });
-          timeouts.push(undefined);
-        }
+        if (renamed) flows.push({ key: put.key, mask: put.mask });
       } else {
         changes.added.push(text);
       }
       puts.push(put);
-      putTimeouts.push(spec.idleTimeoutMs);
     });
 
     for (let cursor = 0; ; await setImmediate()) {
@@ -278,14 +271,12 @@ export class Configurator {
         if (staying.has(flow.ufid)) continue;
         const { key, mask, actions } = FlowRecord.attributesOf(flow);
         flows.push({ key, mask });
-        timeouts.push(undefined);
         changes.removed.push(flowText(key, mask, actions));
       }
     }
     // Removals first: they make room, and end overlaps.
     flows.push(...puts);
-    timeouts.push(...putTimeouts);
-    return { flows, timeouts, keptTimeouts: kept };
+    return flows;
   }
 
   // ------------------------------------------------------------------------------------------------------------ apply
@@ -322,14 +313,18 @@ export class Configurator {
       );
     };
 
-    if (plan.options !== undefined) {
+    const setOptions = (wanted: NativeOptions) => {
       const before = host.options();
-      const wanted = plan.options;
-      await step(
+      return step(
         () => host.setOptions(wanted),
         () => host.setOptions(before),
       );
-    }
+    };
+
+    // A lower limit removes flows for good: it comes last, when nothing can fail any more.
+    const { options } = plan;
+    const roomy = Math.max(options?.flowLimit ?? 0, host.options().flowLimit);
+    if (options !== undefined) await setOptions({ ...options, flowLimit: roomy });
     for (const port of plan.removed) await remove(port);
 
     const waiting = [...plan.changed];
@@ -356,18 +351,10 @@ export class Configurator {
     }
     for (const spec of plan.added) await add(spec);
     throwIfAborted(signal);
-    this.#applyFlows(plan);
-  }
-
-  #applyFlows(plan: Plan): void {
-    if (plan.keptTimeouts === undefined) return;
-    const outcomes = applyChanges(this.#host.live(), plan.flows, true);
-    const timeouts = new Map(plan.keptTimeouts);
-    outcomes.forEach((outcome, i) => {
-      if (outcome instanceof Error) throw outcome;
-      if (typeof outcome === 'string') timeouts.set(outcome, plan.timeouts[i]);
-    });
-    this.#timeouts = timeouts;
+    const outcomes = applyChanges(host.live(), plan.flows, true);
+    const failure = outcomes.find((outcome) => outcome instanceof DatapathError);
+    if (failure !== undefined) throw failure;
+    if (options !== undefined && options.flowLimit < roomy) await host.setOptions(options);
   }
 }
 

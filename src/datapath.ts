@@ -14,6 +14,7 @@ import {
 import {
   checkBytes,
   checkInteger,
+  checkObject,
   checkOptions,
   kMaxU32,
   signalOf,
@@ -43,6 +44,7 @@ import {
   readPortSpec,
 } from './port.js';
 import { type DatapathStats, statsOf } from './stats.js';
+import { FrameTrace, type Trace } from './trace.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
 
 export interface Abortable {
@@ -74,14 +76,6 @@ export interface ReloadReport {
   readonly rxqs: number;
   /** Request to acknowledgement. */
   readonly latencyUs: number;
-}
-
-/** The path of a frame. */
-export interface Trace {
-  readonly steps: readonly { readonly stage: string; readonly text: string }[];
-  readonly verdict: 'forwarded' | 'dropped' | 'upcall';
-  readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
-  toString(): string;
 }
 
 /** One line of the table of port types. `reason`: why the type is not available. */
@@ -301,17 +295,23 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     }
   }
 
-  /** Not offered yet: throws ERR_NOT_SUPPORTED. */
-  trace(frame: Uint8Array, options: { readonly inPort: PortRef }): Trace {
-    this.#live();
+  /**
+   * The path a frame would take if it came from this port now, step by step: through parser, cache,
+   * classifier and the actions of its flow, recirculated as often as they say. Nothing is sent,
+   * handed to the program, cached or counted. `seed`: where a sample is left to chance, the numbers
+   * drawn follow from it; default 0. Errors as for execute().
+   */
+  trace(frame: Uint8Array, options: { readonly inPort: PortRef; readonly seed?: number }): Trace {
+    const native = this.#live();
     checkFrame(frame);
-    this.#ports.number(
-      checkOptions(options, 'the options of trace()', ['inPort']).inPort as PortRef,
-    );
-    throw new DatapathError('trace() comes with a later version', {
-      code: 'ERR_NOT_SUPPORTED',
-      hint: 'execute() runs actions on one frame; flows.get() says what a flow does',
-    });
+    const { inPort, seed = 0 } = checkObject(options, 'the options of trace()', ['inPort', 'seed']);
+    const number = this.#ports.number(inPort as PortRef);
+    const checked = checkInteger(seed, 'seed', 0, kMaxU32);
+    try {
+      return new FrameTrace(native.trace(frame, number, checked), number, this.#ports);
+    } catch (error) {
+      throw fromNative(error);
+    }
   }
 
   /**
@@ -451,6 +451,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
         process.emitWarning(`${this.name}: ${event.text}`, 'PolluxWarning');
         return;
       case 'flowsRemoved':
+        if (this.listenerCount('flowsRemoved') === 0) return;
         this.#later('flowsRemoved', [...FlowRecord.of(event.flows ?? Buffer.alloc(0))]);
         return;
       case 'upcallOverflow': {

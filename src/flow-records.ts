@@ -24,6 +24,8 @@ export interface Put {
   readonly idleTimeoutMs: number | undefined;
   /** False: EEXIST if the flow is there. */
   readonly replace: boolean;
+  /** False: ENOENT if it is not. */
+  readonly create: boolean;
 }
 
 /** A deletion is the name of a flow. */
@@ -38,6 +40,7 @@ const kPut = 1;
 const kByUfid = 2;
 const kTimeout = 4;
 const kReplace = 8;
+const kCreate = 16;
 const kNothing = new Uint8Array(0);
 
 export function packChanges(changes: readonly Change[]): Buffer {
@@ -58,7 +61,7 @@ export function packChanges(changes: readonly Change[]): Buffer {
       records.set(change.ufid, at + 24);
     }
     if ('actions' in change) {
-      flags |= change.replace ? kPut | kReplace : kPut;
+      flags |= kPut | (change.replace ? kReplace : 0) | (change.create ? kCreate : 0);
       if (change.idleTimeoutMs !== undefined) {
         flags |= kTimeout;
         records.writeDoubleLE(change.idleTimeoutMs, at + 16);
@@ -108,10 +111,11 @@ export function applyChanges(
 
 /**
  * Sizes of key, mask and actions and the TCP flags (32 bits each), packets and bytes (64 bits),
- * milliseconds since use (a double; negative: never), ufid; then key, mask, actions.
+ * milliseconds since use (a double; negative: never), idle timeout in milliseconds (a double;
+ * negative: the datapath's), ufid; then key, mask, actions.
  */
-const kFlowHeader = 56;
-const kUfidAt = 40;
+const kFlowHeader = 64;
+const kUfidAt = 48;
 
 /** Reads its part of a slab when somebody looks. */
 export class FlowRecord implements Flow {
@@ -179,13 +183,19 @@ export class FlowRecord implements Flow {
     return ms < 0 ? null : ms;
   }
 
+  get idleTimeoutMs(): number | undefined {
+    const ms = this.#slab.readDoubleLE(this.#at + 40);
+    return ms < 0 ? undefined : ms;
+  }
+
   toString(): string {
     const { match, actions, packets, bytes, usedMs, tcpFlags } = this;
     return formatFlow({ match, actions, packets, bytes, usedMs, tcpFlags });
   }
 
   [inspect.custom](): string {
-    const { ufid, match, actions, packets, bytes, usedMs, tcpFlags } = this;
-    return `Flow ${inspect({ ufid, match, actions, packets, bytes, usedMs, tcpFlags })}`;
+    const { ufid, match, actions, packets, bytes, usedMs, tcpFlags, idleTimeoutMs } = this;
+    const timeout = idleTimeoutMs === undefined ? {} : { idleTimeoutMs };
+    return `Flow ${inspect({ ufid, match, actions, packets, bytes, usedMs, tcpFlags, ...timeout })}`;
   }
 }

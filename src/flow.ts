@@ -43,7 +43,10 @@ export interface FlowSpec {
   readonly actions: ActionsLike;
   /** Default: worked out from the match. */
   readonly ufid?: Ufid;
-  /** Removed when unused for this long; 0 = never. Default: the datapath's maxIdleMs. */
+  /**
+   * Removed when unused for this long. 0 pins the flow: it stays until it is deleted, and is never
+   * evicted. Default: the datapath's maxIdleMs.
+   */
   readonly idleTimeoutMs?: number;
 }
 
@@ -58,6 +61,8 @@ export interface Flow {
   readonly usedMs: number | null;
   /** All TCP flags seen, ORed. */
   readonly tcpFlags: number;
+  /** Its own; undefined = the datapath's maxIdleMs. */
+  readonly idleTimeoutMs: number | undefined;
   /** The line `ovs-appctl dpctl/dump-flows` prints. */
   toString(): string;
 }
@@ -65,8 +70,10 @@ export interface Flow {
 export interface PutOptions {
   readonly ufid?: Ufid;
   readonly idleTimeoutMs?: number;
-  /** Default 'replace': its actions and timeout are replaced. */
+  /** Default 'replace': its actions and timeout are replaced, its statistics kept. */
   readonly ifExists?: 'replace' | 'error';
+  /** Default 'add'. 'error': only modify a flow that is there (ENOENT). */
+  readonly ifMissing?: 'add' | 'error';
 }
 
 export type FlowChange = { readonly put: FlowSpec } | { readonly delete: Ufid | MatchLike };
@@ -80,14 +87,19 @@ export interface DumpFilter {
 
 /**
  * Every verb is synchronous (memory only) and in force in all threads on return; `dump` alone takes
- * its time. Errors: EINVAL with `position` for text, ENODEV for an unknown port's name, ENOSPC at
- * `flowLimit`, ERR_DATAPATH_CLOSED.
+ * its time. Errors: EINVAL with `position` for text, ENODEV for an unknown port's name,
+ * ERR_NOT_SUPPORTED for an action that is not built yet, ERR_DATAPATH_CLOSED.
+ *
+ * The table is bounded by `flowLimit`. When it is full, a new flow takes the place of the one least
+ * recently used (nearly: of a sample), which is then told of by `flowsRemoved`. Pinned flows
+ * (`idleTimeoutMs: 0`) stay; if there is nothing else, ENOSPC.
  */
 export interface FlowTable {
   readonly size: number;
   /**
-   * EEXIST with ifExists 'error', or if another flow has the ufid. EINVAL if it overlaps another
-   * flow.
+   * Adds the flow, or replaces actions and timeout of the flow that is there. EEXIST with ifExists
+   * 'error', or if another flow has the ufid; ENOENT with ifMissing 'error'. EINVAL if it overlaps
+   * another flow and has no ufid of its own.
    */
   put(match: MatchLike, actions: ActionsLike, options?: PutOptions): Ufid;
   /** Whether there was one. */
@@ -96,8 +108,9 @@ export interface FlowTable {
   /**
    * Many changes in one crossing, in order; a ufid for each put, a boolean for each deletion. A
    * change that cannot be read throws before anything is done. One that the datapath refuses throws
-   * too: with `atomic` everything is as before, without it all others are done (with several
-   * failures, `cause` is an AggregateError).
+   * too: with `atomic` everything is as before, evicted flows included, without it all others are
+   * done (with several failures, `cause` is an AggregateError). No flow makes room for another one
+   * of the same call.
    */
   apply(
     changes: readonly FlowChange[],
@@ -122,7 +135,11 @@ export function checkIdleTimeout(value: unknown): number | undefined {
   return checkInteger(value, 'idleTimeoutMs', 0, Number.MAX_SAFE_INTEGER);
 }
 
-export function encodePut(spec: FlowSpec, ports: PortNames, replace = true): Put {
+export function encodePut(
+  spec: FlowSpec,
+  ports: PortNames,
+  { replace = true, create = true } = {},
+): Put {
   const { key, mask, ufid: written } = encodeMatch(spec.match, ports);
   const actions = encodeActions(spec.actions, ports);
   const ufid = spec.ufid ?? written;
@@ -133,6 +150,7 @@ export function encodePut(spec: FlowSpec, ports: PortNames, replace = true): Put
     ufid: ufid === undefined ? undefined : parseUfid(ufid),
     idleTimeoutMs: checkIdleTimeout(spec.idleTimeoutMs),
     replace,
+    create,
   };
 }
 
@@ -185,21 +203,25 @@ export class DatapathFlowTable implements FlowTable {
 
   put(match: MatchLike, actions: ActionsLike, options?: PutOptions): Ufid {
     this.#native();
-    const { ufid, idleTimeoutMs, ifExists } = checkOptions(options, 'the options of put()', [
+    const given = checkOptions(options, 'the options of put()', [
       'ufid',
       'idleTimeoutMs',
       'ifExists',
+      'ifMissing',
     ]) as PutOptions;
-    const replace =
-      ifExists === undefined ||
-      checkChoice(ifExists, 'ifExists', ['replace', 'error']) === 'replace';
+    const { ufid, idleTimeoutMs, ifExists = 'replace', ifMissing = 'add' } = given;
+    const replace = checkChoice(ifExists, 'ifExists', ['replace', 'error']) === 'replace';
+    const create = checkChoice(ifMissing, 'ifMissing', ['add', 'error']) === 'add';
+    if (!replace && !create) {
+      throw invalid("a flow is there or it is not: ifExists and ifMissing are both 'error'");
+    }
     const spec = {
       match,
       actions,
       ...(ufid !== undefined && { ufid }),
       ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
     };
-    return this.#apply([encodePut(spec, this.#ports, replace)], true)[0] as Ufid;
+    return this.#apply([encodePut(spec, this.#ports, { replace, create })], true)[0] as Ufid;
   }
 
   delete(flow: Ufid | MatchLike): boolean {

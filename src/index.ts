@@ -6,7 +6,6 @@ export {
   type DatapathEvents,
   type PortTypeInfo,
   type ReloadReport,
-  type Trace,
 } from './datapath.js';
 export { DatapathError } from './errors.js';
 export type {
@@ -22,12 +21,17 @@ export type {
   PutOptions,
 } from './flow.js';
 export {
+  type CtNat,
   formatActions,
   formatMatch,
+  type GeneveOption,
+  type KnownAction,
   type Maskable,
   parseActions,
   parseMatch,
+  type TunnelHeader,
   type Ufid,
+  type UserspaceCookie,
 } from './odp/index.js';
 export type { DatapathOptions, Topology } from './options.js';
 export type {
@@ -41,4 +45,5 @@ export type {
   PortType,
 } from './port.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
+export type { Trace, TraceStep } from './trace.js';
 export type { Upcall, UpcallBatch, UpcallHandler } from './upcall.js';

@@ -34,7 +34,11 @@ export interface DatapathOptions {
    * 'system'.
    */
   readonly clock?: 'system' | 'manual';
-  /** Flows at most. Default 200_000. */
+  /**
+   * Flows at most. Default 200_000. When the table is full, a new flow takes the place of the one
+   * least recently used; a limit that is lowered removes flows down to it. Both are told of by
+   * `flowsRemoved`. Flows with `idleTimeoutMs: 0` stay.
+   */
   readonly flowLimit?: number;
   /** Flows unused for this many milliseconds are removed; 0 = never. Default 10_000. */
   readonly maxIdleMs?: number;

@@ -42,8 +42,17 @@ interface PortCommon {
 export interface Generate {
   /** Bytes of a frame, without FCS. Default 60. */
   readonly size?: number;
-  /** Distinct five-tuples, in turn. Default 1. */
+  /** Distinct five-tuples, at most 2²⁴. Default 1. */
   readonly flows?: number;
+  /**
+   * Into how many equal classes the flows fall, of which each takes a mask of its own; at most 102.
+   * Default 1.
+   */
+  readonly masks?: number;
+  /** Which flow comes next: each in turn, any with the same chance, or by Zipf's law. Default 'turn'. */
+  readonly order?: 'turn' | 'uniform' | 'zipf';
+  /** One frame in so many has random addresses and ports; 0: none. Default 0. */
+  readonly strangerEvery?: number;
   /** Frames in all; 0: endless. Default 0. */
   readonly limit?: number;
 }
@@ -137,19 +146,24 @@ function readAffinity(value: unknown, what: string): number[] {
   });
 }
 
+const kGenerate: Readonly<Record<keyof Generate, Read>> = {
+  size: atLeast(14, 65_535),
+  flows: atLeast(1),
+  masks: atLeast(1),
+  order: (value, what) => checkChoice(value, what, ['turn', 'uniform', 'zipf']),
+  strangerEvery: u32,
+  limit: atLeast(0, Number.MAX_SAFE_INTEGER),
+};
+
 function readGenerate(value: unknown): Partial<NativePortSpec> {
   if (typeof value === 'boolean') return { generate: value };
-  const { size, flows, limit } = checkObject(value, 'generate', ['size', 'flows', 'limit']);
-  return {
-    generate: true,
-    ...(size !== undefined && { generateSize: checkInteger(size, 'generate.size', 14, 65_535) }),
-    ...(flows !== undefined && {
-      generateFlows: checkInteger(flows, 'generate.flows', 1, kMaxU32),
-    }),
-    ...(limit !== undefined && {
-      generateLimit: checkInteger(limit, 'generate.limit', 0, Number.MAX_SAFE_INTEGER),
-    }),
-  };
+  const given = checkObject(value, 'generate', Object.keys(kGenerate));
+  const read: Record<string, unknown> = { generate: true };
+  for (const [key, reader] of Object.entries(kGenerate)) {
+    if (given[key] === undefined) continue;
+    read[`generate${key[0]?.toUpperCase()}${key.slice(1)}`] = reader(given[key], `generate.${key}`);
+  }
+  return read;
 }
 
 const kCommon: Readonly<Record<string, Read>> = {

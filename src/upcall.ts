@@ -37,7 +37,9 @@ export interface Upcall {
   /**
    * Install a flow and forward this packet by it. `match` defaults to the exact key. Throws EINVAL
    * for what cannot be read; what the datapath refuses becomes an `error` event, and the packet is
-   * dropped.
+   * dropped. If another flow takes the packets already (installed for a packet before this one), or
+   * the table is full of pinned flows, nothing is installed and the packet is forwarded all the
+   * same.
    */
   install(
     actions: ActionsLike,

@@ -2,9 +2,14 @@
 //
 // What needs the forwarding context (ports, the upcall queue, counters, memory) is asked of a host:
 // a floor above supplies it and this one names what it must offer. Every packet handed in ends with
-// the host: sent, parked or dropped.
+// the host: sent, parked, recirculated or dropped.
+//
+// A host that wants to watch offers Step(list, index, batch) as well. It is called before each
+// action, of nested lists too, with the packets that are about to go through it; and with the index
+// behind the last action, if packets are left there.
 #pragma once
 
+#include <bit>
 #include <concepts>
 #include <utility>
 
@@ -16,56 +21,206 @@ namespace pollux {
 
 template <typename Host>
 concept ActionHost = requires(Host& host, PacketBatch batch, const PacketBatch& original,
-                              PortNumber port, const UserspaceAction& userspace,
-                              DropReason reason) {
+                              PortNumber port, const UserspaceAction& userspace, DropReason reason,
+                              std::uint32_t recirc_id) {
   { host.Output(std::move(batch), port) } -> std::same_as<void>;
   { host.Upcall(std::move(batch), userspace) } -> std::same_as<void>;
+  { host.Recirculate(std::move(batch), recirc_id) } -> std::same_as<void>;
   { host.Drop(std::move(batch), reason) } -> std::same_as<void>;
+  // May have fewer packets than the original.
   { host.Clone(original) } -> std::same_as<PacketBatch>;
+  { host.Random() } -> std::same_as<std::uint32_t>;
 };
 
-// Applies one rewriting action to all packets; those it cannot be applied to are dropped.
-template <ActionHost Host>
-void Rewrite(Host& host, PacketBatch& batch, const Action& action) {
-  PacketBatch kept;
-  PacketBatch failed;
-  for (Packet* packet : batch) {
-    bool done = true;
-    if (const auto* set = std::get_if<SetAction>(&action)) {
-      ApplySet(*set, *packet);  // A broken packet without the header goes on unchanged.
-    } else if (const auto* push = std::get_if<PushVlanAction>(&action)) {
-      done = PushVlan(push->tag, *packet);
-    } else if (std::holds_alternative<PopVlanAction>(action)) {
-      done = PopVlan(*packet);
-    }
-    (done ? kept : failed).AddRaw(packet);
-  }
-  batch.Release();
-  if (!failed.empty()) host.Drop(std::move(failed), DropReason::kRewrite);
-  batch = std::move(kept);
+// Some packets of a batch: bit i is packet i.
+using PacketSet = std::uint32_t;
+static_assert(kBatchSize == 32);
+
+inline PacketSet FirstPackets(std::size_t n) {
+  return n == kBatchSize ? ~PacketSet{0} : (PacketSet{1} << n) - 1;
 }
+
+// Bytes to be cut off each packet of a batch where it next leaves (trunc).
+struct Cuts {
+  bool pending = false;
+  std::array<std::uint32_t, kBatchSize> bytes;  // Only if pending.
+};
+
+template <ActionHost Host>
+class Execution {
+ public:
+  Execution(Host& host, PacketBatch batch) : host_(host), batch_(std::move(batch)) {}
+
+  void Run(const ActionList& list) {
+    const std::span<const Action> actions = list.actions();
+    for (std::size_t i = 0; i < actions.size() && !batch_.empty(); ++i) {
+      Step(list, i);
+      // The last user of a packet takes it; others get a copy.
+      const bool last = i + 1 == actions.size();
+      std::visit([&](const auto& action) { Do(action, last); }, actions[i]);
+    }
+    if (batch_.empty()) return;
+    Step(list, actions.size());
+    host_.Drop(std::move(batch_), actions.empty() ? DropReason::kAction : DropReason::kNoOutput);
+  }
+
+ private:
+  void Step(const ActionList& list, std::size_t index) {
+    if constexpr (requires { host_.Step(list, index, std::as_const(batch_)); })
+      host_.Step(list, index, std::as_const(batch_));
+  }
+
+  PacketSet All() const { return FirstPackets(batch_.size()); }
+
+  // ---- Where packets go.
+
+  void Do(const OutputAction& output, bool last) { host_.Output(Leaving(last), output.port); }
+  void Do(const UserspaceAction& userspace, bool last) { host_.Upcall(Leaving(last), userspace); }
+  void Do(const RecircAction& recirc, bool last) {
+    host_.Recirculate(last ? std::move(batch_) : host_.Clone(batch_), recirc.recirc_id);
+  }
+  void Do(const DropAction& drop, bool) { host_.Drop(std::move(batch_), drop.reason); }
+
+  void Do(const TruncAction& trunc, bool) {
+    cuts_.pending = true;
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      const std::uint32_t size = batch_[i]->size;
+      cuts_.bytes[i] = size > trunc.max_length ? size - trunc.max_length : 0;
+    }
+  }
+
+  // The packets, or copies of them, cut as they are to be.
+  PacketBatch Leaving(bool last) {
+    if (!cuts_.pending) [[likely]]
+      return last ? std::move(batch_) : host_.Clone(batch_);
+    Execution leaving = last ? Take(All()) : Copy(All());
+    for (std::size_t i = 0; i < leaving.batch_.size(); ++i)
+      Shorten(*leaving.batch_[i], leaving.cuts_.bytes[i]);
+    return std::move(leaving.batch_);
+  }
+
+  // ---- Nested lists.
+
+  void Do(const CloneAction& clone, bool last) {
+    (last ? Take(All()) : Copy(All())).Run(*clone.actions);
+  }
+
+  void Do(const SampleAction& sample, bool last) {
+    PacketSet sampled = All();
+    if (sample.probability != UINT32_MAX) {
+      sampled =
+          Where([&](const Packet&, std::uint32_t) { return host_.Random() < sample.probability; });
+    }
+    if (!last) return Copy(sampled).Run(*sample.actions);
+    Take(sampled).Run(*sample.actions);
+    if (!batch_.empty()) host_.Drop(std::move(batch_), DropReason::kSample);
+  }
+
+  // Packets that go the same way go together as far as their order allows.
+  void Do(const CheckLengthAction& check, bool last) {
+    PacketSet greater = Where([&](const Packet& packet, std::uint32_t cut) {
+      return packet.size - cut - PaddingOf(packet) > check.length;
+    });
+    for (std::size_t at = 0, left = batch_.size(); left > 0;) {
+      const bool is_greater = (greater & 1) != 0;
+      const auto run = std::min<std::size_t>(
+          left, static_cast<std::size_t>(std::countr_one(is_greater ? greater : ~greater)));
+      const ActionList& list = is_greater ? *check.if_greater : *check.otherwise;
+      if (last) {
+        Take(FirstPackets(run)).Run(list);
+      } else {
+        Copy(FirstPackets(run) << at).Run(list);
+      }
+      at += run;
+      left -= run;
+      greater = run == kBatchSize ? 0 : greater >> run;
+    }
+  }
+
+  void Do(const DecTtlAction& dec_ttl, bool) {
+    const PacketSet expired =
+        Where([](Packet& packet, std::uint32_t) { return !DecrementTtl(packet); });
+    if (expired != 0) Take(expired).Run(*dec_ttl.expired);
+  }
+
+  // ---- All others change packets.
+
+  template <typename Change>
+  void Do(const Change& change, bool) {
+    constexpr DropReason kReason =
+        std::same_as<Change, PopNshAction> ? DropReason::kNshDecap : DropReason::kRewrite;
+    const PacketSet failed =
+        Where([&](Packet& packet, std::uint32_t) { return !Apply(change, packet); });
+    if (failed != 0) [[unlikely]]
+      host_.Drop(std::move(Take(failed).batch_), kReason);
+  }
+
+  // ---- Parts of the batch.
+
+  // The packets for which `predicate(packet, bytes to be cut off)` says yes.
+  template <typename Predicate>
+  PacketSet Where(Predicate predicate) {
+    PacketSet found = 0;
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      if (predicate(*batch_[i], cuts_.pending ? cuts_.bytes[i] : 0)) found |= PacketSet{1} << i;
+    }
+    return found;
+  }
+
+  // Takes packets out of the batch. What is to be cut off them goes with them.
+  Execution Take(PacketSet which) {
+    Execution taken(host_, PacketBatch());
+    PacketBatch rest;
+    taken.cuts_.pending = cuts_.pending;
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      const bool mine = (which >> i & 1) != 0;
+      PacketBatch& to = mine ? taken.batch_ : rest;
+      if (cuts_.pending) (mine ? taken.cuts_ : cuts_).bytes[to.size()] = cuts_.bytes[i];
+      to.AddRaw(batch_[i]);
+    }
+    batch_.Release();
+    batch_ = std::move(rest);
+    return taken;
+  }
+
+  // Copies packets of the batch. What is to be cut off goes with the copy.
+  Execution Copy(PacketSet which) {
+    Execution copy(host_, PacketBatch());
+    if (!cuts_.pending) {
+      copy.CloneFrom(batch_, which);
+      return copy;
+    }
+    copy.cuts_.pending = true;
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      if ((which >> i & 1) == 0) continue;
+      // One by one: there may be no memory for all of them.
+      const std::size_t place = copy.batch_.size();
+      copy.CloneFrom(batch_, PacketSet{1} << i);
+      const std::uint32_t cut = std::exchange(cuts_.bytes[i], 0);
+      if (copy.batch_.size() > place) copy.cuts_.bytes[place] = cut;
+    }
+    return copy;
+  }
+
+  void CloneFrom(const PacketBatch& batch, PacketSet which) {
+    PacketBatch originals;
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      if ((which >> i & 1) != 0) originals.AddRaw(batch[i]);
+    }
+    PacketBatch copies = host_.Clone(originals);
+    originals.Release();
+    for (Packet* packet : copies) batch_.AddRaw(packet);
+    copies.Release();
+  }
+
+  Host& host_;
+  PacketBatch batch_;
+  Cuts cuts_;
+};
 
 template <ActionHost Host>
 void ExecuteActions(Host& host, PacketBatch batch, const ActionList& list) {
-  const std::span<const Action> actions = list.actions();
-  if (actions.empty()) {
-    host.Drop(std::move(batch), DropReason::kAction);
-    return;
-  }
-  for (std::size_t i = 0; i < actions.size() && !batch.empty(); ++i) {
-    const bool last = i + 1 == actions.size();
-    // The last user of a packet takes it; others get a copy.
-    if (const auto* output = std::get_if<OutputAction>(&actions[i])) {
-      if (last) return host.Output(std::move(batch), output->port);
-      host.Output(host.Clone(batch), output->port);
-    } else if (const auto* userspace = std::get_if<UserspaceAction>(&actions[i])) {
-      if (last) return host.Upcall(std::move(batch), *userspace);
-      host.Upcall(host.Clone(batch), *userspace);
-    } else {
-      Rewrite(host, batch, actions[i]);
-    }
-  }
-  if (!batch.empty()) host.Drop(std::move(batch), DropReason::kNoOutput);
+  Execution<Host>(host, std::move(batch)).Run(list);
 }
 
 }  // namespace pollux

@@ -1,4 +1,8 @@
-// Changing a packet's headers in place, checksums included.
+// Changing a packet in place: header fields, checksums included; headers that come and go.
+//
+// Nothing here believes that a packet has what the list was checked for: each function finds its
+// header, by the layer offsets or from the front, and does nothing where there is none. The offsets
+// stay right, or become kNoOffset where only the parser can tell.
 #pragma once
 
 #include "actions/action_list.h"
@@ -6,17 +10,55 @@
 
 namespace pollux {
 
-// Overwrites fields of headers that the packet has (found by its layer offsets, which must be
-// valid). IPv4 header, TCP, UDP (a zero UDP checksum stays zero) and, where addresses change,
-// ICMPv6 checksums follow incrementally, so a wrong checksum stays as wrong as it was. A later
-// fragment has no layer 4: its ports are left alone; in a first fragment the layer 4 checksum
-// follows. A packet without the header is left as it is; returns false then.
-bool ApplySet(const SetAction& set, Packet& packet);
+// ---- set.cc, set_layer4.cc: sets. A packet without the header is left as it is.
+//
+// The IPv4 header's, TCP, UDP (zero stays zero: there is none), ICMP and ICMPv6 checksums follow
+// incrementally, SCTP's too, so a wrong checksum stays exactly as wrong as it was. A later fragment
+// has no layer 4: its payload is left alone; in a first fragment the checksum follows.
+//
+// False: the packet cannot go on. That is an SCTP fragment, whose checksum depends on how much is
+// missing.
 
-// Puts a tag in front of the packet's EtherType. False if the headroom does not suffice: the packet
-// is unchanged.
-bool PushVlan(VlanTag tag, Packet& packet);
-// Takes the outermost tag away. False if there is none: the packet is unchanged.
-bool PopVlan(Packet& packet);
+bool Apply(const SetMetadataAction& set, Packet& packet);
+bool Apply(const SetTunnelAction& set, Packet& packet);
+bool Apply(const SetFields<EthernetFields>& set, Packet& packet);
+bool Apply(const SetFields<MplsFields>& set, Packet& packet);
+bool Apply(const SetFields<NshFields>& set, Packet& packet);
+bool Apply(const SetFields<Ipv4Fields>& set, Packet& packet);
+bool Apply(const SetFields<Ipv6Fields>& set, Packet& packet);
+bool Apply(const SetFields<ArpFields>& set, Packet& packet);
+bool Apply(const SetFields<TcpFields>& set, Packet& packet);
+bool Apply(const SetFields<UdpFields>& set, Packet& packet);
+bool Apply(const SetFields<SctpFields>& set, Packet& packet);
+bool Apply(const SetFields<IcmpFields>& set, Packet& packet);
+bool Apply(const SetFields<NdFields>& set, Packet& packet);
+bool Apply(const SetFields<NdExtensionFields>& set, Packet& packet);
+
+// Takes one off the TTL or hop limit. False: it was 0 or 1, and stays.
+bool DecrementTtl(Packet& packet);
+
+// ---- push_pop.cc: headers. False: no room, too long, or not there; the packet is unchanged then.
+
+bool Apply(const PushVlanAction& push, Packet& packet);
+bool Apply(const PopVlanAction& pop, Packet& packet);
+bool Apply(const PushMplsAction& push, Packet& packet);
+bool Apply(const PopMplsAction& pop, Packet& packet);
+bool Apply(const PushEthAction& push, Packet& packet);
+bool Apply(const PopEthAction& pop, Packet& packet);
+bool Apply(const PushNshAction& push, Packet& packet);
+bool Apply(const PopNshAction& pop, Packet& packet);
+
+// ---- hash.cc: dp_hash from the addresses, and the ports if the packet is not a fragment. Never 0:
+// that means "no hash". The symmetric one is the same for both directions and leaves UDP's ports
+// out, as Open vSwitch's does: they need not be symmetric.
+
+bool Apply(const HashAction& hash, Packet& packet);
+
+// ---- For the length of a packet.
+
+// Bytes behind what an IP header says the packet is long.
+std::uint32_t PaddingOf(const Packet& packet);
+// Takes bytes off the end; an Ethernet header always stays.
+void Shorten(Packet& packet, std::uint32_t by);
 
 }  // namespace pollux

@@ -67,8 +67,8 @@ Napi::Object ToJs(Napi::Env env, const DatapathStats& stats);
 // is room; returns the list of Errors, undefined if there are none.
 Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes,
                          std::span<std::uint8_t> out);
-// `now_ms` by the datapath's clock: records say how long ago a flow was used. src/flow.ts has the
-// layout.
+// `now_ms` by the datapath's clock: records say how long ago a flow was used. src/flow-records.ts
+// has the layout.
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);
 Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t now_ms);
 // {slab, ids, dropped}. Frames are cut to `snap_length`. src/upcall.ts has the layout.
@@ -76,6 +76,7 @@ Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uin
                  std::uint64_t dropped);
 // {slab, lengths}.
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets);
+Napi::Value ToJs(Napi::Env env, const std::vector<TraceStep>& steps);
 Napi::Value DefaultOptionsToJs(Napi::Env env);
 Napi::Value PortTypesToJs(Napi::Env env);
 Napi::Value DropReasonsToJs(Napi::Env env);

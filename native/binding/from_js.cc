@@ -63,6 +63,14 @@ std::vector<std::uint32_t> ListFromJs(const Napi::Value& value) {
   return list;
 }
 
+FlowOrder OrderFromJs(const Napi::Value& value) {
+  const std::string name = StringFromJs(value);
+  if (name == "turn") return FlowOrder::kTurn;
+  if (name == "uniform") return FlowOrder::kUniform;
+  if (name == "zipf") return FlowOrder::kZipf;
+  Refuse(value.Env(), "expected an order of flows");
+}
+
 template <typename T>
 void Set(T& target, std::optional<T> value) {
   if (value.has_value()) target = std::move(*value);
@@ -128,8 +136,11 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   Set(netdev.mtu, Optional(object, "mtu", U32FromJs));
   Set(netdev.queue_length, Optional(object, "queueLength", U32FromJs));
   Set(netdev.generate, Optional(object, "generate", BoolFromJs));
-  Set(netdev.generate_size, Optional(object, "generateSize", U32FromJs));
-  Set(netdev.generate_flows, Optional(object, "generateFlows", U32FromJs));
+  Set(netdev.generator.size, Optional(object, "generateSize", U32FromJs));
+  Set(netdev.generator.flows, Optional(object, "generateFlows", U32FromJs));
+  Set(netdev.generator.masks, Optional(object, "generateMasks", U32FromJs));
+  Set(netdev.generator.order, Optional(object, "generateOrder", OrderFromJs));
+  Set(netdev.generator.stranger_every, Optional(object, "generateStrangerEvery", U32FromJs));
   Set(netdev.generate_limit, Optional(object, "generateLimit", U64FromJs));
   netdev.numa = Optional(object, "numa", U32FromJs);
   Set(netdev.open_delay_ms, Optional(object, "openDelayMs", U32FromJs));
@@ -149,6 +160,7 @@ Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records) {
   constexpr std::uint32_t kByUfid = 2;
   constexpr std::uint32_t kTimeout = 4;
   constexpr std::uint32_t kReplace = 8;
+  constexpr std::uint32_t kCreate = 16;
   struct Header {
     std::uint32_t flags;
     std::uint32_t key_size;
@@ -175,13 +187,16 @@ Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records) {
   if ((header.flags & kPut) == 0) return FlowChange(FlowDelete{std::move(*match)});
   auto actions = ActionList::Parse(attributes, *match);
   if (!actions.ok()) return actions.error();
-  FlowPut put{std::move(*match), std::move(*actions), std::nullopt, std::nullopt, true};
+  FlowPut put;
+  put.match = std::move(*match);
+  put.actions = std::move(*actions);
   if (by_ufid) put.ufid = header.ufid;
   if ((header.flags & kTimeout) != 0) {
     put.idle_timeout_ms =
         static_cast<std::int64_t>(std::clamp(header.idle_timeout_ms, 0.0, kMaxExact));
   }
   put.replace = (header.flags & kReplace) != 0;
+  put.create = (header.flags & kCreate) != 0;
   return FlowChange(std::move(put));
 }
 

@@ -34,6 +34,7 @@ Napi::Function NativeDatapath::Define(Napi::Env env) {
                          InstanceMethod<&Self::Inject>("inject"),
                          InstanceMethod<&Self::Drain>("drain"),
                          InstanceMethod<&Self::Execute>("execute"),
+                         InstanceMethod<&Self::Trace>("trace"),
                          InstanceMethod<&Self::Stats>("stats"),
                          InstanceMethod<&Self::FlowApply>("flowApply"),
                          InstanceMethod<&Self::FlowFind>("flowFind"),
@@ -171,6 +172,14 @@ Napi::Value NativeDatapath::Execute(Info info) {
   const std::vector<std::uint8_t> frame = ValueOrThrow(
       info.Env(), datapath.Execute(BytesFromJs(info[0]), BytesFromJs(info[1]), in_port));
   return Napi::Buffer<std::uint8_t>::Copy(info.Env(), frame.data(), frame.size());
+}
+
+// (frame, port, seed)
+Napi::Value NativeDatapath::Trace(Info info) {
+  Datapath& datapath = Live(info.Env());
+  return ToJs(info.Env(), ValueOrThrow(info.Env(), datapath.Trace(BytesFromJs(info[0]),
+                                                                  PortNumber{U32FromJs(info[1])},
+                                                                  U32FromJs(info[2]))));
 }
 
 Napi::Value NativeDatapath::Stats(Info info) { return ToJs(info.Env(), Live(info.Env()).stats()); }

@@ -32,6 +32,7 @@ class NativeDatapath : public Napi::ObjectWrap<NativeDatapath> {
   Napi::Value Inject(Info info);
   Napi::Value Drain(Info info);
   Napi::Value Execute(Info info);
+  Napi::Value Trace(Info info);
   Napi::Value Stats(Info info);
 
   Napi::Value FlowApply(Info info);

@@ -201,8 +201,9 @@ Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {
   Slab slab;
   for (const FlowView& flow : flows) {
-    const std::vector<std::uint8_t> key = EncodeKey(flow.match.key, &flow.match.mask);
-    const std::vector<std::uint8_t> mask = EncodeMask(flow.match.key, flow.match.mask);
+    const Match match = flow.match();
+    const std::vector<std::uint8_t> key = EncodeKey(match.key, &match.mask);
+    const std::vector<std::uint8_t> mask = EncodeMask(match.key, match.mask);
     const Bytes actions = flow.actions != nullptr ? flow.actions->attributes() : Bytes{};
     const FlowStats& stats = flow.stats;
     slab.Number(static_cast<std::uint32_t>(key.size()));
@@ -215,6 +216,7 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
     slab.Number(stats.used_ms == 0
                     ? -1.0
                     : static_cast<double>(std::max<std::int64_t>(0, now_ms - stats.used_ms)));
+    slab.Number(static_cast<double>(flow.idle_timeout_ms.value_or(-1)));
     slab.Append(flow.ufid);
     slab.Append(key);
     slab.Append(mask);

@@ -1,112 +1,125 @@
 #include "classifier/dpcls.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace pollux {
 namespace {
 
 constexpr std::size_t kFirstBuckets = 16;
+// Masks of up to so many words, all of them low, have a lookup of their own.
+constexpr std::size_t kSpecialised = Megaflow::kInlineWords;
 
-// The words of `key` that `mask` looks at, masked; returns how many.
-std::size_t MaskWords(const Miniflow& key, const PackedMask& mask, std::uint64_t* out) {
-  std::size_t n = 0;
-  for (std::uint64_t rest = mask.map; rest != 0; rest &= rest - 1) {
-    out[n] = key.Word(static_cast<std::size_t>(std::countr_zero(rest))) & mask.values[n];
-    ++n;
-  }
-  return n;
+bool SameWords(const std::uint64_t* a, const std::uint64_t* b, std::size_t n) {
+  std::uint64_t different = 0;
+  for (std::size_t i = 0; i < n; ++i) different |= a[i] ^ b[i];
+  return different == 0;
 }
 
 }  // namespace
 
-Subtable::Subtable(const FlowMask& mask)
-    : mask_(mask), packed_(Compress(mask)), buckets_(new Buckets(kFirstBuckets)) {}
+// ------------------------------------------------------------------ subtables
+
+Subtable::Subtable(std::shared_ptr<const PackedMask> mask)
+    : mask_(std::move(mask)), lookup_(LookupFor(*mask_)), buckets_(new Buckets(kFirstBuckets)) {}
 
 Subtable::~Subtable() { delete buckets_.load(std::memory_order_relaxed); }
 
-Megaflow* Subtable::Tombstone() {
-  static Megaflow tombstone;
-  return &tombstone;
-}
-
-std::uint32_t Subtable::HashOf(const Flow& key) const {
-  const FlowWords words = ToWords(key);
-  std::array<std::uint64_t, kFlowWords> masked;
-  std::size_t n = 0;
-  for (std::uint64_t rest = packed_.map; rest != 0; rest &= rest - 1) {
-    masked[n] = words[static_cast<std::size_t>(std::countr_zero(rest))] & packed_.values[n];
-    ++n;
+Subtable::LookupFunction Subtable::LookupFor(const PackedMask& mask) {
+  static constexpr auto kFunctions = []<std::size_t... kSize>(std::index_sequence<kSize...>) {
+    return std::array<LookupFunction, sizeof...(kSize)>{&LookupAs<kSize>...};
   }
-  return HashWords(masked.data(), n, packed_.map);
+  (std::make_index_sequence<kSpecialised + 1>());
+  return kFunctions[mask.map().high() == 0 && mask.size() <= kSpecialised ? mask.size() : 0];
 }
 
-bool Subtable::Matches(const Megaflow& flow, const std::uint64_t* masked_words) const {
-  const FlowWords words = ToWords(flow.match.key);
-  std::size_t n = 0;
-  for (std::uint64_t rest = packed_.map; rest != 0; rest &= rest - 1) {
-    if (words[static_cast<std::size_t>(std::countr_zero(rest))] != masked_words[n++]) return false;
+template <std::size_t kSize>
+Megaflow* Subtable::LookupAs(const Subtable& subtable, const Miniflow& key) {
+  if constexpr (kSize == 0) {
+    PackedWords packed;
+    subtable.mask_->Pack(key, packed.data());
+    return subtable.Probe<0>(packed.data());
+  } else {
+    std::array<std::uint64_t, kSize> packed;
+    subtable.mask_->PackLow<kSize>(key, packed.data());
+    return subtable.Probe<kSize>(packed.data());
   }
-  return true;
 }
 
-Megaflow* Subtable::Lookup(const Miniflow& key) const {
-  std::array<std::uint64_t, kFlowWords> masked;
-  const std::size_t n = MaskWords(key, packed_, masked.data());
-  const std::uint32_t hash = HashWords(masked.data(), n, packed_.map);
+template <std::size_t kSize>
+Megaflow* Subtable::Probe(const std::uint64_t* packed) const {
+  const std::size_t size = kSize == 0 ? mask_->size() : kSize;
+  const auto hash = static_cast<std::uint32_t>(mask_->Hash(packed, size));
+  const Slot tag = TagOf(hash);
   const Buckets& buckets = *buckets_.load(std::memory_order_acquire);
   for (std::size_t i = hash & buckets.mask;; i = (i + 1) & buckets.mask) {
-    Megaflow* flow = buckets.slots[i].load(std::memory_order_acquire);
-    if (flow == nullptr) return nullptr;
-    if (flow != Tombstone() && flow->hash == hash && Matches(*flow, masked.data())) return flow;
+    const Slot slot = buckets.slots[i].load(std::memory_order_acquire);
+    if (slot == kEmpty) return nullptr;
+    if ((slot & kTagMask) != tag || slot == kTombstone) continue;
+    Megaflow* flow = FlowIn(slot);
+    const std::uint64_t* its = kSize == 0 ? flow->packed_key() : flow->inline_key.data();
+    if (SameWords(its, packed, size)) return flow;
   }
 }
 
-Megaflow* Subtable::FindExact(const Flow& masked_key) const { return Lookup(Compress(masked_key)); }
+Megaflow* Subtable::FindExact(const std::uint64_t* packed) const { return Probe<0>(packed); }
+
+Match Subtable::Example() const {
+  for (const auto& slot : buckets_.load(std::memory_order_acquire)->slots) {
+    const Megaflow* flow = FlowIn(slot.load(std::memory_order_acquire));
+    if (flow != nullptr) return flow->match();
+  }
+  return {Flow(), mask_->Unpack()};
+}
 
 void Subtable::Insert(Megaflow* flow, Qsbr& qsbr) {
-  Buckets* buckets = buckets_.load(std::memory_order_relaxed);
-  if ((buckets->used + 1) * 2 > buckets->slots.size()) {
-    // Outgrown, or full of tombstones: readers go on in the old array until they quiesce.
-    std::size_t n = kFirstBuckets;
-    while (n < (size_ + 1) * 4) n *= 2;
-    auto* grown = new Buckets(n);
-    for (const auto& slot : buckets->slots) {
-      Megaflow* old = slot.load(std::memory_order_relaxed);
-      if (old == nullptr || old == Tombstone()) continue;
-      std::size_t i = old->hash & grown->mask;
-      while (grown->slots[i].load(std::memory_order_relaxed) != nullptr) i = (i + 1) & grown->mask;
-      grown->slots[i].store(old, std::memory_order_relaxed);
-      ++grown->used;
-    }
-    buckets_.store(grown, std::memory_order_release);
-    qsbr.Retire([buckets] { delete buckets; });
-    buckets = grown;
-  }
-  std::size_t i = flow->hash & buckets->mask;
-  for (;; i = (i + 1) & buckets->mask) {
-    Megaflow* old = buckets->slots[i].load(std::memory_order_relaxed);
-    if (old == Tombstone()) break;
-    if (old == nullptr) {
-      ++buckets->used;
+  const Buckets* before = buckets_.load(std::memory_order_relaxed);
+  if ((before->used + 1) * 2 > before->slots.size()) Grow(qsbr);
+  Buckets& buckets = *buckets_.load(std::memory_order_relaxed);
+  std::size_t i = flow->hash & buckets.mask;
+  for (;; i = (i + 1) & buckets.mask) {
+    const Slot old = buckets.slots[i].load(std::memory_order_relaxed);
+    if (old == kTombstone) break;
+    if (old == kEmpty) {
+      ++buckets.used;
       break;
     }
   }
-  buckets->slots[i].store(flow, std::memory_order_release);
+  buckets.slots[i].store(SlotOf(flow), std::memory_order_release);
   ++size_;
+}
+
+// Outgrown, or full of tombstones: readers go on in the old array until they quiesce.
+void Subtable::Grow(Qsbr& qsbr) {
+  Buckets* old = buckets_.load(std::memory_order_relaxed);
+  std::size_t n = kFirstBuckets;
+  while (n < (size_ + 1) * 4) n *= 2;
+  auto* grown = new Buckets(n);
+  for (const auto& from : old->slots) {
+    const Slot slot = from.load(std::memory_order_relaxed);
+    if (slot == kEmpty || slot == kTombstone) continue;
+    std::size_t i = FlowIn(slot)->hash & grown->mask;
+    while (grown->slots[i].load(std::memory_order_relaxed) != kEmpty) i = (i + 1) & grown->mask;
+    grown->slots[i].store(slot, std::memory_order_relaxed);
+    ++grown->used;
+  }
+  buckets_.store(grown, std::memory_order_release);
+  qsbr.Retire([old] { delete old; });
 }
 
 void Subtable::Remove(const Megaflow* flow) {
   Buckets& buckets = *buckets_.load(std::memory_order_relaxed);
   for (std::size_t i = flow->hash & buckets.mask;; i = (i + 1) & buckets.mask) {
-    Megaflow* found = buckets.slots[i].load(std::memory_order_relaxed);
-    POLLUX_CHECK(found != nullptr);
-    if (found == flow) {
-      buckets.slots[i].store(Tombstone(), std::memory_order_release);
-      --size_;
-      return;
-    }
+    const Slot found = buckets.slots[i].load(std::memory_order_relaxed);
+    POLLUX_CHECK(found != kEmpty);
+    if (found != SlotOf(flow)) continue;
+    buckets.slots[i].store(kTombstone, std::memory_order_release);
+    --size_;
+    return;
   }
 }
+
+// ------------------------------------------------------------------ classifier
 
 Dpcls::Dpcls() : subtables_(new Subtables) {}
 
@@ -116,19 +129,23 @@ Dpcls::~Dpcls() {
   delete subtables;
 }
 
-Subtable* Dpcls::FindSubtable(const FlowMask& mask) const {
+Subtable* Dpcls::FindSubtable(const PackedMask& mask) const {
   const Subtables& subtables = *subtables_.load(std::memory_order_relaxed);
   const auto found =
       std::find_if(subtables.begin(), subtables.end(),
-                   [&](const Subtable* subtable) { return subtable->mask() == mask; });
+                   [&](const Subtable* subtable) { return *subtable->mask() == mask; });
   return found == subtables.end() ? nullptr : *found;
 }
 
+std::shared_ptr<const PackedMask> Dpcls::Share(const PackedMask& mask) const {
+  const Subtable* subtable = FindSubtable(mask);
+  return subtable == nullptr ? std::make_shared<const PackedMask>(mask) : subtable->mask();
+}
+
 void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
-  Subtable* subtable = FindSubtable(flow->match.mask);
+  Subtable* subtable = FindSubtable(*flow->mask);
   const bool fresh = subtable == nullptr;
-  if (fresh) subtable = new Subtable(flow->match.mask);
-  flow->hash = subtable->HashOf(flow->match.key);
+  if (fresh) subtable = new Subtable(flow->mask);
   subtable->Insert(flow, qsbr);
   if (fresh) {
     // Published last, with its first flow in it.
@@ -141,7 +158,7 @@ void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
 }
 
 void Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
-  Subtable* subtable = FindSubtable(flow->match.mask);
+  Subtable* subtable = FindSubtable(*flow->mask);
   POLLUX_CHECK(subtable != nullptr);
   subtable->Remove(flow);
   if (subtable->size() > 0) return;
@@ -155,9 +172,9 @@ void Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
   });
 }
 
-Megaflow* Dpcls::FindExact(const Match& match) const {
-  const Subtable* subtable = FindSubtable(match.mask);
-  return subtable == nullptr ? nullptr : subtable->FindExact(match.key);
+Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) const {
+  const Subtable* subtable = FindSubtable(mask);
+  return subtable == nullptr ? nullptr : subtable->FindExact(packed);
 }
 
 }  // namespace pollux

@@ -22,38 +22,58 @@ namespace pollux {
 
 class Subtable {
  public:
-  explicit Subtable(const FlowMask& mask);
+  explicit Subtable(std::shared_ptr<const PackedMask> mask);
   ~Subtable();
 
-  const FlowMask& mask() const { return mask_; }
+  const std::shared_ptr<const PackedMask>& mask() const { return mask_; }
   std::size_t size() const { return size_; }
 
   // Writers.
   void Insert(Megaflow* flow, Qsbr& qsbr);
   void Remove(const Megaflow* flow);
-  // The flow with exactly this (masked) key, or nullptr.
-  Megaflow* FindExact(const Flow& masked_key) const;
-  std::uint32_t HashOf(const Flow& key) const;
+  // The flow with exactly this packed key, or nullptr.
+  Megaflow* FindExact(const std::uint64_t* packed) const;
 
   // Readers.
-  Megaflow* Lookup(const Miniflow& key) const;
+  Megaflow* Lookup(const Miniflow& key) const { return lookup_(*this, key); }
+  // One of its flows; without flows, the mask alone.
+  Match Example() const;
 
  private:
-  // Open addressing, linear probing, at most half full. A removed flow leaves the tombstone, which
+  // Open addressing, linear probing, at most half full. A slot is the address of a flow with a tag,
+  // bits of its hash, in the bits that are zero in every such address: so a lookup hardly ever
+  // reads a flow that is not the one it looks for. A removed flow leaves the tombstone, which
   // probes pass and inserts may reuse.
+  using Slot = std::uintptr_t;
+  static constexpr Slot kEmpty = 0;
+  static constexpr Slot kTombstone = 1;
+  static constexpr Slot kTagMask = alignof(Megaflow) - 1;
+  static Slot TagOf(std::uint32_t hash) { return hash >> 26 & kTagMask; }
+  static Slot SlotOf(const Megaflow* flow) {
+    return reinterpret_cast<Slot>(flow) | TagOf(flow->hash);
+  }
+  // nullptr: none.
+  static Megaflow* FlowIn(Slot slot) { return reinterpret_cast<Megaflow*>(slot & ~kTagMask); }
   struct Buckets {
     explicit Buckets(std::size_t n) : mask(n - 1), slots(n) {}
     const std::size_t mask;
     std::size_t used = 0;  // Flows and tombstones.
-    std::vector<std::atomic<Megaflow*>> slots;
+    std::vector<std::atomic<Slot>> slots;
   };
-  bool Matches(const Megaflow& flow, const std::uint64_t* masked_words) const;
-  static Megaflow* Tombstone();
+  void Grow(Qsbr& qsbr);
 
-  const FlowMask mask_;
-  const PackedMask packed_;
-  std::size_t size_ = 0;
+  // The lookup for a mask of `kSize` low words; 0: any.
+  template <std::size_t kSize>
+  static Megaflow* LookupAs(const Subtable& subtable, const Miniflow& key);
+  template <std::size_t kSize>
+  Megaflow* Probe(const std::uint64_t* packed) const;
+  using LookupFunction = Megaflow* (*)(const Subtable&, const Miniflow&);
+  static LookupFunction LookupFor(const PackedMask& mask);
+
+  const std::shared_ptr<const PackedMask> mask_;
+  const LookupFunction lookup_;
   std::atomic<Buckets*> buckets_;
+  std::size_t size_ = 0;
 };
 
 class Dpcls {
@@ -62,23 +82,34 @@ class Dpcls {
   ~Dpcls();
 
   // Writers, under the flow mutex.
+
+  // The mask as flows with it share it: that of their subtable, or a new one.
+  std::shared_ptr<const PackedMask> Share(const PackedMask& mask) const;
+  // The flow has its packed key.
   void Insert(Megaflow* flow, Qsbr& qsbr);
   void Remove(Megaflow* flow, Qsbr& qsbr);
-  // The flow with exactly this mask and masked key.
-  Megaflow* FindExact(const Match& match) const;
+  // The flow with exactly this mask and packed key.
+  Megaflow* FindExact(const PackedMask& mask, const std::uint64_t* packed) const;
   std::size_t masks() const { return subtables_.load(std::memory_order_relaxed)->size(); }
 
   // Readers: the first flow that matches, or nullptr.
   Megaflow* Lookup(const Miniflow& key) const {
+    return Lookup(key, [](const Subtable&, bool) {});
+  }
+  // The same, which calls `asked(subtable, hit)` for each subtable that is asked.
+  template <typename Asked>
+  Megaflow* Lookup(const Miniflow& key, Asked asked) const {
     for (const Subtable* subtable : *subtables_.load(std::memory_order_acquire)) {
-      if (Megaflow* flow = subtable->Lookup(key)) return flow;
+      Megaflow* flow = subtable->Lookup(key);
+      asked(*subtable, flow != nullptr);
+      if (flow != nullptr) return flow;
     }
     return nullptr;
   }
 
  private:
   using Subtables = std::vector<Subtable*>;
-  Subtable* FindSubtable(const FlowMask& mask) const;
+  Subtable* FindSubtable(const PackedMask& mask) const;
 
   std::atomic<const Subtables*> subtables_;
 };

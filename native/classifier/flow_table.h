@@ -2,9 +2,7 @@
 //
 // One table serves all threads. A flow put is in force in every thread when Put() returns, a thread
 // born later has all flows from its first packet on, and a flow is seen once however many threads
-// use it. What is per thread is the counting: each forwarding context has a slot, and for each slot
-// the table keeps pages of FlowCounters indexed like the flows, so that no two threads ever write
-// to one cache line.
+// use it. What is per thread is the counting (flow_slots.h).
 //
 // Writers hold `mutex` (`flow_mutex_` of the design; a leaf). Readers are forwarding contexts: they
 // hold no lock, are online in `qsbr()`, and find flows through Dpcls, one for each input port.
@@ -13,12 +11,16 @@
 // Flows of a port should be disjoint: they have no priority, and where two overlap either may take
 // a packet. Put() without an id of its own refuses a flow whose key another flow already takes, as
 // Open vSwitch does.
+//
+// The table is a cache of bounded size. A flow that is not used for its idle timeout goes; and when
+// the table is full, a flow that is put takes the place of the one least recently used, nearly. A
+// flow whose own timeout is 0 is pinned: it goes neither way. Flows that went by themselves are
+// reported with their final statistics.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -30,33 +32,34 @@
 #include "base/result.h"
 #include "base/sync.h"
 #include "classifier/dpcls.h"
+#include "classifier/evictables.h"
+#include "classifier/flow_slots.h"
 #include "classifier/megaflow.h"
 
 namespace pollux {
 
-inline constexpr std::size_t kMaxContexts = 64;
-
-struct FlowStats {
-  std::uint64_t packets = 0;
-  std::uint64_t bytes = 0;
-  std::int64_t used_ms = 0;  // When last hit, by the datapath's clock; 0: never.
-  std::uint16_t tcp_flags = 0;
-};
-
 // A flow as it is shown: a snapshot.
 struct FlowView {
   Ufid ufid{};
-  Match match;
+  std::shared_ptr<const PackedMask> mask;
+  std::vector<std::uint64_t> packed_key;
   std::shared_ptr<const ActionList> actions;
+  std::optional<std::int64_t> idle_timeout_ms;  // Not set: the table's.
   FlowStats stats;
+
+  Match match() const { return mask->UnpackMatch(packed_key.data()); }
 };
 
 struct FlowPut {
   Match match;
   std::shared_ptr<const ActionList> actions;
   std::optional<Ufid> ufid;
-  std::optional<std::int64_t> idle_timeout_ms;  // Default: the table's.
+  std::optional<std::int64_t> idle_timeout_ms;  // Default: the table's. 0: never, and pinned.
   bool replace = true;                          // False: EEXIST if the flow is there.
+  bool create = true;                           // False: ENOENT if it is not.
+  // Where another flow takes the key already, or the table is full, nothing is done and that is no
+  // failure: the outcome is `false`.
+  bool optional = false;
 };
 struct FlowDelete {
   std::variant<Ufid, Match> which;
@@ -67,7 +70,7 @@ using FlowOutcome = Result<std::variant<Ufid, bool>>;
 
 class FlowTable {
  public:
-  // max_idle_ms: 0 = flows stay. limit: flows at most.
+  // max_idle_ms: 0 = flows stay. limit: flows at most; pinned ones may exceed one that was lowered.
   FlowTable(const Clock& clock, std::size_t limit, std::int64_t max_idle_ms);
   ~FlowTable();
 
@@ -75,7 +78,7 @@ class FlowTable {
 
   // Applies the changes in order. With `atomic`, the first failure undoes those before it and the
   // rest is not tried: the answer then holds one outcome, the failure. Otherwise one outcome for
-  // each.
+  // each. No flow that was put makes room for another one of the same call.
   std::vector<FlowOutcome> Apply(const std::vector<FlowChange>& changes, bool atomic)
       EXCLUDES(mutex_);
   std::optional<FlowView> Find(const std::variant<Ufid, Match>& which) const EXCLUDES(mutex_);
@@ -85,11 +88,14 @@ class FlowTable {
   std::vector<FlowView> Dump(std::size_t& cursor, std::size_t n,
                              std::optional<std::size_t> slot) const EXCLUDES(mutex_);
   std::size_t Clear() EXCLUDES(mutex_);
-  // Unlinks flows unused for longer than their timeout. TakeRemoved() gives them back with their
-  // final statistics, each once no context can count for it any more.
+  // Unlinks flows unused for longer than their timeout.
   void RemoveIdle() EXCLUDES(mutex_);
-  std::vector<FlowView> TakeRemoved() EXCLUDES(mutex_);
+  // Flows above a lower limit go, the least recently used first.
   void SetLimits(std::size_t limit, std::int64_t max_idle_ms) EXCLUDES(mutex_);
+  // Flows that went by themselves, idle or evicted, with their final statistics: each once no
+  // context can count for it any more. `forgotten`: how many there were that are not told of, since
+  // nobody asked for so long.
+  std::vector<FlowView> TakeRemoved(std::size_t& forgotten) EXCLUDES(mutex_);
   // Frees what no reader can hold any more; returns how much still waits.
   std::size_t Reclaim() EXCLUDES(mutex_);
 
@@ -110,57 +116,70 @@ class FlowTable {
                                        : nullptr;
   }
   FlowCounters& CountersOf(const Megaflow& flow, std::size_t slot) const {
-    return pages_[slot]->page[flow.index / kPageFlows].load(
-        std::memory_order_acquire)[flow.index % kPageFlows];
+    return slots_.CountersOf(flow, slot);
   }
 
  private:
-  static constexpr std::size_t kPageFlows = 1024;
-  static constexpr std::size_t kMaxPages = 4096;
-  struct SlotPages {
-    std::array<std::atomic<FlowCounters*>, kMaxPages> page{};
-    ~SlotPages();
+  // What one Put() or a name speaks of, packed.
+  struct PackedMatch {
+    explicit PackedMatch(const Match& match) : in_port(match.key.in_port), mask(match.mask) {
+      mask.Pack(match.key, key.data());
+    }
+    Ufid MakeUfid() const;
+    bool IsOf(const Megaflow& flow) const;
+
+    std::uint32_t in_port;
+    PackedMask mask;
+    PackedWords key;
   };
   struct UfidHash {
     std::size_t operator()(const Ufid& ufid) const;
   };
   // What a change did, so that it can be undone.
   struct Undo {
-    enum class Kind : std::uint8_t { kAdded, kReplaced, kRemoved };
+    enum class Kind : std::uint8_t { kAdded, kReplaced, kDeleted, kEvicted };
     Kind kind;
     Megaflow* flow;
-    std::shared_ptr<const ActionList> old_actions;    // kReplaced
-    std::optional<std::int64_t> old_idle_timeout_ms;  // kReplaced
+    std::shared_ptr<const ActionList> old_actions;  // kReplaced
+    std::int64_t old_idle_timeout_ms = 0;           // kReplaced
   };
+  enum class Report : bool { kNo, kYes };
 
   FlowOutcome Put(const FlowPut& put, std::vector<Undo>& undo) REQUIRES(mutex_);
+  FlowOutcome Replace(const FlowPut& put, Megaflow* flow, std::vector<Undo>& undo) REQUIRES(mutex_);
+  FlowOutcome Add(const FlowPut& put, const PackedMatch& match, const Ufid& ufid,
+                  std::vector<Undo>& undo) REQUIRES(mutex_);
   FlowOutcome Delete(const FlowDelete& del, std::vector<Undo>& undo) REQUIRES(mutex_);
+  // Whether there is room for one flow more.
+  bool MakeRoom(std::vector<Undo>& undo) REQUIRES(mutex_);
   void RollBack(std::vector<Undo>& undo) REQUIRES(mutex_);
   void Commit(std::vector<Undo>& undo) REQUIRES(mutex_);
   void Link(Megaflow* flow) REQUIRES(mutex_);
   void Unlink(Megaflow* flow) REQUIRES(mutex_);
-  void Retire(Megaflow* flow, bool report) REQUIRES(mutex_);
-  Megaflow* NewSlot() REQUIRES(mutex_);
-  Dpcls& ClassifierFor(const Match& match) REQUIRES(mutex_);
+  // After Unlink(), once nothing can undo it.
+  void Retire(Megaflow* flow, Report report) REQUIRES(mutex_);
+  // Lists or unlists the flow among those that may be evicted, as it is now.
+  void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
+  std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
+  Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
+  Megaflow* FindLinked(const PackedMatch& match) const REQUIRES(mutex_);
   Megaflow* FindLinked(const std::variant<Ufid, Match>& which) const REQUIRES(mutex_);
   FlowView View(const Megaflow& flow, std::optional<std::size_t> slot = {}) const REQUIRES(mutex_);
-  FlowStats Stats(const Megaflow& flow, std::optional<std::size_t> slot) const REQUIRES(mutex_);
 
   const Clock& clock_;
   mutable Mutex mutex_;
   std::size_t limit_ GUARDED_BY(mutex_);
   std::int64_t max_idle_ms_ GUARDED_BY(mutex_);
   std::unordered_map<Ufid, Megaflow*, UfidHash> by_ufid_ GUARDED_BY(mutex_);
-  std::deque<Megaflow> slots_ GUARDED_BY(mutex_);
-  std::vector<Megaflow*> free_slots_ GUARDED_BY(mutex_);
+  Evictables evictables_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Dpcls>> owned_classifiers_ GUARDED_BY(mutex_);
   std::vector<FlowView> removed_ GUARDED_BY(mutex_);
+  std::size_t forgotten_ GUARDED_BY(mutex_) = 0;
 
   // Read by forwarding without a lock. Entries are set once and stay until the table dies.
   std::array<std::atomic<Dpcls*>, 65'536> classifiers_{};
-  // Set before the slot's context starts, cleared after it ended.
-  std::array<std::unique_ptr<SlotPages>, kMaxContexts> pages_;
-  Qsbr qsbr_;  // Last: what it still frees refers to the members above.
+  FlowSlots slots_;  // Its header says what may be called without the mutex.
+  Qsbr qsbr_;        // Last: what it still frees refers to the members above.
 };
 
 }  // namespace pollux

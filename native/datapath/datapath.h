@@ -25,6 +25,7 @@
 #include "datapath/reconfigure.h"
 #include "netdev/netdev.h"
 #include "pmd/counters.h"
+#include "pmd/trace.h"
 #include "pmd/upcall.h"
 
 namespace pollux {
@@ -183,6 +184,9 @@ class Datapath {
   // returns the frame as the last action left it. EINVAL: under 14 or over 65535 bytes, bad
   // actions. ERR_DATAPATH_CLOSED.
   Result<std::vector<std::uint8_t>> Execute(Bytes frame, Bytes actions, PortNumber in_port);
+
+  // The path a frame from this port would take; see pmd/trace.h. Errors as for Execute().
+  Result<std::vector<TraceStep>> Trace(Bytes frame, PortNumber in_port, std::uint32_t seed);
 
   // Memory ports. ENODEV: deleted; EINVAL: not a memory port, or no such queue.
   Result<std::size_t> Inject(PortId port, std::uint32_t rxq,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "actions/action_list.h"
 #include "base/doorbell.h"
 #include "datapath/contexts.h"
 #include "datapath/control.h"
@@ -47,6 +48,8 @@ struct Datapath::Impl {
   void StartWatching(const Port& port);
   void AnnounceLink(Port& port, LinkState state, const std::string& reason);
   void RemoveIdleFlows();
+  // Of those that went by themselves, idle or evicted.
+  void TellOfRemovedFlows();
   // Closes the device and frees the port, which no context knows any more.
   void Forget(std::shared_ptr<Port> port) EXCLUDES(port_mutex);
   Port* FindMember(PortId id);
@@ -57,6 +60,11 @@ struct Datapath::Impl {
 
   void Post(std::function<void()> command, std::function<void()> when_closed);
   void Emit(Event event) EXCLUDES(event_mutex);
+  // A packet as if it came from this port.
+  Result<PacketPtr> PacketOf(Bytes frame, PortNumber in_port);
+  // Installs the flow that a verdict asks for, unless others leave no room for it. `exact`,
+  // `actions`: for the packet alone.
+  Status Install(const UpcallVerdict& verdict, const Match& exact, ActionListPtr actions);
   // Does with a parked packet what the verdict says.
   Status CarryOut(const UpcallVerdict& verdict, PacketPtr packet);
   void DropParked(PacketBatch batch, DropReason reason);

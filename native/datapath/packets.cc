@@ -21,18 +21,31 @@ Error NoSuchUpcall() { return SystemError(ENOENT, {}, "this upcall has its verdi
 
 Result<std::vector<std::uint8_t>> Datapath::Execute(Bytes frame, Bytes actions,
                                                     PortNumber in_port) {
-  if (impl_->closing.load(std::memory_order_acquire)) return ClosedError();
-  if (frame.size() < kMinFrame || frame.size() > kMaxFrame) {
-    return Invalid("a frame of " + std::to_string(frame.size()) + " bytes cannot be executed",
-                   "frames have 14 to 65535 bytes");
-  }
-  PacketPtr packet = impl_->pool.Copy(frame);
-  if (packet == nullptr) return SystemError(ENOMEM, {}, "no memory for the packet");
-  packet->in_port = in_port;
-  const Match match = ExactMatch(*packet);
+  Result<PacketPtr> packet = impl_->PacketOf(frame, in_port);
+  if (!packet.ok()) return packet.error();
+  const Match match = ExactMatch(**packet);
   const auto list = ActionList::Parse(actions, match);
   if (!list.ok()) return list.error();
-  return impl_->contexts.non_pmd().Execute(std::move(packet), *list.value());
+  return impl_->contexts.non_pmd().Execute(std::move(*packet), *list.value());
+}
+
+Result<std::vector<TraceStep>> Datapath::Trace(Bytes frame, PortNumber in_port,
+                                               std::uint32_t seed) {
+  Result<PacketPtr> packet = impl_->PacketOf(frame, in_port);
+  if (!packet.ok()) return packet.error();
+  return impl_->contexts.non_pmd().Trace(std::move(*packet), seed);
+}
+
+Result<PacketPtr> Datapath::Impl::PacketOf(Bytes frame, PortNumber in_port) {
+  if (closing.load(std::memory_order_acquire)) return ClosedError();
+  if (frame.size() < kMinFrame || frame.size() > kMaxFrame) {
+    return Invalid("a frame cannot have " + std::to_string(frame.size()) + " bytes",
+                   "frames have 14 to 65535 bytes");
+  }
+  PacketPtr packet = pool.Copy(frame);
+  if (packet == nullptr) return SystemError(ENOMEM, {}, "no memory for the packet");
+  packet->in_port = in_port;
+  return packet;
 }
 
 // ------------------------------------------------------------- memory ports
@@ -144,6 +157,28 @@ std::vector<Status> Datapath::AnswerUpcalls(const std::vector<UpcallVerdict>& ve
   return statuses;
 }
 
+Status Datapath::Impl::Install(const UpcallVerdict& verdict, const Match& exact,
+                               ActionListPtr actions) {
+  FlowPut put;
+  put.match = exact;
+  put.actions = std::move(actions);
+  put.idle_timeout_ms = verdict.idle_timeout_ms;
+  // Packets of one flow are parked until the first of them is answered. What was installed for that
+  // one may be wider: the others need no flow of their own, only to go the same way.
+  put.optional = true;
+  if (verdict.match_key.has_value()) {
+    Result<Match> match = DecodeMatch(*verdict.match_key, verdict.match_mask);
+    if (!match.ok()) return match.error();
+    put.match = std::move(*match);
+    // What is right for this packet may not be for all that match.
+    auto checked = ActionList::Parse(verdict.actions, put.match);
+    if (!checked.ok()) return checked.error();
+    put.actions = std::move(*checked);
+  }
+  const FlowOutcome outcome = flows->Apply({std::move(put)}, false).front();
+  return outcome.ok() ? Status() : Status(outcome.error());
+}
+
 Status Datapath::Impl::CarryOut(const UpcallVerdict& verdict, PacketPtr packet) {
   const auto drop = [&](DropReason reason) {
     PacketBatch batch;
@@ -157,30 +192,8 @@ Status Datapath::Impl::CarryOut(const UpcallVerdict& verdict, PacketPtr packet) 
   const Match exact = ExactMatch(*packet);
   auto actions = ActionList::Parse(verdict.actions, exact);
   Status status = actions.ok() ? Status() : Status(actions.error());
-  if (status.ok() && verdict.kind == UpcallVerdict::Kind::kInstall) {
-    FlowPut put;
-    put.match = exact;
-    put.actions = actions.value();
-    put.idle_timeout_ms = verdict.idle_timeout_ms;
-    if (verdict.match_key.has_value()) {
-      Result<Match> match = DecodeMatch(*verdict.match_key, verdict.match_mask);
-      if (match.ok()) {
-        // What is right for this packet may not be for all that match.
-        put.match = match.value();
-        auto checked = ActionList::Parse(verdict.actions, put.match);
-        if (checked.ok())
-          put.actions = checked.value();
-        else
-          status = checked.error();
-      } else {
-        status = match.error();
-      }
-    }
-    if (status.ok()) {
-      const auto outcome = flows->Apply({put}, false);
-      if (!outcome.front().ok()) status = outcome.front().error();
-    }
-  }
+  if (status.ok() && verdict.kind == UpcallVerdict::Kind::kInstall)
+    status = Install(verdict, exact, actions.value());
   if (!status.ok()) {
     drop(DropReason::kUpcallError);
     return status;

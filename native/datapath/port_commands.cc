@@ -313,11 +313,31 @@ void Datapath::Impl::RemoveIdleFlows() {
   // and not at the next tick.
   for (int i = 0; i < 100 && flows->Reclaim() > 0; ++i)
     std::this_thread::sleep_for(std::chrono::microseconds(50));
-  std::vector<FlowView> removed = flows->TakeRemoved();
-  if (removed.empty()) return;
-  Event event{Event::Kind::kFlowsRemoved};
-  event.flows = std::move(removed);
-  Emit(std::move(event));
+  TellOfRemovedFlows();
+}
+
+void Datapath::Impl::TellOfRemovedFlows() {
+  {
+    // While the program has not taken the last ones, others wait in the table, which bounds them.
+    MutexLock lock(event_mutex);
+    const auto is_ours = [](const Event& event) {
+      return event.kind == Event::Kind::kFlowsRemoved;
+    };
+    if (std::any_of(events.begin(), events.end(), is_ours)) return;
+  }
+  std::size_t forgotten = 0;
+  std::vector<FlowView> removed = flows->TakeRemoved(forgotten);
+  if (!removed.empty()) {
+    Event event{Event::Kind::kFlowsRemoved};
+    event.flows = std::move(removed);
+    Emit(std::move(event));
+  }
+  if (forgotten > 0) {
+    Event event{Event::Kind::kWarning};
+    event.text =
+        std::to_string(forgotten) + " flows were evicted faster than they could be reported";
+    Emit(std::move(event));
+  }
 }
 
 void Datapath::Impl::Tick() {
@@ -326,7 +346,7 @@ void Datapath::Impl::Tick() {
     RemoveIdleFlows();
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
-  flows->Reclaim();
+  TellOfRemovedFlows();
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

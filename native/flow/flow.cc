@@ -1,27 +1,50 @@
 // Masks: which fields a key has, and clearing those that do not matter.
 #include "flow/flow.h"
 
-#include "packet/headers.h"
-
 namespace pollux {
 namespace {
 
 // Words are indexed by position everywhere; a field that moved would be read from a neighbour's
 // place.
-static_assert(offsetof(Flow, eth_dst) == 24 && offsetof(Flow, eth_src) == 30 &&
-              offsetof(Flow, eth_type) == 36);
-static_assert(offsetof(Flow, vlans) == 40 && sizeof(VlanTag) == 4);
-static_assert(offsetof(Flow, ipv4_src) == 48 && offsetof(Flow, ipv4_dst) == 52);
-static_assert(offsetof(Flow, ipv6_src) == 56 && offsetof(Flow, ipv6_dst) == 72);
-static_assert(offsetof(Flow, ipv6_label) == 88 && offsetof(Flow, nw_proto) == 92 &&
-              offsetof(Flow, nw_frag) == 95);
-static_assert(offsetof(Flow, tp_src) == 96 && offsetof(Flow, tcp_flags) == 100);
-static_assert(offsetof(Flow, arp_sha) == 104 && offsetof(Flow, arp_tha) == 110);
-static_assert(offsetof(Flow, nd_target) == 120 && sizeof(Flow) == 136);
+static_assert(offsetof(Flow, ct_label) == 40 && offsetof(Flow, ct_ipv4_src) == 56);
+static_assert(offsetof(Flow, eth_dst) == 96 && offsetof(Flow, eth_src) == 102 &&
+              offsetof(Flow, eth_type) == 108);
+static_assert(offsetof(Flow, vlans) == 112 && sizeof(VlanTag) == 4);
+static_assert(offsetof(Flow, mpls) == 120 && offsetof(Flow, nsh) == 136);
+static_assert(offsetof(Flow, ipv4_src) == 160 && offsetof(Flow, ipv4_dst) == 164);
+static_assert(offsetof(Flow, ipv6_src) == 168 && offsetof(Flow, ipv6_dst) == 184);
+static_assert(offsetof(Flow, ipv6_label) == 200 && offsetof(Flow, nw_proto) == 204 &&
+              offsetof(Flow, nw_frag) == 207);
+static_assert(offsetof(Flow, tp_src) == 208 && offsetof(Flow, tcp_flags) == 212);
+static_assert(offsetof(Flow, arp_sha) == 216 && offsetof(Flow, arp_tha) == 222 &&
+              offsetof(Flow, nd_reserved) == 228);
+static_assert(offsetof(Flow, nd_target) == 232 && offsetof(Flow, tunnel) == 248);
+static_assert(sizeof(Flow) == 248 + sizeof(TunnelMetadata));
 
 template <typename... Fields>
 void Ones(Fields&... fields) {
   (std::memset(static_cast<void*>(&fields), 0xff, sizeof fields), ...);
+}
+
+void MatchMetadata(const Flow& key, FlowMask& mask) {
+  // Nothing but an action gives these a value, and no action comes before recirculation: elsewhere
+  // zero is known, and not looking at it makes lookups cheaper.
+  const bool recirculated = key.recirc_id != 0;
+  if (recirculated || key.dp_hash != 0) Ones(mask.dp_hash);
+  if (recirculated || key.skb_mark != 0) Ones(mask.skb_mark);
+  if (recirculated || key.skb_priority != 0) Ones(mask.skb_priority);
+  if (recirculated || key.packet_type != 0) Ones(mask.packet_type);
+  if (key.ct_state != 0) mask.ct_state = kCtStateMask;
+  if (key.ct_zone != 0) Ones(mask.ct_zone);
+  if (key.ct_mark != 0) Ones(mask.ct_mark);
+  if (!IsZero(key.ct_label)) Ones(mask.ct_label);
+  const Layer3 layer3 = Layer3Of(key);
+  if (key.ct_proto != 0 && (layer3 == Layer3::kIpv4 || layer3 == Layer3::kIpv6)) {
+    Ones(mask.ct_proto, mask.ct_tp_src, mask.ct_tp_dst);
+    if (layer3 == Layer3::kIpv4) Ones(mask.ct_ipv4_src, mask.ct_ipv4_dst);
+    if (layer3 == Layer3::kIpv6) Ones(mask.ct_ipv6_src, mask.ct_ipv6_dst);
+  }
+  if (!IsZero(key.tunnel)) mask.tunnel = ExactTunnelMask(key.tunnel);
 }
 
 }  // namespace
@@ -42,6 +65,11 @@ Layer3 Layer3Of(const Flow& key) {
     case kEthTypeArp:
     case kEthTypeRarp:
       return Layer3::kArp;
+    case kEthTypeMpls:
+    case kEthTypeMplsMulticast:
+      return Layer3::kMpls;
+    case kEthTypeNsh:
+      return Layer3::kNsh;
     default:
       return Layer3::kNone;
   }
@@ -72,15 +100,43 @@ bool IsNd(const Flow& key) {
          (key.tp_src == ToBe16(kNdSolicitation) || key.tp_src == ToBe16(kNdAdvertisement));
 }
 
+TunnelMetadata ExactTunnelMask(const TunnelMetadata& key) {
+  TunnelMetadata mask;
+  Ones(mask.id, mask.ipv4_src, mask.ipv4_dst, mask.ipv6_src, mask.ipv6_dst, mask.tos, mask.ttl,
+       mask.tp_src, mask.tp_dst, mask.gbp_id, mask.gbp_flags, mask.erspan_version, mask.gtpu_flags,
+       mask.gtpu_message, mask.options_size);
+  mask.flags = kTunnelFlags;
+  // The version says which of these there are.
+  if (key.erspan_version == 1) Ones(mask.erspan_index);
+  if (key.erspan_version == 2) mask.erspan_direction = 0x01, mask.erspan_hardware = 0x3f;
+  POLLUX_DCHECK(key.options_size <= kMaxTunnelOptions);
+  std::memset(mask.options.data(), 0xff, key.options_size);
+  ForEachGeneveLength(key.options.data(), key.options_size,
+                      [&](std::size_t at) { mask.options[at] = GeneveOption::kLengthMask; });
+  return mask;
+}
+
 FlowMask ExactMask(const Flow& key) {
   FlowMask mask;
-  Ones(mask.in_port, mask.recirc_id, mask.eth_dst, mask.eth_src, mask.eth_type, mask.vlans);
+  Ones(mask.in_port, mask.recirc_id, mask.eth_type, mask.vlans);
+  if (key.packet_type == 0) Ones(mask.eth_dst, mask.eth_src);
+  MatchMetadata(key, mask);
   const Layer3 layer3 = Layer3Of(key);
   switch (layer3) {
     case Layer3::kNone:
       return mask;
     case Layer3::kArp:
       Ones(mask.ipv4_src, mask.ipv4_dst, mask.nw_proto, mask.arp_sha, mask.arp_tha);
+      return mask;
+    case Layer3::kMpls:
+      for (std::size_t i = 0; i < kMaxMplsLabels; ++i) {
+        Ones(mask.mpls[i]);
+        if ((FromBe32(key.mpls[i]) & MplsHeader::kBottomOfStack) != 0) break;
+      }
+      return mask;
+    case Layer3::kNsh:
+      Ones(mask.nsh.flags, mask.nsh.ttl, mask.nsh.mdtype, mask.nsh.np, mask.nsh.path);
+      if (key.nsh.mdtype == NshHeader::kMdType1) Ones(mask.nsh.context);
       return mask;
     case Layer3::kIpv4:
       Ones(mask.ipv4_src, mask.ipv4_dst);
@@ -95,7 +151,9 @@ FlowMask ExactMask(const Flow& key) {
   if (layer4 == Layer4::kNone) return mask;
   Ones(mask.tp_src, mask.tp_dst);
   if (layer4 == Layer4::kTcp) mask.tcp_flags = ToBe16(TcpHeader::kFlagsMask);
-  if (IsNd(key)) Ones(mask.nd_target, mask.arp_sha, mask.arp_tha);
+  if (IsNd(key)) {
+    Ones(mask.nd_target, mask.arp_sha, mask.arp_tha, mask.nd_reserved, mask.nd_options_type);
+  }
   return mask;
 }
 
@@ -105,7 +163,7 @@ Miniflow Compress(const Flow& flow) {
   std::size_t next = 0;
   for (std::size_t i = 0; i < kFlowWords; ++i) {
     if (words[i] == 0) continue;
-    miniflow.map |= std::uint64_t{1} << i;
+    miniflow.map.Add(i);
     miniflow.values[next++] = words[i];
   }
   return miniflow;

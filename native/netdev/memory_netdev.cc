@@ -150,12 +150,14 @@ class MemoryNetdevImpl final : public MemoryNetdev {
   const std::string& mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_ != 0 ? mtu_ : kMaxFrame - kMinFrame; }
+  // Room for two VLAN tags on top of the MTU, as network cards give.
+  bool Fits(const Packet& packet) const override {
+    return mtu_ == 0 || packet.size <= mtu_ + kMinFrame + 8;
+  }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override
       EXCLUDES(tx_mutex_) {
-    // Room for two VLAN tags on top of the MTU, as network cards give.
-    const std::uint32_t longest = mtu_ != 0 ? mtu_ + kMinFrame + 8 : kMaxFrame;
     PacketBatch refused;  // Freed after the mutex is released.
     std::uint64_t bytes = 0;
     std::uint32_t sent = 0;
@@ -163,7 +165,7 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     {
       MutexLock lock(tx_mutex_);
       for (Packet* packet : batch) {
-        if (packet->size > longest) {
+        if (!Fits(*packet)) {
           result.Drop(DropReason::kMtu);
           refused.AddRaw(packet);
         } else if (tx_tail_ - tx_head_ == tx_.size()) {

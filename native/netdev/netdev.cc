@@ -103,6 +103,8 @@ bool FitsMtu(const Packet& packet, std::uint32_t mtu) {
   return packet.size <= longest + 4 * tags;
 }
 
+bool Netdev::Fits(const Packet& packet) const { return FitsMtu(packet, mtu()); }
+
 std::span<const NetdevType> NetdevTypes() { return kTypes; }
 
 const NetdevType* FindNetdevType(const std::string& name) {

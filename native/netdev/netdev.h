@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "netdev/generator.h"
 #include "packet/drop_reason.h"
 #include "packet/packet.h"
 
@@ -34,10 +35,9 @@ struct NetdevSpec {
   std::uint32_t rxqs = 1;
   std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
-  // null: an endless source. Frames carry `generate_flows` distinct five-tuples in turn.
+  // null: a source of frames.
   bool generate = false;
-  std::uint32_t generate_size = 60;  // Bytes of a generated frame, without FCS.
-  std::uint32_t generate_flows = 1;
+  GeneratorSpec generator;
   std::uint64_t generate_limit = 0;  // Frames in all; 0: endless.
   std::optional<std::uint32_t>
       numa;  // Where the device is; default: what the kernel says, else node 0.
@@ -93,6 +93,8 @@ class Netdev {
   virtual const std::string& mode() const = 0;
   virtual std::uint32_t numa() const { return 0; }
   virtual std::uint32_t mtu() const = 0;  // Bytes above Ethernet.
+  // Whether a packet is short enough to be sent; by default FitsMtu().
+  virtual bool Fits(const Packet& packet) const;
   virtual LinkState link() const { return LinkState::kUp; }
   // The kernel interface behind it, 0 if none; for the listener of link changes.
   virtual int ifindex() const { return 0; }

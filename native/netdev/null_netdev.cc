@@ -1,19 +1,10 @@
-// null: swallows what it is given; with `generate`, an endless source of frames. For benchmarks and
-// examples.
+// null: swallows what it is given; with `generate`, an endless source of frames (generator.h). For
+// benchmarks and examples.
 //
-// The generator writes a whole Ethernet/IPv4/UDP frame into every packet, as a card's DMA would, so
-// that what is measured behind it starts from memory that was just written. Frames of one flow are
-// equal; flows differ in the source address (10.0.0.0/8, 2^24 flows) and above that in the source
-// port. The IPv4 checksum is right: it is the template's sum plus what differs, folded. The UDP
-// checksum is 0, which IPv4 allows and which means "none".
-//
-// A queue starts at its own place in the cycle of flows and generates its exact share of
+// A frame is written whole into every packet, so that what is measured behind it starts from memory
+// that was just written, as after a card's DMA. A queue generates its exact share of
 // `generate_limit`. It never waits for anything, so there is nothing to wait on: wait_fd() is -1.
-//
-// Cost a frame of 60 bytes: one packet from the thread's cache, four vector stores, a dozen
-// instructions for the flow.
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "netdev/netdev.h"
@@ -22,52 +13,14 @@ namespace pollux {
 namespace {
 
 constexpr std::uint32_t kMaxQueues = 1024;
-constexpr std::uint32_t kHeaders = 14 + 20 + 8;
-constexpr std::uint32_t kShort = 64;  // Frames up to here are copied by a copy of fixed size.
-constexpr std::uint32_t kIpAt = 14;
-constexpr std::uint32_t kIpCheckAt = kIpAt + 10;
-constexpr std::uint32_t kIpSourceAt = kIpAt + 12;
-constexpr std::uint32_t kUdpAt = kIpAt + 20;
-constexpr std::uint32_t kFirstPort = 1024;
-
-void Put16(std::uint8_t* at, std::uint32_t value) {
-  at[0] = static_cast<std::uint8_t>(value >> 8);
-  at[1] = static_cast<std::uint8_t>(value);
-}
-void Put32(std::uint8_t* at, std::uint32_t value) {
-  Put16(at, value >> 16);
-  Put16(at + 2, value & 0xffff);
-}
 
 class NullRxq final : public Rxq {
  public:
   NullRxq(const NetdevSpec& spec, std::uint32_t queue, PacketPool& pool)
-      : pool_(pool),
-        size_(spec.generate_size),
-        flows_(spec.generate_flows),
-        endless_(spec.generate_limit == 0),
-        flow_(static_cast<std::uint32_t>(std::uint64_t{spec.generate_flows} * queue / spec.rxqs)) {
-    if (!spec.generate) {
-      endless_ = false;
-      return;
-    }
+      : pool_(pool), size_(spec.generator.size), generator_(spec.generator, queue, spec.rxqs) {
+    if (!spec.generate) return;
+    endless_ = spec.generate_limit == 0;
     left_ = spec.generate_limit / spec.rxqs + (queue < spec.generate_limit % spec.rxqs ? 1 : 0);
-    template_.assign(std::max(size_, kShort), 0);
-    static constexpr std::uint8_t kEthernet[] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0};
-    std::memcpy(template_.data(), kEthernet, sizeof kEthernet);
-    std::uint8_t* ip = template_.data() + kIpAt;
-    ip[0] = 0x45;
-    Put16(ip + 2, size_ - kIpAt);
-    ip[6] = 0x40;  // Do not fragment.
-    ip[8] = 64;
-    ip[9] = 17;
-    Put32(ip + 16, 0xc6120001);  // 198.18.0.1, of the block for benchmarks.
-    for (std::size_t i = 0; i < 20; i += 2)
-      ip_sum_ += static_cast<std::uint32_t>(ip[i] << 8 | ip[i + 1]);
-    std::uint8_t* udp = template_.data() + kUdpAt;
-    Put16(udp, kFirstPort);
-    Put16(udp + 2, 9);  // The discard port.
-    Put16(udp + 4, size_ - kUdpAt);
   }
 
   void Recv(PacketBatch& batch) override {
@@ -78,40 +31,16 @@ class NullRxq final : public Rxq {
     }
     const std::size_t first = batch.size();
     n = pool_.AllocateBatch(batch, n, size_);
-    if (size_ <= kShort) {
-      for (std::size_t i = first; i < first + n; ++i) {
-        std::memcpy(batch[i]->data, template_.data(), kShort);
-        PutFlow(batch[i]->data);
-      }
-    } else {
-      for (std::size_t i = first; i < first + n; ++i) {
-        std::memcpy(batch[i]->data, template_.data(), size_);
-        PutFlow(batch[i]->data);
-      }
-    }
+    generator_.Write(n, [&](std::size_t i) { return batch[first + i]->data; });
     if (!endless_) left_ -= n;
   }
 
  private:
-  void PutFlow(std::uint8_t* frame) {
-    const std::uint32_t source = 0x0a000000 | (flow_ & 0xffffff);
-    std::uint32_t sum = ip_sum_ + (source >> 16) + (source & 0xffff);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    Put32(frame + kIpSourceAt, source);
-    Put16(frame + kIpCheckAt, ~sum & 0xffff);
-    if (flow_ > 0xffffff) Put16(frame + kUdpAt, kFirstPort + (flow_ >> 24));
-    if (++flow_ == flows_) flow_ = 0;
-  }
-
   PacketPool& pool_;
   const std::uint32_t size_;
-  const std::uint32_t flows_;
-  bool endless_;
-  std::uint32_t flow_;      // Of the next frame.
+  FrameGenerator generator_;
+  bool endless_ = false;
   std::uint64_t left_ = 0;  // Frames still to generate, unless endless.
-  std::uint32_t ip_sum_ = 0;
-  std::vector<std::uint8_t> template_;
 };
 
 class NullNetdev final : public Netdev {
@@ -126,6 +55,7 @@ class NullNetdev final : public Netdev {
   const std::string& mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_; }
+  bool Fits(const Packet& /*packet*/) const override { return true; }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
@@ -143,17 +73,32 @@ class NullNetdev final : public Netdev {
   std::vector<std::unique_ptr<Rxq>> rxqs_;
 };
 
+Status CheckGenerator(const GeneratorSpec& spec) {
+  const auto refuse = [](std::string text, std::uint32_t least, std::uint32_t most,
+                         const char* what) {
+    text.append(std::to_string(least)).append(" to ").append(std::to_string(most)).append(what);
+    return Invalid(std::move(text));
+  };
+  if (spec.size < FrameGenerator::kMinSize || spec.size > kMaxFrame)
+    return refuse("a generated frame has ", FrameGenerator::kMinSize, kMaxFrame, " bytes");
+  if (spec.masks < 1 || spec.masks > FrameGenerator::kMaxMasks)
+    return refuse("a generator's flows take ", 1, FrameGenerator::kMaxMasks, " masks");
+  if (spec.flows < 1 || spec.flows > FrameGenerator::kMaxFlows || spec.flows % spec.masks != 0) {
+    return refuse("a generator has ", 1, FrameGenerator::kMaxFlows,
+                  " flows, as many for each of its masks");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Netdev>> OpenNullNetdev(const NetdevSpec& spec, PacketPool& pool) {
   if (spec.rxqs < 1 || spec.rxqs > kMaxQueues) {
     return Invalid("a null port has 1 to " + std::to_string(kMaxQueues) + " receive queues");
   }
-  if (spec.generate && (spec.generate_size < kHeaders || spec.generate_size > kMaxFrame)) {
-    return Invalid("a generated frame has " + std::to_string(kHeaders) + " to " +
-                   std::to_string(kMaxFrame) + " bytes");
+  if (spec.generate) {
+    if (Status status = CheckGenerator(spec.generator); !status.ok()) return status.error();
   }
-  if (spec.generate && spec.generate_flows < 1) return Invalid("a generator has at least 1 flow");
   return std::unique_ptr<Netdev>(std::make_unique<NullNetdev>(spec, pool));
 }
 

@@ -1,5 +1,6 @@
 #include "packet/checksum.h"
 
+#include <array>
 #include <bit>
 
 namespace pollux {
@@ -19,6 +20,27 @@ Sum NetworkOrder(std::uint32_t value) {
       static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
   return Load<std::uint32_t>(bytes);
 }
+
+// Polynomials over GF(2) of degree less than 32, modulo that of CRC-32C: the most significant bit
+// is the coefficient of x^0, as in the reflected form of the checksum.
+constexpr std::uint32_t kCrc32c = 0x82f63b78;
+
+constexpr std::uint32_t Product(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product = 0;
+  for (std::uint32_t bit = 0x80000000; bit != 0; bit >>= 1) {
+    if ((a & bit) != 0) product ^= b;
+    b = (b & 1) != 0 ? b >> 1 ^ kCrc32c : b >> 1;  // Times x.
+  }
+  return product;
+}
+
+// x to the power of 8 * 2^i.
+constexpr auto kPowers = [] {
+  std::array<std::uint32_t, 32> powers{};
+  powers[0] = 0x00800000;
+  for (std::size_t i = 1; i < powers.size(); ++i) powers[i] = Product(powers[i - 1], powers[i - 1]);
+  return powers;
+}();
 
 }  // namespace
 
@@ -57,6 +79,16 @@ Sum PseudoSum6(std::span<const std::uint8_t, 16> source,
                std::span<const std::uint8_t, 16> destination, std::uint8_t protocol,
                std::uint32_t length) {
   return SumBytes(source) + SumBytes(destination) + NetworkOrder(protocol) + NetworkOrder(length);
+}
+
+// The four bytes are that many bytes away from the end of the message, themselves included: so
+// often the difference was multiplied by x^8.
+std::uint32_t Crc32cChange(std::uint32_t difference, std::size_t behind) {
+  std::size_t bytes = behind + sizeof difference;
+  for (std::size_t i = 0; bytes != 0; ++i, bytes >>= 1) {
+    if ((bytes & 1) != 0) difference = Product(difference, kPowers[i]);
+  }
+  return difference;
 }
 
 }  // namespace pollux

@@ -1,4 +1,5 @@
-// The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+// The Internet checksum (RFC 1071) and its incremental update (RFC 1624); and the incremental
+// update of CRC-32C, which SCTP uses.
 //
 // A one's complement sum does not care about byte order as long as everything uses the same one.
 // Here every 16-bit value, sums and checksums alike, is as it lies in the packet (network order):
@@ -58,5 +59,11 @@ Sum PseudoSum4(std::span<const std::uint8_t, 4> source,
 Sum PseudoSum6(std::span<const std::uint8_t, 16> source,
                std::span<const std::uint8_t, 16> destination, std::uint8_t protocol,
                std::uint32_t length);
+
+// By which bits (XOR) the CRC-32C of a message changes when four of its bytes change by those of
+// `difference`, with `behind` bytes of the message after them. Both numbers are as they lie in an
+// SCTP packet, read as little-endian. A CRC is linear, so neither the checksum nor the rest of the
+// message matters, and nothing of it is read.
+std::uint32_t Crc32cChange(std::uint32_t difference, std::size_t behind);
 
 }  // namespace pollux

@@ -1,5 +1,6 @@
 // Why a packet was dropped: one list that gives enum, text and counter. Names follow Open vSwitch's
-// coverage counters where it has one.
+// coverage counters where it has one. The last ones are those that a `drop` action states, in the
+// order of their numbers.
 #pragma once
 
 #include <array>
@@ -25,7 +26,27 @@ namespace pollux {
   X(kTxError, "tx_error")                   /* any other refusal by the kernel */                \
   X(kTunnelPush, "tunnel_push_error")       /* push to a port that is not in the cache */        \
   X(kInvalidTunnelPort, "invalid_tnl_port") /* pop on a port that is not in the cache */         \
-  X(kClosed, "datapath_closed")             /* still queued when the datapath closed */
+  X(kClosed, "datapath_closed")             /* still queued when the datapath closed */          \
+  X(kPacketType, "tx_packet_type")          /* output without an Ethernet header */              \
+  X(kRecirculation, "recirc_error")         /* recirculated too often */                         \
+  X(kSample, "sample_error")                /* not sampled, and no action follows */             \
+  X(kNshDecap, "nsh_decap_error")           /* no NSH to pop, or unknown contents */             \
+  X(kOfPipeline, "drop_action_of_pipeline")                                                      \
+  X(kBridgeNotFound, "drop_action_bridge_not_found")                                             \
+  X(kRecursionTooDeep, "drop_action_recursion_too_deep")                                         \
+  X(kTooManyResubmit, "drop_action_too_many_resubmit")                                           \
+  X(kStackTooDeep, "drop_action_stack_too_deep")                                                 \
+  X(kNoRecirculationContext, "drop_action_no_recirculation_context")                             \
+  X(kRecirculationConflict, "drop_action_recirculation_conflict")                                \
+  X(kTooManyMplsLabels, "drop_action_too_many_mpls_labels")                                      \
+  X(kInvalidTunnelMetadata, "drop_action_invalid_tunnel_metadata")                               \
+  X(kUnsupportedPacketType, "drop_action_unsupported_packet_type")                               \
+  X(kCongestion, "drop_action_congestion")                                                       \
+  X(kForwardingDisabled, "drop_action_forwarding_disabled")                                      \
+  X(kTunnelRoutingFailed, "drop_action_tunnel_routing_failed")                                   \
+  X(kTunnelOutputNoEthernet, "drop_action_tunnel_output_no_ethernet")                            \
+  X(kTunnelNeighCacheMiss, "drop_action_tunnel_neigh_cache_miss")                                \
+  X(kTunnelHeaderBuildFailed, "drop_action_tunnel_header_build_failed")
 
 enum class DropReason : std::size_t {
 #define X(name, text) name,
@@ -39,5 +60,13 @@ inline constexpr const char* kDropReasonText[] = {
 #undef X
 };
 inline constexpr std::size_t kDropReasons = sizeof kDropReasonText / sizeof kDropReasonText[0];
+
+// The counter of a `drop` action's reason: a number below kStatedDropReasons.
+inline constexpr std::size_t kStatedDropReasons =
+    kDropReasons - static_cast<std::size_t>(DropReason::kOfPipeline);
+constexpr DropReason StatedDropReason(std::size_t number) {
+  return static_cast<DropReason>(static_cast<std::size_t>(DropReason::kOfPipeline) + number);
+}
+static_assert(kStatedDropReasons == 16);
 
 }  // namespace pollux

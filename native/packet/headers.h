@@ -17,6 +17,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <type_traits>
 
 #include "base/sync.h"
 
@@ -37,6 +39,14 @@ T LoadAs(const void* bytes) {
   T value;
   std::memcpy(&value, bytes, sizeof value);
   return value;
+}
+
+// Whether all bytes of a value are zero.
+template <typename T>
+bool IsZero(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  static constexpr T kZero{};
+  return std::memcmp(&value, &kZero, sizeof value) == 0;
 }
 
 struct Net16 {
@@ -63,14 +73,22 @@ inline constexpr std::uint16_t kEthTypeNone =
 inline constexpr std::uint16_t kEthTypeIpv4 = 0x0800;
 inline constexpr std::uint16_t kEthTypeArp = 0x0806;
 inline constexpr std::uint16_t kEthTypeRarp = 0x8035;
+inline constexpr std::uint16_t kEthTypeBridged = 0x6558;  // An Ethernet header follows.
 inline constexpr std::uint16_t kEthTypeVlan = 0x8100;
 inline constexpr std::uint16_t kEthTypeIpv6 = 0x86dd;
+inline constexpr std::uint16_t kEthTypeMpls = 0x8847;
+inline constexpr std::uint16_t kEthTypeMplsMulticast = 0x8848;
 inline constexpr std::uint16_t kEthTypeServiceVlan = 0x88a8;
+inline constexpr std::uint16_t kEthTypeNsh = 0x894f;
 inline constexpr std::uint16_t kEthTypeOldQinq = 0x9100;
 
 constexpr bool IsVlanTpid(std::uint16_t be) {
   return be == ToBe16(kEthTypeVlan) || be == ToBe16(kEthTypeServiceVlan) ||
          be == ToBe16(kEthTypeOldQinq);
+}
+
+constexpr bool IsMplsType(std::uint16_t be) {
+  return be == ToBe16(kEthTypeMpls) || be == ToBe16(kEthTypeMplsMulticast);
 }
 
 // IP protocols and IPv6 next headers.
@@ -109,6 +127,78 @@ struct SnapHeader {  // 802.2 LLC and SNAP; follows the length.
   Net16 type;
 };
 static_assert(sizeof(SnapHeader) == 8 && alignof(SnapHeader) == 1);
+
+struct MplsHeader {
+  static constexpr std::uint32_t kBottomOfStack = 0x100;
+
+  Net32 entry;  // Label (20 bits), traffic class (3), bottom of stack (1), time to live (8).
+
+  bool bottom() const { return (entry.bytes[2] & 1) != 0; }
+};
+static_assert(sizeof(MplsHeader) == 4 && alignof(MplsHeader) == 1);
+
+struct NshHeader {  // RFC 8300; metadata follows.
+  static constexpr std::uint8_t kMdType1 = 1;
+  static constexpr std::uint8_t kMdType2 = 2;
+  static constexpr std::uint8_t kMaxFlags = 0x03;
+  static constexpr std::uint8_t kMaxTtl = 0x3f;
+  static constexpr std::size_t kMaxLength = 252;  // The length has 6 bits, of 4 bytes.
+
+  Net16 version_flags_ttl_length;
+  std::uint8_t mdtype;
+  std::uint8_t np;  // What follows the header.
+  Net32 path;
+
+  std::uint32_t version() const { return version_flags_ttl_length.bytes[0] >> 6; }
+  std::uint8_t flags() const { return version_flags_ttl_length.bytes[0] >> 4 & kMaxFlags; }
+  std::uint8_t ttl() const { return version_flags_ttl_length.value() >> 6 & kMaxTtl; }
+  std::uint32_t length() const { return (version_flags_ttl_length.bytes[1] & 0x3fu) * 4; }
+  void SetFlagsAndTtl(std::uint8_t flags, std::uint8_t ttl) {
+    version_flags_ttl_length.set_value(
+        static_cast<std::uint16_t>((version_flags_ttl_length.value() & 0xc03f) |
+                                   (flags & kMaxFlags) << 12 | (ttl & kMaxTtl) << 6));
+  }
+};
+static_assert(sizeof(NshHeader) == 8 && alignof(NshHeader) == 1);
+
+struct NshContext {  // Metadata of type 1.
+  Net32 words[4];
+};
+static_assert(sizeof(NshContext) == 16 && alignof(NshContext) == 1);
+
+// Whether a header with its metadata can be what it says, if so many bytes are there.
+inline bool NshFits(const NshHeader& nsh, std::size_t bytes) {
+  const bool type1 = nsh.mdtype == NshHeader::kMdType1;
+  return nsh.version() == 0 && nsh.length() >= sizeof nsh && nsh.length() <= bytes &&
+         (!type1 || nsh.length() == sizeof nsh + sizeof(NshContext));
+}
+
+// What follows an NSH: its next protocol, and the EtherType that says the same (as it lies in a
+// packet); Ethernet has none. 0 is neither.
+inline constexpr std::uint8_t kNshEthernet = 3;
+constexpr std::uint8_t NshProtocolOf(std::uint16_t ether_type) {
+  return ether_type == ToBe16(kEthTypeIpv4)   ? 1
+         : ether_type == ToBe16(kEthTypeIpv6) ? 2
+         : ether_type == ToBe16(kEthTypeNsh)  ? 4
+                                              : 0;
+}
+constexpr std::uint16_t NshEtherTypeOf(std::uint8_t protocol) {
+  for (const std::uint16_t type : {kEthTypeIpv4, kEthTypeIpv6, kEthTypeNsh}) {
+    if (NshProtocolOf(ToBe16(type)) == protocol) return ToBe16(type);
+  }
+  return 0;
+}
+
+struct GeneveOption {                                // Data follows.
+  static constexpr std::uint8_t kLengthMask = 0x1f;  // The other bits are reserved.
+
+  Net16 option_class;
+  std::uint8_t type;
+  std::uint8_t length;  // Of the data, in units of four bytes.
+
+  std::size_t size() const { return sizeof(GeneveOption) + (length & kLengthMask) * 4u; }
+};
+static_assert(sizeof(GeneveOption) == 4 && alignof(GeneveOption) == 1);
 
 struct ArpHeader {
   Net16 hardware;
@@ -273,6 +363,30 @@ class Reader {
   std::size_t size_;
 };
 
+// Takes the LLC and SNAP of a frame whose type field is a length (802.2); returns the EtherType
+// that they state, as on the wire, or kEthTypeNone.
+inline std::uint16_t TakeSnap(Reader& reader) {
+  const auto* snap = reader.Peek<SnapHeader>();
+  static constexpr std::uint8_t kEthernetSnap[] = {0xaa, 0xaa, 0x03, 0, 0, 0};
+  if (snap == nullptr || std::memcmp(snap, kEthernetSnap, sizeof kEthernetSnap) != 0)
+    return ToBe16(kEthTypeNone);
+  reader.Skip(sizeof *snap);
+  return snap->type.value() >= kEthTypeMin ? snap->type.raw() : ToBe16(kEthTypeNone);
+}
+
+// Calls `each(at)` with the offset of the length of every Geneve option. False, at the first one
+// that is longer than what is left.
+template <typename Each>
+bool ForEachGeneveLength(const std::uint8_t* options, std::size_t size, Each each) {
+  Reader rest(options, size);
+  while (rest.size() > 0) {
+    const auto* option = rest.Peek<GeneveOption>();
+    if (option == nullptr || !rest.Skip(option->size())) return false;
+    each(static_cast<std::size_t>(&option->length - options));
+  }
+  return true;
+}
+
 // Takes an IPv4 header with its options and limits `reader` to its payload: what the total length
 // says, without padding. nullptr if the header does not fit or its lengths cannot be true.
 inline const Ipv4Header* ReadIpv4(Reader& reader) {
@@ -302,8 +416,9 @@ inline const Ipv6Header* ReadIpv6(Reader& reader) {
 struct Ipv6Chain {
   std::uint8_t protocol =
       0;  // The first next header that is no extension; kProtoFragment in a later fragment.
-  bool fragment = false;       // There is a fragment header.
-  bool later = false;          // ... and its offset is not zero: no layer 4 follows.
+  // From the fragment header. A packet with one that is neither is whole.
+  bool later = false;          // The offset is not zero: no layer 4 follows.
+  bool more = false;           // There are fragments behind it.
   bool segments_left = false;  // There is a routing header that is not used up: the destination is
                                // not the final one.
 };
@@ -336,7 +451,7 @@ inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Cha
         break;
       case kProtoFragment: {
         length = sizeof(Ipv6Extension);
-        chain.fragment = true;
+        chain.more = (extension->offset_flags() & 1) != 0;
         if ((extension->offset_flags() & 0xfff8) != 0) {
           chain.later = true;
           reader.Skip(length);
@@ -354,6 +469,38 @@ inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Cha
     chain.protocol = extension->next_header;
     if (!reader.Skip(length)) return false;
   }
+}
+
+// A neighbour solicitation or advertisement behind its ICMPv6 header.
+struct NdMessage {
+  const std::uint8_t* target = nullptr;  // 16 bytes; nullptr: something is wrong with the message.
+  const NdOption* source = nullptr;      // Link-layer addresses.
+  const NdOption* destination = nullptr;
+  const NdOption* first = nullptr;  // Whichever of them comes first.
+};
+
+inline NdMessage ReadNd(Reader reader) {
+  struct Target {
+    std::uint8_t bytes[16];
+  };
+  NdMessage nd;
+  const auto* target = reader.Take<Target>();
+  if (target == nullptr) return nd;
+  while (const auto* option = reader.Peek<NdOption>()) {
+    // A length of zero or past the end: what follows cannot be told apart, the walk ends here.
+    const std::size_t length = option->length * std::size_t{8};
+    if (length == 0 || !reader.Skip(length)) break;
+    const bool source = option->type == NdOption::kSourceAddress;
+    if ((!source && option->type != NdOption::kTargetAddress) || length != sizeof(NdOption))
+      continue;
+    const NdOption*& place = source ? nd.source : nd.destination;
+    // Two addresses of one kind: nobody can say which one the receiver believes.
+    if (place != nullptr) return {};
+    place = option;
+    if (nd.first == nullptr) nd.first = option;
+  }
+  nd.target = target->bytes;
+  return nd;
 }
 
 }  // namespace pollux

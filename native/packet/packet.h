@@ -3,7 +3,8 @@
 // A pool is made of slabs: one region of fixed-size chunks for the bytes, and beside it an array of
 // Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
 // that a kernel or a device may see thus never share memory with our metadata, and the region can
-// be handed to a driver whole. There are two chunk sizes: one for ordinary frames and one for
+// be handed to a driver whole. What few packets have (tunnel metadata) stands in a second array, of
+// which the kernel gives us a page when we first touch it. There are two chunk sizes: one for ordinary frames and one for
 // whatever a 16-bit length can hold.
 //
 // A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
@@ -25,10 +26,12 @@
 #include <vector>
 
 #include "base/sync.h"
+#include "packet/tunnel.h"
 
 namespace pollux {
 
 class PacketPool;
+struct PacketSlab;
 
 inline constexpr std::uint32_t kMinFrame = 14;      // An Ethernet header.
 inline constexpr std::uint32_t kMaxFrame = 65'535;  // What a length field of 16 bits can say.
@@ -53,9 +56,25 @@ struct alignas(64) Packet {
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
   std::uint32_t chunk_size = 0;
-  std::uint32_t chunk_class = 0;  // 0 small, 1 large.
-  PacketPool* pool = nullptr;
-  std::uint64_t reserved = 0;  // Fills the line; for receive time and offload state later.
+  std::uint8_t chunk_class = 0;  // 0 small, 1 large.
+
+  bool has_tunnel = false;    // tunnel() has something to say.
+  std::uint16_t l3_type = 0;  // Not 0: no Ethernet header; the EtherType of what comes first, as on
+                              // the wire.
+  PacketSlab* slab = nullptr;  // Fixed.
+
+  // What actions know of a packet and its bytes do not say. Kept when it is recirculated.
+  std::uint32_t recirc_id = 0;
+  std::uint32_t dp_hash = 0;
+  std::uint32_t skb_mark = 0;
+  std::uint32_t skb_priority = 0;
+
+  // Stands in a second array, which costs nothing as long as no packet has been in a tunnel.
+  TunnelMetadata& tunnel() const;
+  void SetTunnel(const TunnelMetadata& metadata) {
+    tunnel() = metadata;
+    has_tunnel = true;
+  }
 
   std::span<std::uint8_t> bytes() { return {data, size}; }
   std::span<const std::uint8_t> bytes() const { return {data, size}; }
@@ -198,7 +217,6 @@ class PacketPool {
   friend class PacketCache;
   friend void FreePacket(Packet* packet) noexcept;
   friend class PacketBatch;
-  struct Slab;
 
   Packet* Take(std::uint32_t size);
   void Refill(PacketCache& cache) EXCLUDES(mutex_);
@@ -212,7 +230,7 @@ class PacketPool {
   std::size_t mapped_bytes_ GUARDED_BY(mutex_) = 0;
   std::size_t total_ GUARDED_BY(mutex_) = 0;
   std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<Slab>> slabs_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PacketSlab>> slabs_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pollux

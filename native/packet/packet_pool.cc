@@ -14,12 +14,16 @@ constexpr std::size_t kChunksPerSlab[2] = {1024, 32};
 
 }  // namespace
 
-struct PacketPool::Slab {
-  std::uint8_t* region;
+struct PacketSlab {
+  PacketPool* pool;
+  std::uint8_t* region;  // Chunks, then tunnel metadata.
   std::size_t region_size;
+  TunnelMetadata* tunnels;
   std::unique_ptr<Packet[]> packets;
-  ~Slab() { munmap(region, region_size); }
+  ~PacketSlab() { munmap(region, region_size); }
 };
+
+TunnelMetadata& Packet::tunnel() const { return slab->tunnels[this - slab->packets.get()]; }
 
 PacketPool::PacketPool(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 PacketPool::~PacketPool() = default;
@@ -29,20 +33,23 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t count = kChunksPerSlab[chunk_class];
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
-  void* region = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const std::size_t region_size = bytes + count * sizeof(TunnelMetadata);
+  void* region = mmap(nullptr, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (region == MAP_FAILED) return false;
   madvise(region, bytes, MADV_HUGEPAGE);  // A wish: works without.
-  madvise(region, bytes, MADV_DONTFORK);
-  auto slab = std::make_unique<Slab>();
+  madvise(region, region_size, MADV_DONTFORK);
+  auto slab = std::make_unique<PacketSlab>();
+  slab->pool = this;
   slab->region = static_cast<std::uint8_t*>(region);
-  slab->region_size = bytes;
+  slab->region_size = region_size;
+  slab->tunnels = reinterpret_cast<TunnelMetadata*>(slab->region + bytes);
   slab->packets = std::make_unique<Packet[]>(count);
   for (std::size_t i = count; i-- > 0;) {
     Packet& packet = slab->packets[i];
     packet.chunk = slab->region + i * chunk_size;
     packet.chunk_size = chunk_size;
-    packet.chunk_class = chunk_class;
-    packet.pool = this;
+    packet.chunk_class = static_cast<std::uint8_t>(chunk_class);
+    packet.slab = slab.get();
     free_[chunk_class].push_back(&packet);
   }
   mapped_bytes_ += bytes;
@@ -58,6 +65,9 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->in_port = kNoPort;
   packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
   packet->hash = 0;
+  packet->has_tunnel = false;
+  packet->l3_type = 0;
+  packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
 }
 
 Packet* PacketPool::Take(std::uint32_t size) {
@@ -94,6 +104,12 @@ PacketPtr PacketPool::Clone(const Packet& packet) {
     copy->l3_offset = packet.l3_offset;
     copy->l4_offset = packet.l4_offset;
     copy->hash = packet.hash;
+    copy->l3_type = packet.l3_type;
+    copy->recirc_id = packet.recirc_id;
+    copy->dp_hash = packet.dp_hash;
+    copy->skb_mark = packet.skb_mark;
+    copy->skb_priority = packet.skb_priority;
+    if (packet.has_tunnel) copy->SetTunnel(packet.tunnel());
   }
   return copy;
 }
@@ -152,18 +168,18 @@ std::size_t PacketPool::held() const {
   return total_ - free_[0].size() - free_[1].size();
 }
 
-void FreePacket(Packet* packet) noexcept { packet->pool->Free(packet); }
+void FreePacket(Packet* packet) noexcept { packet->slab->pool->Free(packet); }
 
 void PacketBatch::Clear() noexcept {
   PacketCache* cache = current_cache;
   for (std::size_t i = 0; i < size_; ++i) {
     Packet* packet = packets_[i];
     // The usual case at hand; Free() knows the others.
-    if (cache != nullptr && packet->pool == &cache->pool_ && packet->chunk_class == 0 &&
+    if (cache != nullptr && packet->slab->pool == &cache->pool_ && packet->chunk_class == 0 &&
         cache->size_ < PacketCache::kCapacity) {
       cache->packets_[cache->size_++] = packet;
     } else {
-      packet->pool->Free(packet);
+      packet->slab->pool->Free(packet);
     }
   }
   size_ = 0;

@@ -63,8 +63,12 @@ struct PolledRxq {
   RxqCounters* counters = nullptr;
 };
 
+class Tracer;
+
 class Context {
  public:
+  static constexpr std::uint32_t kMaxRecirculations = 8;
+
   // `slot` names the context where arrays hold something for each: 0..63, one context at a time.
   Context(const PmdShared& shared, std::size_t slot);
   ~Context();
@@ -120,7 +124,11 @@ class Context {
 
   // What actions ask of their host. See actions/execute.h. These run with the role held; they are
   // the callbacks of a template that cannot say so.
+  // Packets without an Ethernet header are dropped: no netdev can send them yet.
   void Output(PacketBatch batch, PortNumber port);
+  // Looks for the packets' flow again, up to kMaxRecirculations times one inside the other.
+  void Recirculate(PacketBatch batch, std::uint32_t recirc_id);
+  std::uint32_t Random();
   void Upcall(PacketBatch batch, const UserspaceAction& action);
   void Drop(PacketBatch batch, DropReason reason);
   PacketBatch Clone(const PacketBatch& batch);
@@ -130,10 +138,16 @@ class Context {
   void TunnelPop(PacketBatch batch, PortNumber port);
 
  private:
+  friend class Tracer;  // Looks at what follows; see trace.h.
+
   void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
   void Flood(PacketPtr packet) REQUIRES(role_);
   PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
+  // Hands packets that have an Ethernet header to the port.
+  void Enqueue(PacketBatch batch, PortNumber port) REQUIRES(role_);
   void Send(PortCache::Entry& entry) REQUIRES(role_);
+  // Finds the flows of packets, and runs their actions.
+  void Forward(PacketBatch batch) REQUIRES(role_);
   void DropRunts(PacketBatch& batch) REQUIRES(role_);
   Megaflow* Classify(const Miniflow& key, std::uint32_t hash, const Dpcls& classifier)
       REQUIRES(role_);
@@ -159,6 +173,7 @@ class Context {
   bool parked_ GUARDED_BY(role_) = false;       // Something was parked in the burst in work.
   std::uint32_t emc_insert_inv_prob_ GUARDED_BY(role_) = 1;
   std::uint32_t random_ GUARDED_BY(role_) = 0x9e3779b9;
+  std::uint32_t recirculations_ GUARDED_BY(role_) = 0;  // One inside the other, at the moment.
   std::int64_t tx_flush_interval_ns_ GUARDED_BY(role_) = 0;
   bool flood_when_full_ GUARDED_BY(role_) = false;
 

@@ -12,34 +12,31 @@ namespace {
 // While a queue cannot wake the event thread, it looks this often.
 constexpr std::int64_t kPollNs = 1'000'000;
 
-// Stands between the actions and the context, and remembers the frame as it was when it last came
-// by.
+// Stands between the actions and the context, and keeps the frame as the last action of the list
+// left it. What happens to it in nested lists, or after recirculation, does not show.
 class CapturingHost {
  public:
-  explicit CapturingHost(Context& context) : context_(context) {}
+  CapturingHost(Context& context, const ActionList& list) : context_(context), list_(list) {}
 
-  void Output(PacketBatch batch, PortNumber port) {
-    Capture(batch);
-    context_.Output(std::move(batch), port);
+  void Step(const ActionList& list, std::size_t, const PacketBatch& batch) {
+    if (&list == &list_) frame_.assign(batch[0]->bytes().begin(), batch[0]->bytes().end());
   }
+  void Output(PacketBatch batch, PortNumber port) { context_.Output(std::move(batch), port); }
   void Upcall(PacketBatch batch, const UserspaceAction& action) {
-    Capture(batch);
     context_.Upcall(std::move(batch), action);
   }
-  void Drop(PacketBatch batch, DropReason reason) {
-    Capture(batch);
-    context_.Drop(std::move(batch), reason);
+  void Recirculate(PacketBatch batch, std::uint32_t recirc_id) {
+    context_.Recirculate(std::move(batch), recirc_id);
   }
+  void Drop(PacketBatch batch, DropReason reason) { context_.Drop(std::move(batch), reason); }
   PacketBatch Clone(const PacketBatch& batch) { return context_.Clone(batch); }
+  std::uint32_t Random() { return context_.Random(); }
 
   std::vector<std::uint8_t> TakeFrame() { return std::move(frame_); }
 
  private:
-  void Capture(const PacketBatch& batch) {
-    if (!batch.empty()) frame_.assign(batch[0]->bytes().begin(), batch[0]->bytes().end());
-  }
-
   Context& context_;
+  const ActionList& list_;
   std::vector<std::uint8_t> frame_;
 };
 
@@ -140,7 +137,7 @@ void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
 std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& actions) {
   Scope scope(*this);
   context_.CountExecuted(1);
-  CapturingHost host(context_);
+  CapturingHost host(context_, actions);
   ExecuteActions(host, BatchOf(std::move(packet)), actions);
   context_.FlushOutputs();
   context_.WakeUpcalls();
@@ -152,6 +149,11 @@ void NonPmd::ExecuteParked(PacketPtr packet, const ActionList& actions) {
   ExecuteActions(context_, BatchOf(std::move(packet)), actions);
   context_.FlushOutputs();
   context_.WakeUpcalls();
+}
+
+std::vector<TraceStep> NonPmd::Trace(PacketPtr packet, std::uint32_t seed) {
+  Scope scope(*this);
+  return Tracer(context_, seed).Run(std::move(packet));
 }
 
 void NonPmd::DropParked(PacketBatch batch, DropReason reason) {

@@ -17,6 +17,7 @@
 #include "base/doorbell.h"
 #include "base/result.h"
 #include "pmd/context.h"
+#include "pmd/trace.h"
 
 namespace pollux {
 
@@ -46,6 +47,9 @@ class NonPmd {
       EXCLUDES(non_pmd_mutex_);
   // The same for a packet that was parked: it was counted when it was received.
   void ExecuteParked(PacketPtr packet, const ActionList& actions) EXCLUDES(non_pmd_mutex_);
+  // What Input() would do with a packet that has its in_port; nothing is done or counted. `seed`:
+  // of the numbers that samples draw.
+  std::vector<TraceStep> Trace(PacketPtr packet, std::uint32_t seed) EXCLUDES(non_pmd_mutex_);
   // Counts parked packets that end here.
   void DropParked(PacketBatch batch, DropReason reason) EXCLUDES(non_pmd_mutex_);
 

@@ -1,12 +1,27 @@
 // From actions to devices: the port cache, pending batches, and what happens to packets that cannot
 // go out.
 
+#include <algorithm>
+
 #include "pmd/context.h"
 
 namespace pollux {
 
 void Context::Output(PacketBatch batch, PortNumber port) {
   role_.AssertHeld();
+  const auto has_ethernet = [](const Packet* packet) { return packet->l3_type == 0; };
+  if (!std::all_of(batch.begin(), batch.end(), has_ethernet)) [[unlikely]] {
+    PacketBatch ethernet;
+    PacketBatch others;
+    for (Packet* packet : batch) (has_ethernet(packet) ? ethernet : others).AddRaw(packet);
+    batch.Release();
+    batch = std::move(ethernet);
+    Drop(std::move(others), DropReason::kPacketType);
+  }
+  Enqueue(std::move(batch), port);
+}
+
+void Context::Enqueue(PacketBatch batch, PortNumber port) {
   if (batch.empty()) return;
   PortCache::Entry* entry = port_cache_.Find(port);
   if (entry == nullptr) {
@@ -28,6 +43,7 @@ void Context::Output(PacketBatch batch, PortNumber port) {
 void Context::Send(PortCache::Entry& entry) {
   SendResult result;
   PacketBatch batch = std::move(entry.pending);
+  const std::size_t n = batch.size();
   std::erase(dirty_, &entry);
   entry.port.netdev->Send(static_cast<std::uint32_t>(slot_), batch, result);
   POLLUX_DCHECK(batch.empty());
@@ -35,6 +51,8 @@ void Context::Send(PortCache::Entry& entry) {
   entry.port.counters->bytes.Add(result.bytes);
   counters_.transmitted.Add(result.packets);
   counters_.copied.Add(result.copied);
+  if (result.packets == n + result.copied) [[likely]]
+    return;
   for (std::size_t i = 0; i < kDropReasons; ++i) {
     if (result.dropped[i] == 0) continue;
     const auto reason = static_cast<DropReason>(i);

@@ -26,6 +26,14 @@ void Context::Input(PacketBatch batch, PortNumber in_port) {
     DropRunts(batch);
   }
 
+  Forward(std::move(batch));
+  WakeUpcalls();
+}
+
+void Context::Forward(PacketBatch batch) {
+  if (batch.empty()) return;
+  const PortNumber in_port = batch[0]->in_port;  // Of all of them.
+
   // 2. Parse.
   const std::size_t n = batch.size();
   std::array<Miniflow, kBatchSize> keys;
@@ -51,7 +59,28 @@ void Context::Input(PacketBatch batch, PortNumber in_port) {
 
   // 4. Group by flow, and run each group's actions.
   RunGroups(std::move(batch), keys.data(), flows.data());
-  WakeUpcalls();
+}
+
+// The metadata and offsets that actions left are the packet's; recirc_id in the key makes it
+// another one for cache and classifier.
+void Context::Recirculate(PacketBatch batch, std::uint32_t recirc_id) {
+  role_.AssertHeld();
+  if (recirculations_ == kMaxRecirculations) {
+    Drop(std::move(batch), DropReason::kRecirculation);
+    return;
+  }
+  for (Packet* packet : batch) packet->recirc_id = recirc_id;
+  ++recirculations_;
+  Forward(std::move(batch));
+  --recirculations_;
+}
+
+std::uint32_t Context::Random() {
+  role_.AssertHeld();
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 17;
+  random_ ^= random_ << 5;
+  return random_;
 }
 
 void Context::DropRunts(PacketBatch& batch) {
@@ -67,13 +96,9 @@ Megaflow* Context::Classify(const Miniflow& key, std::uint32_t hash, const Dpcls
   Megaflow* flow = classifier.Lookup(key);
   if (flow == nullptr) return nullptr;
   counters_.megaflow_hits.Add(1);
-  if (emc_insert_inv_prob_ != 0) {
-    random_ ^= random_ << 13;
-    random_ ^= random_ >> 17;
-    random_ ^= random_ << 5;
-    if (emc_insert_inv_prob_ == 1 || random_ % emc_insert_inv_prob_ == 0) {
-      emc_.Insert(key, hash, flow);
-    }
+  if (emc_insert_inv_prob_ != 0 &&
+      (emc_insert_inv_prob_ == 1 || Random() % emc_insert_inv_prob_ == 0)) {
+    emc_.Insert(key, hash, flow);
   }
   return flow;
 }
@@ -111,8 +136,8 @@ void Context::RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const
 void Context::RunFlow(const Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) {
   shared_.flows.CountersOf(*flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
   const ActionList& actions = *flow->actions.load(std::memory_order_acquire);
-  if (actions.sole_output() != kNoPort) {
-    Output(std::move(batch), actions.sole_output());
+  if (actions.sole_output() != kNoPort && recirculations_ == 0) {
+    Enqueue(std::move(batch), actions.sole_output());  // As it was received: Ethernet.
   } else {
     ExecuteActions(*this, std::move(batch), actions);
   }

@@ -4,15 +4,18 @@ import { createRequire } from 'node:module';
 import { nodeHeaders } from './addon.mjs';
 import { inRoot, root } from './root.mjs';
 import { run, showWarnings } from './run.mjs';
+import { clangTool } from './tools.mjs';
 
 const require = createRequire(import.meta.url);
 
-/** One build tree each, below out/. `bench` is compiled as the shipped addon is; the others keep assert(). */
+/** One build tree each, below out/. `bench` is compiled as the shipped addon is; the others keep assert().
+ * `fuzz` needs clang. */
 export const variants = {
   plain: {},
   address: { POLLUX_SANITIZE: 'address' },
   thread: { POLLUX_SANITIZE: 'thread' },
   bench: { POLLUX_NDEBUG: 'ON' },
+  fuzz: { POLLUX_SANITIZE: 'address', POLLUX_FUZZ: 'ON' },
 };
 
 /**
@@ -21,7 +24,9 @@ export const variants = {
  * test/ are enough.
  */
 export async function buildNative(variant, target, { source = root, timeoutMs = 900_000 } = {}) {
-  const options = Object.entries(variants[variant]).map(([name, value]) => `--CD${name}=${value}`);
+  const settings = { ...variants[variant] };
+  if (settings.POLLUX_FUZZ) settings.CMAKE_CXX_COMPILER = clangTool('clang++');
+  const options = Object.entries(settings).map(([name, value]) => `--CD${name}=${value}`);
   const tree = `${source}/out/${variant}`;
   const where = ['--directory', source, '--out', tree];
   const cmakeJs = async (...args) => {

@@ -29,6 +29,9 @@ const program = (names, debian, what) => ({
 export const clangMajor = 14;
 export const clangTool = (name) => findProgram(`${name}-${clangMajor}`, name);
 
+/** Debian's own Python, for Debian's own scapy. */
+export const scapyPython = '/usr/bin/python3';
+
 const toBuild = [
   program(['g++', 'c++', 'clang++'], 'g++', 'a C++20 compiler'),
   program(['make'], 'make'),
@@ -46,6 +49,11 @@ const toTest = [
   program(['ethtool'], 'ethtool'),
   program(['iperf3'], 'iperf3'),
   program(['readelf'], 'binutils'),
+  {
+    what: 'scapy',
+    debian: 'python3-scapy',
+    present: () => existsSync('/usr/lib/python3/dist-packages/scapy'),
+  },
 ];
 /** Without these, some checks are skipped by name. */
 const toCheck = ['clang++', 'clang-format', 'clang-tidy'].map((name) =>

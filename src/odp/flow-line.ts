@@ -1,5 +1,5 @@
 /** One flow as a line of `dpctl/dump-flows`. */
-import { readActions, writeActions } from './actions-text.js';
+import { readActions, writeActions } from './actions/list.js';
 import { release } from './match.js';
 import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
 import { matchFromTyped } from './match-typed.js';

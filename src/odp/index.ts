@@ -3,13 +3,12 @@
  * it hangs together.
  */
 import { invalid } from '../errors.js';
-import { decodeActionList, encodeActionList } from './actions.js';
-import { readActions, writeActions } from './actions-text.js';
+import { decodeActionList, encodeActionList, readActions, writeActions } from './actions/list.js';
 import { release } from './match.js';
 import { decode, encode } from './match-netlink.js';
 import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
 import { matchFromTyped, typedFromMatch } from './match-typed.js';
-import type { Action, ActionsLike, FlowMatch, MatchLike, PortNames, Ufid } from './types.js';
+import type { ActionsLike, FlowMatch, KnownAction, MatchLike, PortNames, Ufid } from './types.js';
 import { formatUfid, parseUfid } from './ufid.js';
 
 export { type FlowLine, formatFlow } from './flow-line.js';
@@ -17,14 +16,19 @@ export type { FormatOptions } from './match-text.js';
 export type {
   Action,
   ActionsLike,
+  CtNat,
   FieldGroups,
   FlowMatch,
+  GeneveOption,
+  KnownAction,
   Maskable,
   MatchLike,
   PortNames,
   PortRefLike,
   SettableGroups,
+  TunnelHeader,
   Ufid,
+  UserspaceCookie,
 } from './types.js';
 export { formatUfid, parseUfid };
 
@@ -72,7 +76,7 @@ export function encodeActions(actions: ActionsLike, ports: PortNames): Buffer {
 /**
  * The typed form of actions; no bytes give one `drop`. Throws EINVAL for bytes that are no actions.
  */
-export function decodeActions(bytes: Uint8Array): Action<number>[] {
+export function decodeActions(bytes: Uint8Array): KnownAction<number>[] {
   return decodeActionList(bytes);
 }
 
@@ -105,7 +109,7 @@ export function formatMatch(match: MatchLike, options?: FormatOptions): string {
  * The typed form of ODP text; "drop" and an empty text give one `drop`. Throws EINVAL with
  * `position`.
  */
-export function parseActions(text: string, ports?: PortNames): Action<number>[] {
+export function parseActions(text: string, ports?: PortNames): KnownAction<number>[] {
   return readActions(checkText(text), ports);
 }
 

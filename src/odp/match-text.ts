@@ -1,8 +1,10 @@
 /** ODP text ⇄ Match. */
-import { acquire, Match, readInteger } from './match.js';
+import { formatOptions, readOptions } from './geneve.js';
+import { acquire, isFull, Match, readInteger, writeInteger } from './match.js';
 import { kMaxPort } from './match-typed.js';
+import { parseNumber } from './number.js';
 import { complete, imply } from './prerequisites.js';
-import { parseNumber, Scanner } from './scan.js';
+import { Scanner } from './scan.js';
 import {
   type Field,
   fieldOf,
@@ -10,7 +12,7 @@ import {
   groupByName,
   groupOf,
   groups,
-  kUnsupportedGroups,
+  type Member,
   tags,
 } from './schema.js';
 import type { PortNames, Ufid } from './types.js';
@@ -20,6 +22,8 @@ import { formatValue } from './value.js';
 const inPort = groupOf('inPort');
 const inPortValue = fieldOf('inPort', '');
 const ethType = groupOf('ethType');
+const ethTypeValue = fieldOf('ethType', '');
+const ctState = groupOf('ctState');
 const kClose = 41;
 
 /**
@@ -52,7 +56,7 @@ function readLevel(
   let encapAt = -1;
   // The type at this level is the payload's, or the TPID of a tag that may come later in the text:
   // keep it apart.
-  let type: Match | undefined;
+  let type: WrittenType | undefined;
   // The first header that would belong behind a tag.
   let inner: Group | undefined;
 
@@ -81,8 +85,12 @@ function readLevel(
       readGroup(scanner, match, tag, start);
     } else if (group === ethType) {
       if (type !== undefined) scanner.fail(`"${name}" is given twice`, start);
-      type = new Match();
-      readGroup(scanner, type, group, start);
+      readGroup(scanner, typeOnly, group, start);
+      type = {
+        value: readInteger(typeOnly.key, ethTypeValue),
+        mask: readInteger(typeOnly.mask, ethTypeValue),
+        at: start,
+      };
     } else {
       if (match.has(group)) scanner.fail(`"${name}" is given twice`, start);
       if (group === inPort) readInPort(scanner, match, start, names);
@@ -102,12 +110,30 @@ function readLevel(
     finishTag(scanner, match, tag, type);
   } else {
     if (encapAt >= 0) scanner.fail('"encap" needs "vlan" beside it', encapAt);
-    if (type !== undefined) match.copy(ethType, type);
+    if (type !== undefined) {
+      match.present[ethType.index] = 1;
+      match.position[ethType.index] = type.at;
+      writeInteger(match.key, ethTypeValue, type.value);
+      writeInteger(match.mask, ethTypeValue, type.mask);
+    }
   }
 }
 
+/** An eth_type that was read, and where it stood. */
+interface WrittenType {
+  readonly value: number;
+  readonly mask: number;
+  readonly at: number;
+}
+const typeOnly = new Match();
+
 /** The eth_type beside a tag is the tag's TPID. */
-function finishTag(scanner: Scanner, match: Match, tag: Group, type: Match | undefined): void {
+function finishTag(
+  scanner: Scanner,
+  match: Match,
+  tag: Group,
+  type: WrittenType | undefined,
+): void {
   const tpid = tag.fields[0]!;
   const written = match.exact(tpid);
   if (type === undefined) {
@@ -117,19 +143,16 @@ function finishTag(scanner: Scanner, match: Match, tag: Group, type: Match | und
       match.position[tag.index],
     );
   }
-  const at = type.position[ethType.index];
-  const value = type.exact(ethType.fields[0]!);
-  if (value === undefined) scanner.fail('"vlan" needs an exact eth_type beside it', at);
-  if (written !== undefined && written !== value) {
-    scanner.fail('"eth_type" and the tpid of "vlan" differ', at);
+  if (type.mask !== tpid.max) scanner.fail('"vlan" needs an exact eth_type beside it', type.at);
+  if (written !== undefined && written !== type.value) {
+    scanner.fail('"eth_type" and the tpid of "vlan" differ', type.at);
   }
-  match.setExact(tag, tpid, value);
+  match.setExact(tag, tpid, type.value);
 }
 
 function findGroup(scanner: Scanner, name: string, start: number): Group {
   const group = groupByName.get(name);
   if (group !== undefined) return group;
-  if (kUnsupportedGroups.has(name)) scanner.fail(`not supported yet: "${name}"`, start);
   if (name === '') scanner.fail(`expected a field, found ${scanner.found(start)}`, start);
   scanner.fail(`unknown field ${scanner.found(start)}`, start, `known: ${kGroupNames}`);
 }
@@ -142,7 +165,7 @@ export function readGroup(
   match: Match,
   group: Group,
   start: number,
-  visit?: (field: Field, at: number) => void,
+  visit?: Visit,
 ): void {
   match.present[group.index] = 1;
   match.position[group.index] = start;
@@ -152,33 +175,104 @@ export function readGroup(
     scanner.close(group.name);
     return;
   }
+  if (group.entries !== undefined) {
+    readEntries(scanner, match, group, visit);
+    scanner.close(group.name);
+    return;
+  }
+  const seen = readMembers(scanner, match, group, visit);
+  scanner.close(group.name);
+  // In text the TPID of a tag is the eth_type beside it.
+  imply(match, group, (field) => field.name === 'tpid' || (seen & (1 << field.order)) !== 0);
+}
+
+type Visit = (field: Field, at: number) => void;
+
+/** What is in a parenthesis: a group, or something inside one. */
+interface Parenthesis {
+  readonly name: string;
+  readonly members: readonly Member[];
+  readonly byName: ReadonlyMap<string, Member>;
+}
+
+/** Everything up to the ')'. Answers which members were there, a bit for each. */
+function readMembers(
+  scanner: Scanner,
+  match: Match,
+  inside: Parenthesis,
+  visit: Visit | undefined,
+): number {
   let seen = 0;
   while (scanner.next() && !scanner.is(kClose)) {
     const at = scanner.at;
-    const name = scanner.token();
-    const field = group.byName.get(name);
-    if (field === undefined) {
-      scanner.fail(
-        `"${group.name}" has no field ${scanner.found(at)}`,
-        at,
-        `known: ${group.fields.map((known) => known.name).join(', ')}`,
-      );
+    const member = findMember(scanner, inside);
+    const bit = 1 << member.order;
+    if ((seen & bit) !== 0) {
+      scanner.fail(`"${member.name}" of "${inside.name}" is given twice`, at);
     }
-    const bit = 1 << group.fields.indexOf(field);
-    if ((seen & bit) !== 0) scanner.fail(`"${name}" of "${group.name}" is given twice`, at);
     seen |= bit;
-    visit?.(field, at);
-    scanner.equals(name);
-    scanner.value(field, name, match.key, match.mask);
-    scanner.endItem();
+    readMember(scanner, match, member, at, visit);
   }
-  scanner.close(group.name);
-  // In text the TPID of a tag is the eth_type beside it.
-  imply(
-    match,
-    group,
-    (field) => field.name === 'tpid' || (seen & (1 << group.fields.indexOf(field))) !== 0,
+  return seen;
+}
+
+/** A list of entries without anything between them: one ends where a field comes again. */
+function readEntries(scanner: Scanner, match: Match, group: Group, visit: Visit | undefined): void {
+  const entries = group.entries as NonNullable<Group['entries']>;
+  let entry = 0;
+  let seen = 0;
+  while (scanner.next() && !scanner.is(kClose)) {
+    const at = scanner.at;
+    const { order } = findMember(scanner, group);
+    if ((seen & (1 << order)) !== 0) {
+      seen = 0;
+      if (++entry === entries.length) {
+        scanner.fail(`"${group.name}" has more than ${entries.length} entries`, at);
+      }
+    }
+    seen |= 1 << order;
+    readMember(scanner, match, entries[entry]!.members[order]!, at, visit);
+  }
+  match.present[group.index] = entry + 1;
+}
+
+function findMember(scanner: Scanner, inside: Parenthesis): Member {
+  const at = scanner.at;
+  const member = inside.byName.get(scanner.token());
+  if (member !== undefined) return member;
+  scanner.fail(
+    `"${inside.name}" has no field ${scanner.found(at)}`,
+    at,
+    `known: ${inside.members.map((known) => known.name).join(', ')}`,
   );
+}
+
+/** What is behind the name of a member. */
+function readMember(
+  scanner: Scanner,
+  match: Match,
+  member: Member,
+  at: number,
+  visit: Visit | undefined,
+): void {
+  const { name } = member;
+  if (member.kind === 'nest') {
+    scanner.open(name);
+    readMembers(scanner, match, member, visit);
+    scanner.close(name);
+  } else if (member.kind === 'options') {
+    scanner.open(name);
+    match.geneve = readOptions(scanner);
+    scanner.close(name);
+  } else {
+    visit?.(member, at);
+    const bracketed = member.kind === 'flags';
+    if (bracketed) scanner.open(name);
+    else scanner.equals(name);
+    scanner.value(member, name, match.key, match.mask);
+    if (bracketed) scanner.close(name);
+  }
+  scanner.endItem();
 }
 
 /** `in_port(NUMBER)` or `in_port(NAME)`; a name is everything up to the ')'. */
@@ -271,16 +365,65 @@ export function portText(number: number, ports: PortNames | undefined): string {
 }
 
 export function formatGroup(match: Match, group: Group, verbose: boolean): string {
-  if (group.single === true) {
-    return `${group.name}(${formatValue(match.key, match.mask, group.fields[0]!)})`;
-  }
-  let inside = '';
-  for (const field of group.fields) {
-    // A wildcarded enumeration has no text, not even in verbose form.
-    if (match.wild(field) && (!verbose || field.kind === 'frag')) continue;
-    inside += `${inside === '' ? '' : ','}${field.name}=${formatValue(match.key, match.mask, field)}`;
-  }
+  const inside =
+    group.single === true
+      ? formatSingle(match, group, verbose)
+      : group.entries === undefined
+        ? // What has attributes of its own is not there while it is wildcarded.
+          formatMembers(match, group.members, verbose && group.parts === undefined)
+        : formatEntries(match, group);
   return `${group.name}(${inside})`;
+}
+
+function formatSingle(match: Match, group: Group, verbose: boolean): string {
+  const field = group.fields[0]!;
+  // With every detail asked for, the state of a connection is a number.
+  const shown: Field = verbose && group === ctState ? { ...field, kind: 'hex' } : field;
+  return formatValue(match.key, match.mask, shown);
+}
+
+function formatMembers(match: Match, members: readonly Member[], verbose: boolean): string {
+  let out = '';
+  for (const member of members) {
+    const text = formatMember(match, member, verbose);
+    if (text !== '') out += `${out === '' ? '' : ','}${text}`;
+  }
+  return out;
+}
+
+/** The text of a member; '' for one that is wildcarded. */
+function formatMember(match: Match, member: Member, verbose: boolean): string {
+  const { name } = member;
+  if (member.kind === 'options') {
+    return match.geneve === undefined ? '' : `${name}(${formatOptions(match.geneve)})`;
+  }
+  if (member.kind === 'nest') {
+    const inside = formatMembers(match, member.members, verbose);
+    return inside === '' ? '' : `${name}(${inside})`;
+  }
+  // A wildcarded enumeration has no text, not even in verbose form.
+  if (match.wild(member) && (!verbose || member.kind === 'frag')) return '';
+  const value = formatValue(match.key, match.mask, member);
+  return member.kind === 'flags' ? `${name}(${value})` : `${name}=${value}`;
+}
+
+/**
+ * Entries with every field: it is from those that a reader knows where the next one begins. One
+ * mask makes all of them be printed, small ones without 0x.
+ */
+function formatEntries(match: Match, group: Group): string {
+  const fields = group
+    .entries!.slice(0, match.present[group.index])
+    .flatMap((entry) => entry.fields);
+  const exact = fields.every((field) => isFull(match.mask, field));
+  return fields
+    .map((field) => {
+      const text = `${field.name}=${readInteger(match.key, field)}`;
+      if (exact) return text;
+      const mask = readInteger(match.mask, field).toString(16);
+      return `${text}/${field.max < 16 ? '' : '0x'}${mask}`;
+    })
+    .join(',');
 }
 
 /**

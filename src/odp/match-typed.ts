@@ -1,8 +1,17 @@
 /** Typed form ⇄ Match. */
 import { invalid } from '../errors.js';
+import { optionsFromTyped, typedFromOptions } from './geneve.js';
 import { acquire, isFull, type Match, readInteger } from './match.js';
 import { complete, imply } from './prerequisites.js';
-import { fieldOf, type Group, groupByKey, groupOf, groups } from './schema.js';
+import {
+  type Field,
+  fieldOf,
+  type Group,
+  groupByKey,
+  groupOf,
+  groups,
+  type Member,
+} from './schema.js';
 import type { FlowMatch, PortNames, PortRefLike } from './types.js';
 import { putValue, show, takeValue } from './value.js';
 
@@ -72,20 +81,48 @@ export function putGroup(match: Match, group: Group, value: unknown): void {
   match.present[group.index] = 1;
   if (group.single === true) {
     putValue(match.key, match.mask, group.fields[0]!, value);
-    return;
+  } else if (group.entries !== undefined) {
+    putEntries(match, group, value);
+  } else {
+    const fields = putMembers(match, group.key, group, value);
+    imply(match, group, (field) => fields[field.key] !== undefined);
   }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function putEntries(match: Match, group: Group, value: unknown): void {
+  const entries = group.entries as NonNullable<Group['entries']>;
+  if (!Array.isArray(value) || value.length === 0 || value.length > entries.length) {
+    const got = Array.isArray(value) ? `${value.length}` : show(value);
+    throw invalid(`${group.key} must be an array of 1 to ${entries.length} entries, got ${got}`);
+  }
+  match.present[group.index] = value.length;
+  value.forEach((entry, i) => {
+    putMembers(match, `${group.key}[${i}]`, entries[i]!, entry);
+  });
+}
+
+function putMembers(
+  match: Match,
+  label: string,
+  members: { readonly byKey: ReadonlyMap<string, Member> },
+  value: unknown,
+): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid(`${group.key} must be an object, got ${show(value)}`);
+    throw invalid(`${label} must be an object, got ${show(value)}`);
   }
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = value as Fields;
   for (const name in fields) {
     const given = fields[name];
     if (given === undefined) continue;
-    const field = group.byKey.get(name);
-    if (field === undefined) throw unknown(`${group.key} has no field`, name, group.byKey.keys());
-    putValue(match.key, match.mask, field, given);
+    const member = members.byKey.get(name);
+    if (member === undefined) throw unknown(`${label} has no field`, name, members.byKey.keys());
+    if (member.kind === 'nest') putMembers(match, member.label, member, given);
+    else if (member.kind === 'options') match.geneve = optionsFromTyped(given, member.label);
+    else putValue(match.key, match.mask, member, given);
   }
-  imply(match, group, (field) => fields[field.key] !== undefined);
+  return fields;
 }
 
 function unknown(message: string, name: string, known: Iterable<string>) {
@@ -97,8 +134,9 @@ export function typedFromMatch(match: Match): FlowMatch<string | number> {
   const typed: Record<string, unknown> = {
     inPort: match.inPortName ?? readInteger(match.key, inPortValue),
   };
-  for (const group of groups) {
-    if (group === inPort || !match.has(group)) continue;
+  for (let i = 0; i < groups.length; i++) {
+    const group = groups[i]!;
+    if (match.present[i] === 0 || group === inPort) continue;
     const value = takeGroup(match, group);
     if (value !== undefined) typed[group.key] = value;
   }
@@ -113,13 +151,31 @@ export function takeGroup(match: Match, group: Group): unknown {
     const value = takeValue(match.key, match.mask, field);
     return value === field.implied ? undefined : value;
   }
+  if (group.entries !== undefined) {
+    const count = match.present[group.index]!;
+    return group.entries.slice(0, count).map(({ members }) => takeMembers(match, members));
+  }
+  return takeMembers(match, group.members);
+}
+
+function takeMembers(match: Match, members: readonly Member[]): Record<string, unknown> {
   const out: Record<string, unknown> = {};
-  for (const field of group.fields) {
-    if (field.implied === undefined) {
-      if (!match.wild(field)) out[field.key] = takeValue(match.key, match.mask, field);
-    } else if (!isFull(match.mask, field) || readInteger(match.key, field) !== field.implied) {
-      out[field.key] = takeValue(match.key, match.mask, field);
+  for (const member of members) {
+    if (member.kind === 'options') {
+      if (match.geneve !== undefined) out[member.key] = typedFromOptions(match.geneve);
+    } else if (member.kind === 'nest') {
+      if (member.fields.some((field) => !match.wild(field))) {
+        out[member.key] = takeMembers(match, member.members);
+      }
+    } else if (says(match, member)) {
+      out[member.key] = takeValue(match.key, match.mask, member);
     }
   }
   return out;
+}
+
+/** Whether a field says more than its absence would. */
+function says(match: Match, field: Field): boolean {
+  if (field.implied === undefined) return !match.wild(field);
+  return !isFull(match.mask, field) || readInteger(match.key, field) !== field.implied;
 }

@@ -2,12 +2,23 @@
  * A match as bytes: for each group of the field table a slot in `key` and the same slot in `mask`,
  * laid out like the netlink attribute. All conversions meet here.
  */
-import { type Field, type Group, groups, kMatchSize } from './schema.js';
+import { type Field, type Group, groupOf, groups, kMatchSize } from './schema.js';
+
+/** Geneve options as they stand in the header; `mask` is as long as `key`. */
+export interface GeneveBytes {
+  readonly key: Uint8Array;
+  readonly mask: Uint8Array;
+}
+
+const tunnel = groupOf('tunnel');
 
 export class Match {
   readonly key = new Uint8Array(kMatchSize);
   readonly mask = new Uint8Array(kMatchSize);
-  /** 1 for each group that is part of the match, by `Group.index`. */
+  /**
+   * By `Group.index`: 0 for groups that are not part of the match, otherwise 1, or the number of
+   * entries of groups that have them.
+   */
   readonly present = new Uint8Array(groups.length);
   /**
    * Where in the text each group stood, for errors found later. Meaningful only while text is being
@@ -16,32 +27,26 @@ export class Match {
   readonly position = new Int32Array(groups.length);
   /** The in_port, while it is a name that nobody has resolved. */
   inPortName: string | undefined = undefined;
+  /** Part of `tunnel`. */
+  geneve: GeneveBytes | undefined = undefined;
 
   clear(): void {
     this.key.fill(0);
     this.mask.fill(0);
     this.present.fill(0);
     this.inPortName = undefined;
+    this.geneve = undefined;
   }
 
   has(group: Group): boolean {
-    return this.present[group.index] === 1;
+    return this.present[group.index] !== 0;
   }
 
   remove(group: Group): void {
     this.present[group.index] = 0;
+    if (group === tunnel) this.geneve = undefined;
     this.key.fill(0, group.slot, group.slot + group.size);
     this.mask.fill(0, group.slot, group.slot + group.size);
-  }
-
-  /** Take over a group from another Match. */
-  copy(group: Group, from: Match): void {
-    this.present[group.index] = from.present[group.index]!;
-    this.position[group.index] = from.position[group.index]!;
-    for (let i = group.slot; i < group.slot + group.size; i++) {
-      this.key[i] = from.key[i]!;
-      this.mask[i] = from.mask[i]!;
-    }
   }
 
   /** Match `value` and nothing else in this integer field. */
@@ -63,6 +68,7 @@ export class Match {
 
   /** No bit of the group is matched. */
   wildGroup(group: Group): boolean {
+    if (group === tunnel && this.geneve !== undefined) return false;
     for (let i = group.slot; i < group.slot + group.size; i++) {
       if (this.mask[i] !== 0) return false;
     }
@@ -103,14 +109,15 @@ export function writeInteger(bytes: Uint8Array, field: Field, value: number): vo
   const { at, size } = field;
   if (size === 1) {
     bytes[at] = raw;
-  } else if (size === 2) {
-    bytes[at] = raw >> 8;
-    bytes[at + 1] = raw;
   } else if (field.little) {
     bytes[at] = raw;
     bytes[at + 1] = raw >> 8;
+    if (size === 2) return;
     bytes[at + 2] = raw >> 16;
     bytes[at + 3] = raw >> 24;
+  } else if (size === 2) {
+    bytes[at] = raw >> 8;
+    bytes[at + 1] = raw;
   } else {
     bytes[at] = raw >> 24;
     bytes[at + 1] = raw >> 16;
@@ -121,15 +128,33 @@ export function writeInteger(bytes: Uint8Array, field: Field, value: number): vo
 
 function readRaw(bytes: Uint8Array, field: Field): number {
   const { at, size } = field;
-  if (size === 1) return bytes[at]!;
-  if (size === 2) return (bytes[at]! << 8) | bytes[at + 1]!;
   const a = bytes[at]!;
+  if (size === 1) return a;
   const b = bytes[at + 1]!;
+  if (size === 2) return field.little ? (b << 8) | a : (a << 8) | b;
   const c = bytes[at + 2]!;
   const d = bytes[at + 3]!;
   return field.little
     ? ((d << 24) | (c << 16) | (b << 8) | a) >>> 0
     : ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+}
+
+/** The value of a field of more than four bytes that is a number. */
+export function readBig(bytes: Uint8Array, field: Field): bigint {
+  let value = 0n;
+  for (let i = 0; i < field.size; i++) {
+    const at = field.little ? field.size - 1 - i : i;
+    value = (value << 8n) | BigInt(bytes[field.at + at]!);
+  }
+  return value;
+}
+
+export function writeBig(bytes: Uint8Array, field: Field, value: bigint): void {
+  let rest = value;
+  for (let i = 0; i < field.size; i++) {
+    bytes[field.at + (field.little ? i : field.size - 1 - i)] = Number(rest & 255n);
+    rest >>= 8n;
+  }
 }
 
 /** No bit of the field is set in `mask`. */

@@ -4,7 +4,7 @@
  * and nothing is asked for twice in different ways. The typed form leaves the obvious unsaid, so
  * there it is supplied; in text everything must be written, as in Open vSwitch.
  */
-import { type Match, readInteger, writeInteger } from './match.js';
+import { type Match, readBig, readInteger, writeInteger } from './match.js';
 import {
   type Field,
   fieldOf,
@@ -13,9 +13,13 @@ import {
   groups,
   kEthTypeIpv4,
   kEthTypeIpv6,
+  kEthTypeMin,
+  kEthTypeNone,
   kNdTypes,
-  kParsedTpids,
+  kNshMdType1,
+  kPacketTypeEthType,
   kTagTpids,
+  kTunnelFlagNames,
   tags,
 } from './schema.js';
 
@@ -28,11 +32,31 @@ const recircIdValue = fieldOf('recircId', '');
 const ethType = groupOf('ethType');
 const ethTypeValue = fieldOf('ethType', '');
 const packetType = groupOf('packetType');
+const packetTypeNs = fieldOf('packetType', 'ns');
+const packetTypeId = fieldOf('packetType', 'id');
+const tunnel = groupOf('tunnel');
+const tunId = fieldOf('tunnel', 'tunId');
+const tunnelFlags = fieldOf('tunnel', 'flags');
+const kTunnelKey = 1 << kTunnelFlagNames.indexOf('key');
+const erspanVersion = fieldOf('tunnel', 'erspan.ver');
+/** Fields of an ERSPAN header, with the version that has them. */
+const erspanFields = [
+  [fieldOf('tunnel', 'erspan.idx'), 1],
+  [fieldOf('tunnel', 'erspan.dir'), 2],
+  [fieldOf('tunnel', 'erspan.hwid'), 2],
+] as const;
+const ctTuple4 = groupOf('ctTuple4');
+const ctTuple6 = groupOf('ctTuple6');
+const mpls = groupOf('mpls');
+const mplsBos = (mpls.entries ?? []).map(({ byKey }) => byKey.get('bos') as Field);
+const nsh = groupOf('nsh');
+const nshMdType = fieldOf('nsh', 'mdtype');
+const nshContext = nsh.fields.filter(({ key }) => /^c\d$/.test(key));
 const eth = groupOf('eth');
 const icmpv6 = groupOf('icmpv6');
 const icmpv6Type = fieldOf('icmpv6', 'type');
 const icmpv6Code = fieldOf('icmpv6', 'code');
-const nd = groupOf('nd');
+const ndGroups = groups.filter((group) => group.layer === 'nd');
 const l3Groups = groups.filter((group) => group.layer === 'l3');
 const l4Groups = groups.filter((group) => group.layer === 'l4');
 const kFragLater = 2;
@@ -64,9 +88,16 @@ export function complete(match: Match, supply: boolean, complain: Complain): voi
     complain(inPort, `"${name}" is missing`, 'every flow belongs to one port');
   }
   if (!match.has(recircId)) match.setExact(recircId, recircIdValue, 0);
-  if (match.has(nd)) checkNd(match, supply, complain);
+  const type = match.exact(ethTypeValue);
+  if (type !== undefined && type < kEthTypeMin) match.setExact(ethType, ethTypeValue, kEthTypeNone);
+  if (match.has(tunnel)) checkTunnel(match, complain);
+  if (match.has(packetType)) checkPacketType(match, complain);
+  for (const group of ndGroups) {
+    if (match.has(group)) checkNd(match, group, supply, complain);
+  }
   checkL4(match, supply, complain);
   checkL3(match, supply, complain);
+  checkCtTuples(match, supply, complain);
   checkTags(match, supply, complain);
   dropSilent(match);
 }
@@ -75,20 +106,108 @@ export function complete(match: Match, supply: boolean, complain: Complain): voi
 export function dropSilent(match: Match): void {
   for (let i = 0; i < groups.length; i++) {
     const group = groups[i]!;
-    if (match.present[i] === 0 || group.layer === 'tag' || !match.wildGroup(group)) continue;
+    if (match.present[i] === 0 || group.layer === 'tag') continue;
+    if (group.entries !== undefined) trimEntries(match, group);
+    if (!match.wildGroup(group)) continue;
     // A packet type says whether there is an Ethernet header; without one, the presence of `eth`
     // does.
     if (group !== eth || match.has(packetType)) match.remove(group);
   }
 }
 
-function checkNd(match: Match, supply: boolean, complain: Complain): void {
+/**
+ * The flag "key" says that the tunnel has an id. On the wire it is that attribute, so an id that is
+ * matched is one that must be there, and a packet without has the id 0.
+ */
+export function checkTunnel(match: Match, complain: Complain): void {
+  const care = readInteger(match.mask, tunnelFlags);
+  const flags = readInteger(match.key, tunnelFlags);
+  if (!match.wild(tunId)) {
+    if ((care & kTunnelKey) === 0) {
+      writeInteger(match.mask, tunnelFlags, care | kTunnelKey);
+      writeInteger(match.key, tunnelFlags, flags | kTunnelKey);
+    } else if ((flags & kTunnelKey) === 0 && readBig(match.key, tunId) !== 0n) {
+      complain(tunnel, '"tun_id" of "tunnel" needs the flag "key"');
+    }
+  }
+  for (const [field, version] of erspanFields) {
+    if (match.wild(field)) continue;
+    if (match.wild(erspanVersion)) match.setExact(tunnel, erspanVersion, version);
+    if (match.exact(erspanVersion) !== version) {
+      complain(tunnel, `"${field.name}" of "erspan" needs an exact ver=${version}`);
+    }
+  }
+  if (!match.wild(erspanVersion) && !((match.exact(erspanVersion) ?? Infinity) <= 2)) {
+    complain(tunnel, '"ver" of "erspan" must be 1, 2 or, for no ERSPAN header, 0, and not masked');
+  }
+}
+
+function checkNsh(match: Match, supply: boolean, complain: Complain): void {
+  const context = nshContext.find((field) => !match.wild(field));
+  if (context === undefined) return;
+  if (supply && match.wild(nshMdType)) match.setExact(nsh, nshMdType, kNshMdType1);
+  if (match.exact(nshMdType) !== kNshMdType1) {
+    complain(nsh, `"${context.name}" of "nsh" needs an exact mdtype=${kNshMdType1}`);
+  }
+}
+
+/** The bottom of the stack is nowhere but in its last entry. */
+function checkMpls(match: Match, complain: Complain): void {
+  trimEntries(match, mpls);
+  const last = match.present[mpls.index]! - 1;
+  for (const bos of mplsBos.slice(0, last)) {
+    if (match.exact(bos) === 1) complain(mpls, '"mpls" has an entry behind one with bos=1');
+  }
+}
+
+/** Entries behind the last one that is matched say nothing. */
+function trimEntries(match: Match, group: Group): void {
+  let count = match.present[group.index]!;
+  while (count > 1 && group.entries![count - 1]!.fields.every((field) => match.wild(field)))
+    count--;
+  match.present[group.index] = count;
+}
+
+/** What the packet type says the Ethernet type is, for packets that begin with another header. */
+function typeOfPacket(match: Match): number | undefined {
+  if (match.exact(packetTypeNs) !== kPacketTypeEthType) return undefined;
+  return match.exact(packetTypeId);
+}
+
+function checkPacketType(match: Match, complain: Complain): void {
+  const matched = (field: Field) => readInteger(match.key, field) & readInteger(match.mask, field);
+  const ns = match.exact(packetTypeNs);
+  if (matched(packetTypeNs) > kPacketTypeEthType || (ns === 0 && matched(packetTypeId) !== 0)) {
+    complain(packetType, '"packet_type" must be (ns=0,id=0) or (ns=1) and an Ethernet type');
+  }
+  if (ns !== kPacketTypeEthType) return;
+  for (const group of [eth, ...tags]) {
+    if (match.has(group)) {
+      complain(group, `"${group.name}" is not there in packets of packet_type(ns=1)`);
+    }
+  }
+  const type = typeOfPacket(match);
+  if (type === undefined) return;
+  const care = readInteger(match.mask, ethTypeValue);
+  const written = readInteger(match.key, ethTypeValue);
+  if (((written ^ type) & care) !== 0) {
+    complain(ethType, `eth_type ${hex(written)} and the id ${hex(type)} of packet_type differ`);
+  }
+  match.setExact(ethType, ethTypeValue, type);
+}
+
+function checkNd(match: Match, group: Group, supply: boolean, complain: Complain): void {
   const type = match.has(icmpv6) ? match.exact(icmpv6Type) : undefined;
   if (type === undefined || !kNdTypes.includes(type)) {
-    complain(nd, '"nd" needs an exact "icmpv6" type of 135 (solicitation) or 136 (advertisement)');
+    complain(
+      group,
+      `"${group.name}" needs an exact "icmpv6" type of 135 (solicitation) or 136 (advertisement)`,
+    );
   }
   if (supply && match.wild(icmpv6Code)) match.setExact(icmpv6, icmpv6Code, 0);
-  if (match.exact(icmpv6Code) !== 0) complain(nd, '"nd" needs an exact "icmpv6" code of 0');
+  if (match.exact(icmpv6Code) !== 0) {
+    complain(group, `"${group.name}" needs an exact "icmpv6" code of 0`);
+  }
 }
 
 function checkL4(match: Match, supply: boolean, complain: Complain): void {
@@ -149,17 +268,32 @@ function checkL3(match: Match, supply: boolean, complain: Complain): void {
     header = group;
   }
   if (header === undefined) return;
-  const types = header.ethTypes as readonly number[];
+  if (header === nsh) checkNsh(match, supply, complain);
+  if (header === mpls) checkMpls(match, complain);
+  needEthType(match, header, supply, complain);
+}
+
+/** The tuple of a connection is of the family of its packets. */
+function checkCtTuples(match: Match, supply: boolean, complain: Complain): void {
+  if (match.has(ctTuple6) && match.has(ctTuple4)) {
+    complain(ctTuple6, `"${ctTuple6.name}" and "${ctTuple4.name}" exclude each other`);
+  }
+  if (match.has(ctTuple4)) needEthType(match, ctTuple4, supply, complain);
+  if (match.has(ctTuple6)) needEthType(match, ctTuple6, supply, complain);
+}
+
+function needEthType(match: Match, group: Group, supply: boolean, complain: Complain): void {
+  const types = group.ethTypes as readonly number[];
   if (!match.has(ethType)) {
     const first = types[0] as number;
-    if (!supply) complain(header, `"${header.name}" needs eth_type(${hex(first)})`);
+    if (!supply) complain(group, `"${group.name}" needs eth_type(${hex(first)})`);
     match.setExact(ethType, ethTypeValue, first);
   }
   const found = match.exact(ethTypeValue);
   if (found === undefined || !types.includes(found)) {
     complain(
-      header,
-      `"${header.name}" needs an exact eth_type of ${types.map(hex).join(' or ')}` +
+      group,
+      `"${group.name}" needs an exact eth_type of ${types.map(hex).join(' or ')}` +
         (found === undefined ? '' : `, found ${hex(found)}`),
     );
   }
@@ -194,7 +328,7 @@ function checkTags(match: Match, supply: boolean, complain: Complain): void {
   }
   if (depth === tags.length || !match.has(ethType)) return;
   const type = match.exact(ethTypeValue);
-  if (type === undefined || !kParsedTpids.includes(type)) return;
+  if (type === undefined || !kTagTpids.includes(type)) return;
   const missing = tags[depth]!;
   if (!supply) complain(ethType, `eth_type ${hex(type)} needs "${missing.name}" beside it`);
   complain(

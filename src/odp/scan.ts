@@ -1,28 +1,29 @@
 /** Reading flow and action text: separators, words, numbers, and errors that say where. */
 import { type DatapathError, invalid } from '../errors.js';
-import { hexDigit, readAddress } from './address.js';
-import { writeInteger } from './match.js';
-import type { Field } from './schema.js';
-import { kFragNames, kTcpFlagNames } from './schema.js';
+import { readAddress } from './address.js';
+import { readFlags } from './flags.js';
+import { writeBig, writeInteger } from './match.js';
+import { parseBig, parseNumber } from './number.js';
+import { type Field, kFragNames } from './schema.js';
 import { forgetUnmatched, isAddress, readAddressMask } from './value.js';
 
-const kTab = 9;
-const kNewline = 10;
-const kReturn = 13;
-const kBlank = 32;
 const kOpen = 40;
 const kClose = 41;
-const kComma = 44;
 const kSlash = 47;
 const kEquals = 61;
 
 /** Text shown on either side of an error. */
 const kHintWidth = 30;
 
+const kSeparators = ', \t\r\n';
+/** By character code: 1 for separators, 2 for what else ends a word, number or address. */
+const kClass = new Uint8Array(128);
+for (const char of kSeparators) kClass[char.charCodeAt(0)] = 1;
+for (const char of '()/={}') kClass[char.charCodeAt(0)] = 2;
+
 function separates(code: number): boolean {
-  return (
-    code === kComma || code === kBlank || code === kTab || code === kNewline || code === kReturn
-  );
+  // Not for the NaN behind the end: it would be looked up as a name, slowly.
+  return code < 128 && kClass[code] === 1;
 }
 
 /**
@@ -30,14 +31,7 @@ function separates(code: number): boolean {
  * NaN.
  */
 function delimits(code: number): boolean {
-  return (
-    !(code >= 0) ||
-    separates(code) ||
-    code === kOpen ||
-    code === kClose ||
-    code === kSlash ||
-    code === kEquals
-  );
+  return code < 128 ? kClass[code] !== 0 : !(code >= 128);
 }
 
 /**
@@ -66,28 +60,6 @@ function pointer(text: string, position: number): string {
   const line = `${before}${text.slice(start, end)}${end < text.length ? '…' : ''}`;
   const indent = ' '.repeat(before.length + position - start);
   return `${line.replace(/\s/g, ' ')}\n${indent}^`;
-}
-
-/**
- * Unsigned number in decimal, 0x hexadecimal or 0 octal; -1 if it is none, Infinity if it is huge.
- */
-export function parseNumber(text: string): number {
-  const length = text.length;
-  if (length === 0) return -1;
-  let base = 10;
-  let i = 0;
-  if (text.charCodeAt(0) === 48 && length > 1) {
-    base = (text.charCodeAt(1) | 32) === 120 ? 16 : 8;
-    i = base === 16 ? 2 : 1;
-    if (i === length) return -1;
-  }
-  let value = 0;
-  for (; i < length; i++) {
-    const digit = hexDigit(text.charCodeAt(i));
-    if (digit < 0 || digit >= base) return -1;
-    value = value * base + digit;
-  }
-  return value > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : value;
 }
 
 export class Scanner {
@@ -169,6 +141,7 @@ export class Scanner {
   /** The value of `field`, with its mask if one follows, written into key and mask. */
   value(field: Field, name: string, key: Uint8Array, mask: Uint8Array): void {
     if (isAddress(field)) this.#address(field, name, key, mask);
+    else if (field.big) this.#big(field, name, key, mask);
     else if (field.kind === 'flags') this.#flags(field, name, key, mask);
     else if (field.kind === 'frag') this.#frag(field, name, key, mask);
     else this.#integer(field, name, key, mask);
@@ -180,7 +153,10 @@ export class Scanner {
     let bits = field.max;
     if (this.take(kSlash)) {
       const start = this.at;
-      bits = this.number(`${name} mask`, field.max);
+      // Where Open vSwitch has more bits than the header: they make no difference.
+      const wide = field.kind === 'padded' ? 2 ** (8 * field.size) - 1 : field.max;
+      bits = this.number(`${name} mask`, wide);
+      if (bits > field.max) bits &= field.max;
       if (field.exact === true && bits !== field.max) {
         this.fail(`"${name}" cannot be masked`, start - 1);
       }
@@ -228,7 +204,27 @@ export class Scanner {
     writeInteger(mask, field, field.max);
   }
 
-  /** `a|b`: these and no others; `+a-b`: only these matter; a number, masked or not. */
+  #big(field: Field, name: string, key: Uint8Array, mask: Uint8Array): void {
+    writeBig(key, field, this.#bits(field, name));
+    if (this.take(kSlash)) writeBig(mask, field, this.#bits(field, `${name} mask`));
+    else mask.fill(255, field.at, field.at + field.size);
+  }
+
+  #bits(field: Field, name: string): bigint {
+    const start = this.at;
+    const value = parseBig(this.token());
+    if (value === -1n) {
+      this.fail(`expected a number for "${name}", found ${this.found(start)}`, start);
+    }
+    if (value === undefined || value >> BigInt(8 * field.size) !== 0n) {
+      this.fail(
+        `"${name}" must have at most ${8 * field.size} bits, found ${this.found(start)}`,
+        start,
+      );
+    }
+    return value;
+  }
+
   #flags(field: Field, name: string, key: Uint8Array, mask: Uint8Array): void {
     const start = this.at;
     const token = this.token();
@@ -237,38 +233,12 @@ export class Scanner {
       this.#integer(field, name, key, mask);
       return;
     }
-    let value = 0;
-    let bits = 0;
-    const signed = token.startsWith('+') || token.startsWith('-');
-    let at = 0;
-    while (at < token.length || at === 0) {
-      const sign = token[at];
-      if (signed) at++;
-      let end = at;
-      while (end < token.length && !isFlagEnd(token[end]!, signed)) end++;
-      const word = token.slice(at, end);
-      const bit = (kTcpFlagNames as readonly string[]).indexOf(word);
-      const number = bit >= 0 ? 1 << bit : signed ? -1 : parseNumber(word);
-      if (number < 0 || number > field.max) {
-        this.fail(
-          `expected a flag or number for "${name}", found "${word.slice(0, 20)}"`,
-          start + at,
-          `flags: ${kTcpFlagNames.join(', ')}`,
-        );
-      }
-      if (signed && (bits & number) !== 0) {
-        this.fail(`flag "${word}" of "${name}" is given twice`, start + at);
-      }
-      if (sign !== '-') value |= number;
-      bits |= number;
-      at = signed ? end : end + 1;
-      if (!signed && at === token.length) this.fail(`expected a flag after "|"`, start + at);
+    const names = field.names as readonly string[];
+    const read = readFlags(token, names, field.max, name);
+    if ('wrong' in read) {
+      this.fail(read.wrong, start + read.at, `flags: ${names.join(', ')}`);
     }
-    writeInteger(key, field, value);
-    writeInteger(mask, field, signed ? bits : field.max);
+    writeInteger(key, field, read.value);
+    writeInteger(mask, field, read.mask);
   }
-}
-
-function isFlagEnd(char: string, signed: boolean): boolean {
-  return signed ? char === '+' || char === '-' : char === '|';
 }

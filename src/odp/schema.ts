@@ -1,13 +1,12 @@
 /**
- * The field table of the flow language.
+ * The field table of the flow language; field-table.ts is the table itself.
  *
  * A flow match exists in three forms: the typed object of the API (`{ inPort: 1, ipv4: { ttl: 64 }
  * }`), the text of Open vSwitch's datapath, "ODP" (`in_port(1),eth_type(0x0800),ipv4(ttl=64)`), and
  * the netlink attributes that cross into the core (OVS_KEY_ATTR_* of linux/openvswitch.h, once for
- * the key and once for the mask). This file says, once, what there is to match: groups, and in each
- * group fields. The types of the API are computed from the table; parsing, printing, encoding and
- * decoding are loops over it. A new field is a line here and, if its notation is new, a case in
- * `value.ts`.
+ * the key and once for the mask). The table says, once, what there is to match: groups, and in each
+ * group fields. The types of the API are computed from it; parsing, printing, encoding and decoding
+ * are loops over it. A new field is a line there and, if its notation is new, a case in `value.ts`.
  *
  *                     text                             netlink
  *                match-text.ts                    match-netlink.ts
@@ -17,9 +16,19 @@
  *                      prerequisites.ts
  *
  * A group is one netlink attribute. Its fields lie in the attribute's payload at fixed offsets,
- * most significant byte first, except in the groups marked `host`, which are 32-bit integers in the
- * machine's order (little-endian on every machine that Pollux runs on). Groups stand in the order
- * in which Open vSwitch prints them.
+ * most significant byte first, except where `host` says that it is the machine's order
+ * (little-endian on every machine that Pollux runs on). Groups stand in the order in which Open
+ * vSwitch prints them.
+ *
+ * Some groups hold more than a row of fields:
+ *
+ * - The attribute of `tunnel` and `nsh` holds attributes. What stands in them lies one after the
+ *   other in the group's bytes, and `parts` says which bytes are which attribute. A part that is
+ *   wildcarded has no attribute.
+ * - `vxlan`, `erspan` and `gtpu` are members of `tunnel` with members of their own (`nest`).
+ * - `mpls` is a list of up to three label stack entries (`entries`); a Match counts them.
+ * - Geneve options are a list of any contents, up to 252 bytes. They have no place in the fixed
+ *   bytes; see geneve.ts.
  *
  * VLAN tags are the exception to "one group, one attribute". On the wire of the key a tag is three
  * attributes: the tag's TPID as ETHERTYPE, its TCI as VLAN, and ENCAP around everything behind it.
@@ -33,347 +42,69 @@
  * the canonical form, save for `eth`, whose presence says that the packet has an Ethernet header,
  * and the tags.
  */
+import {
+  type FieldSpec,
+  type GroupSpec,
+  kGroupSpecs,
+  type MemberSpec,
+  type PartSpec,
+} from './field-table.js';
 
-/**
- * How a field is written. `hex4` pads to four digits, as Ethernet types are printed; `flags` are
- * names of bits.
- */
-export type FieldKind = 'dec' | 'hex' | 'hex4' | 'flags' | 'mac' | 'ipv4' | 'ipv6' | 'frag';
-
-export interface FieldSpec {
-  /** ODP name; '' for the one field of a `single` group. */
-  readonly name: string;
-  /** Name in the typed form. */
-  readonly key: string;
-  /** Bytes from the start of the payload. */
-  readonly offset: number;
-  /** Bytes; of the integer that contains the field if `bits` is given. */
-  readonly size: 1 | 2 | 4 | 6 | 16;
-  /** Width in bits, when narrower than `size`. */
-  readonly bits?: number;
-  /** Position of the lowest bit, when `bits` is given. */
-  readonly shift?: number;
-  readonly kind: FieldKind;
-  /** Cannot be masked. */
-  readonly exact?: true;
-  /** Value that is matched, exactly, when the group is given without this field. */
-  readonly implied?: number;
-  /** A `set` action may write it. */
-  readonly set?: true;
-}
-
-export interface GroupSpec {
-  /** ODP name. */
-  readonly name: string;
-  /** Name in the typed form. */
-  readonly key: string;
-  /** OVS_KEY_ATTR_*. */
-  readonly attribute: number;
-  /** Bytes of payload. */
-  readonly size: number;
-  /** Where it may stand: `meta` and `l2` only outside encap(). */
-  readonly layer: 'meta' | 'l2' | 'tag' | 'type' | 'l3' | 'l4' | 'nd';
-  /** Integers in host byte order. */
-  readonly host?: true;
-  /** One unnamed field: `name(VALUE)` in text, a bare value in the typed form. */
-  readonly single?: true;
-  /**
-   * Ethernet types that carry this header. The first is supplied when there is only one IP version
-   * to choose.
-   */
-  readonly ethTypes?: readonly number[];
-  /** IP protocol that carries this header. */
-  readonly proto?: number;
-  readonly fields: readonly FieldSpec[];
-}
-
-export const kEthTypeIpv4 = 0x0800;
-export const kEthTypeArp = 0x0806;
-export const kEthTypeRarp = 0x8035;
-export const kEthTypeVlan = 0x8100;
-export const kEthTypeQinq = 0x88a8;
-export const kEthTypeIpv6 = 0x86dd;
-
-/** TPIDs that a tag may carry, matched or pushed. */
-export const kTagTpids: readonly number[] = [kEthTypeVlan, kEthTypeQinq, 0x9100];
-/**
- * TPIDs behind which the core's parser always finds a tag: as a payload type they make no sense.
- */
-export const kParsedTpids: readonly number[] = [kEthTypeVlan, kEthTypeQinq];
-
-/** Neighbour solicitation and advertisement, the ICMPv6 types that carry `nd`. */
-export const kNdTypes: readonly number[] = [135, 136];
-
-/** OVS_KEY_ATTR_ENCAP and the two attributes a tag is made of. */
-export const kKeyEncap = 1;
-export const kKeyVlan = 5;
-export const kKeyEthertype = 6;
-
-/** Values of `frag`, OVS_FRAG_TYPE_* in order. */
-export const kFragNames = ['no', 'first', 'later'] as const;
-
-/** Names of the TCP flag bits, lowest first. */
-export const kTcpFlagNames = [
-  'fin',
-  'syn',
-  'rst',
-  'psh',
-  'ack',
-  'urg',
-  'ece',
-  'cwr',
-  'ns',
-  '[200]',
-  '[400]',
-  '[800]',
-] as const;
-
-const kTag = [
-  { name: 'tpid', key: 'tpid', offset: 0, size: 2, kind: 'hex4', exact: true, implied: 0x8100 },
-  { name: 'vid', key: 'vid', offset: 2, size: 2, bits: 12, shift: 0, kind: 'dec' },
-  { name: 'pcp', key: 'pcp', offset: 2, size: 2, bits: 3, shift: 13, kind: 'dec' },
-  { name: 'cfi', key: 'cfi', offset: 2, size: 2, bits: 1, shift: 12, kind: 'dec', implied: 1 },
-] as const satisfies readonly FieldSpec[];
-
-const kPorts = [
-  { name: 'src', key: 'src', offset: 0, size: 2, kind: 'dec', set: true },
-  { name: 'dst', key: 'dst', offset: 2, size: 2, kind: 'dec', set: true },
-] as const satisfies readonly FieldSpec[];
-
-const kTypeAndCode = [
-  { name: 'type', key: 'type', offset: 0, size: 1, kind: 'dec' },
-  { name: 'code', key: 'code', offset: 1, size: 1, kind: 'dec' },
-] as const satisfies readonly FieldSpec[];
-
-/** Every group, in the order of Open vSwitch's output. */
-export const kGroupSpecs = [
-  {
-    name: 'recirc_id',
-    key: 'recircId',
-    attribute: 20,
-    size: 4,
-    layer: 'meta',
-    host: true,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 4, kind: 'hex', exact: true, implied: 0 }],
-  },
-  {
-    name: 'dp_hash',
-    key: 'dpHash',
-    attribute: 19,
-    size: 4,
-    layer: 'meta',
-    host: true,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 4, kind: 'hex' }],
-  },
-  {
-    name: 'skb_priority',
-    key: 'skbPriority',
-    attribute: 2,
-    size: 4,
-    layer: 'meta',
-    host: true,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 4, kind: 'hex', set: true }],
-  },
-  {
-    name: 'in_port',
-    key: 'inPort',
-    attribute: 3,
-    size: 4,
-    layer: 'meta',
-    host: true,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 4, kind: 'dec', exact: true }],
-  },
-  {
-    name: 'skb_mark',
-    key: 'skbMark',
-    attribute: 15,
-    size: 4,
-    layer: 'meta',
-    host: true,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 4, kind: 'hex', set: true }],
-  },
-  {
-    name: 'packet_type',
-    key: 'packetType',
-    attribute: 29,
-    size: 4,
-    layer: 'meta',
-    fields: [
-      { name: 'ns', key: 'ns', offset: 0, size: 2, kind: 'dec' },
-      { name: 'id', key: 'id', offset: 2, size: 2, kind: 'hex' },
-    ],
-  },
-  {
-    name: 'eth',
-    key: 'eth',
-    attribute: 4,
-    size: 12,
-    layer: 'l2',
-    fields: [
-      { name: 'src', key: 'src', offset: 0, size: 6, kind: 'mac', set: true },
-      { name: 'dst', key: 'dst', offset: 6, size: 6, kind: 'mac', set: true },
-    ],
-  },
-  { name: 'vlan', key: 'vlan', attribute: kKeyVlan, size: 4, layer: 'tag', fields: kTag },
-  { name: 'vlan', key: 'cvlan', attribute: kKeyVlan, size: 4, layer: 'tag', fields: kTag },
-  {
-    name: 'eth_type',
-    key: 'ethType',
-    attribute: kKeyEthertype,
-    size: 2,
-    layer: 'type',
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 2, kind: 'hex4' }],
-  },
-  {
-    name: 'ipv4',
-    key: 'ipv4',
-    attribute: 7,
-    size: 12,
-    layer: 'l3',
-    ethTypes: [kEthTypeIpv4],
-    fields: [
-      { name: 'src', key: 'src', offset: 0, size: 4, kind: 'ipv4', set: true },
-      { name: 'dst', key: 'dst', offset: 4, size: 4, kind: 'ipv4', set: true },
-      { name: 'proto', key: 'proto', offset: 8, size: 1, kind: 'dec' },
-      { name: 'tos', key: 'tos', offset: 9, size: 1, kind: 'hex', set: true },
-      { name: 'ttl', key: 'ttl', offset: 10, size: 1, kind: 'dec', set: true },
-      { name: 'frag', key: 'frag', offset: 11, size: 1, kind: 'frag', exact: true },
-    ],
-  },
-  {
-    name: 'ipv6',
-    key: 'ipv6',
-    attribute: 8,
-    size: 40,
-    layer: 'l3',
-    ethTypes: [kEthTypeIpv6],
-    fields: [
-      { name: 'src', key: 'src', offset: 0, size: 16, kind: 'ipv6', set: true },
-      { name: 'dst', key: 'dst', offset: 16, size: 16, kind: 'ipv6', set: true },
-      {
-        name: 'label',
-        key: 'label',
-        offset: 32,
-        size: 4,
-        bits: 20,
-        shift: 0,
-        kind: 'hex',
-        set: true,
-      },
-      { name: 'proto', key: 'proto', offset: 36, size: 1, kind: 'dec' },
-      { name: 'tclass', key: 'tclass', offset: 37, size: 1, kind: 'hex', set: true },
-      { name: 'hlimit', key: 'hlimit', offset: 38, size: 1, kind: 'dec', set: true },
-      { name: 'frag', key: 'frag', offset: 39, size: 1, kind: 'frag', exact: true },
-    ],
-  },
-  {
-    // 22 bytes of fields; the C structure ends on a multiple of four.
-    name: 'arp',
-    key: 'arp',
-    attribute: 13,
-    size: 24,
-    layer: 'l3',
-    ethTypes: [kEthTypeArp, kEthTypeRarp],
-    fields: [
-      { name: 'sip', key: 'sip', offset: 0, size: 4, kind: 'ipv4' },
-      { name: 'tip', key: 'tip', offset: 4, size: 4, kind: 'ipv4' },
-      { name: 'op', key: 'op', offset: 8, size: 2, kind: 'dec' },
-      { name: 'sha', key: 'sha', offset: 10, size: 6, kind: 'mac' },
-      { name: 'tha', key: 'tha', offset: 16, size: 6, kind: 'mac' },
-    ],
-  },
-  { name: 'tcp', key: 'tcp', attribute: 9, size: 4, layer: 'l4', proto: 6, fields: kPorts },
-  {
-    name: 'tcp_flags',
-    key: 'tcpFlags',
-    attribute: 18,
-    size: 2,
-    layer: 'l4',
-    proto: 6,
-    single: true,
-    fields: [{ name: '', key: '', offset: 0, size: 2, bits: 12, shift: 0, kind: 'flags' }],
-  },
-  { name: 'udp', key: 'udp', attribute: 10, size: 4, layer: 'l4', proto: 17, fields: kPorts },
-  { name: 'sctp', key: 'sctp', attribute: 17, size: 4, layer: 'l4', proto: 132, fields: kPorts },
-  {
-    name: 'icmp',
-    key: 'icmp',
-    attribute: 11,
-    size: 2,
-    layer: 'l4',
-    proto: 1,
-    ethTypes: [kEthTypeIpv4],
-    fields: kTypeAndCode,
-  },
-  {
-    name: 'icmpv6',
-    key: 'icmpv6',
-    attribute: 12,
-    size: 2,
-    layer: 'l4',
-    proto: 58,
-    ethTypes: [kEthTypeIpv6],
-    fields: kTypeAndCode,
-  },
-  {
-    name: 'nd',
-    key: 'nd',
-    attribute: 14,
-    size: 28,
-    layer: 'nd',
-    fields: [
-      { name: 'target', key: 'target', offset: 0, size: 16, kind: 'ipv6' },
-      { name: 'sll', key: 'sll', offset: 16, size: 6, kind: 'mac' },
-      { name: 'tll', key: 'tll', offset: 22, size: 6, kind: 'mac' },
-    ],
-  },
-] as const satisfies readonly GroupSpec[];
-
-/**
- * ODP names of groups that exist in Open vSwitch and not here, for an error better than "unknown".
- */
-export const kUnsupportedGroups: ReadonlySet<string> = new Set([
-  'tunnel',
-  'ct_state',
-  'ct_zone',
-  'ct_mark',
-  'ct_label',
-  'ct_tuple4',
-  'ct_tuple6',
-  'mpls',
-  'nd_ext',
-  'nsh',
-]);
-
-// ---------- the table, ready for use
+export * from './field-table.js';
 
 /** A field with everything the loops need, worked out once. */
 export interface Field extends FieldSpec {
   /** Offset in a Match's key and mask. */
   readonly at: number;
-  /** Largest value of an integer field; its full mask too. */
+  /** Place among its siblings. */
+  readonly order: number;
+  /** Largest value of an integer field; its full mask too. 0 for addresses and bigints. */
   readonly max: number;
   readonly shift: number;
   /** The bits are the whole integer. */
   readonly whole: boolean;
   readonly little: boolean;
+  /** A bigint. */
+  readonly big: boolean;
   /** For messages: "ipv4.ttl". */
   readonly label: string;
 }
 
-export interface Group extends GroupSpec {
+/** Fields in a parenthesis of their own. */
+export interface Nest extends Members {
+  readonly kind: 'nest';
+  readonly name: string;
+  readonly key: string;
+  readonly order: number;
+  readonly label: string;
+}
+
+/** The Geneve options. */
+export interface Options {
+  readonly kind: 'options';
+  readonly name: string;
+  readonly key: string;
+  readonly order: number;
+  readonly label: string;
+}
+
+export type Member = Field | Nest | Options;
+
+interface Members {
+  /** As they are written, in the order of output. */
+  readonly members: readonly Member[];
+  /** All fields, those of nests too. */
+  readonly fields: readonly Field[];
+  readonly byKey: ReadonlyMap<string, Member>;
+  readonly byName: ReadonlyMap<string, Member>;
+}
+
+export interface Group extends Omit<GroupSpec, 'fields' | 'entries'>, Members {
   readonly index: number;
   /** Offset in a Match's key and mask. */
   readonly slot: number;
-  readonly fields: readonly Field[];
-  readonly byKey: ReadonlyMap<string, Field>;
-  readonly byName: ReadonlyMap<string, Field>;
+  /** The members of each entry where there may be several; those of the group are the first's. */
+  readonly entries: readonly Members[] | undefined;
   /** Mask of an exact match; zero in padding. */
   readonly fullMask: Uint8Array;
   /** A `set` action may write some of it. */
@@ -384,38 +115,105 @@ export interface Group extends GroupSpec {
 
 // All fields, and all groups, are spelled out in one order: objects of one shape keep the loops
 // over them fast.
-function compileField(group: GroupSpec, field: FieldSpec, slot: number): Field {
+export function compileField(
+  group: Pick<GroupSpec, 'host'>,
+  field: FieldSpec,
+  slot: number,
+  order: number,
+  label: string,
+): Field {
+  const integer = field.kind !== 'mac' && field.kind !== 'ipv4' && field.kind !== 'ipv6';
   return {
     name: field.name,
+    alias: field.alias as string,
     key: field.key,
     offset: field.offset,
     size: field.size,
     kind: field.kind,
+    names: field.names as readonly string[],
+    signed: field.signed as true,
     exact: field.exact as true,
     implied: field.implied as number,
     set: field.set as true,
     at: slot + field.offset,
+    order,
     max: field.size > 4 ? 0 : 2 ** (field.bits ?? field.size * 8) - 1,
     shift: field.shift ?? 0,
     whole: field.bits === undefined,
-    little: group.host === true,
-    label: field.key === '' ? group.key : `${group.key}.${field.key}`,
+    little: group.host === true || field.host === true,
+    big: integer && field.size > 4,
+    label,
   };
 }
 
-function compileMask(group: GroupSpec): Uint8Array {
-  const mask = new Uint8Array(group.size);
-  for (const { offset, size, bits = size * 8, shift = 0 } of group.fields) {
-    for (let bit = shift; bit < shift + bits; bit++) {
-      const byte = offset + size - 1 - (bit >> 3);
-      mask[byte] = mask[byte]! | (1 << (bit & 7));
+function compileMembers(
+  group: GroupSpec,
+  specs: readonly MemberSpec[],
+  slot: number,
+  label: string,
+): Members {
+  const members = specs.map((spec, order): Member => {
+    const { name, key } = spec;
+    const path = key === '' ? label : `${label}.${key}`;
+    if ('nest' in spec) {
+      return {
+        kind: 'nest',
+        name,
+        key,
+        order,
+        label: path,
+        ...compileMembers(group, spec.nest, slot, path),
+      };
+    }
+    if ('options' in spec) return { kind: 'options', name, key, order, label: path };
+    return compileField(group, spec, slot, order, path);
+  });
+  const named = members.flatMap((member): [string, Member][] => {
+    const alias = 'alias' in member ? member.alias : undefined;
+    return alias === undefined
+      ? [[member.name, member]]
+      : [
+          [member.name, member],
+          [alias, member],
+        ];
+  });
+  return {
+    members,
+    fields: members.flatMap((member) => {
+      if (member.kind === 'options') return [];
+      return member.kind === 'nest' ? member.fields : [member];
+    }),
+    byKey: new Map(members.map((member) => [member.key, member])),
+    byName: new Map(named),
+  };
+}
+
+function compileMask(size: number, slot: number, fields: readonly Field[]): Uint8Array {
+  const mask = new Uint8Array(size);
+  for (const { at, size, whole, shift, max, little } of fields) {
+    if (whole) {
+      mask.fill(255, at - slot, at - slot + size);
+      continue;
+    }
+    for (let i = 0; i < size; i++) {
+      const byte = at - slot + (little ? i : size - 1 - i);
+      mask[byte] = mask[byte]! | (((max << shift) >>> (8 * i)) & 255);
     }
   }
   return mask;
 }
 
 function compileGroup(group: GroupSpec, index: number, slot: number): Group {
-  const fields = group.fields.map((field) => compileField(group, field, slot));
+  const { entries: count = 1 } = group;
+  const entries = Array.from({ length: count }, (_, entry) =>
+    compileMembers(
+      group,
+      group.fields,
+      slot + (entry * group.size) / count,
+      count === 1 ? group.key : `${group.key}[${entry}]`,
+    ),
+  );
+  const { members, fields, byKey, byName } = entries[0] as Members;
   return {
     name: group.name,
     key: group.key,
@@ -423,15 +221,23 @@ function compileGroup(group: GroupSpec, index: number, slot: number): Group {
     size: group.size,
     layer: group.layer,
     host: group.host as true,
+    parts: group.parts as readonly PartSpec[],
+    setsWhole: group.setsWhole as true,
     single: group.single as true,
     ethTypes: group.ethTypes as readonly number[],
     proto: group.proto as number,
     index,
     slot,
+    members,
     fields,
-    byKey: new Map(fields.map((field) => [field.key, field])),
-    byName: new Map(fields.map((field) => [field.name, field])),
-    fullMask: compileMask(group),
+    byKey,
+    byName,
+    entries: count === 1 ? undefined : entries,
+    fullMask: compileMask(
+      group.size,
+      slot,
+      entries.flatMap((entry) => entry.fields),
+    ),
     settable: fields.some((field) => field.set === true),
     implies: fields.some((field) => field.implied !== undefined),
   };
@@ -463,9 +269,14 @@ export function groupOf(key: GroupKey): Group {
   return groupByKey.get(key) as Group;
 }
 
-/** The field of that typed name; '' for the value of a single group. */
+/**
+ * The field of that typed name, "erspan.ver" if it is nested; '' for the value of a single group.
+ */
 export function fieldOf(key: GroupKey, field: string): Field {
-  return groupOf(key).byKey.get(field) as Field;
+  const { fields, entries } = groupOf(key);
+  if (field === '') return fields[0] as Field;
+  const label = `${entries === undefined ? key : `${key}[0]`}.${field}`;
+  return fields.find((candidate) => candidate.label === label) as Field;
 }
 
 /** The tag groups, outermost first. */

@@ -8,8 +8,10 @@ import {
   readAddress,
   writePrefix,
 } from './address.js';
-import { isFull, isWild, readInteger, writeInteger } from './match.js';
-import { type Field, kFragNames, kTcpFlagNames } from './schema.js';
+import { formatFlags, readFlags } from './flags.js';
+import { isFull, isWild, readBig, readInteger, writeBig, writeInteger } from './match.js';
+import { formatHexNumber } from './number.js';
+import { type Field, kEthTypeMin, kFragNames } from './schema.js';
 
 const kNumber = /^[0-9]{1,3}$/;
 
@@ -52,6 +54,8 @@ export function forgetUnmatched(key: Uint8Array, mask: Uint8Array, field: Field)
 export function putValue(key: Uint8Array, mask: Uint8Array, field: Field, value: unknown): void {
   if (isAddress(field)) {
     putAddress(key, mask, field, value);
+  } else if (field.big) {
+    putBig(key, mask, field, value);
   } else if (typeof value === 'number' && field.kind !== 'frag') {
     writeInteger(key, field, checkInteger(field, value));
     writeInteger(mask, field, field.max);
@@ -62,18 +66,51 @@ export function putValue(key: Uint8Array, mask: Uint8Array, field: Field, value:
     }
     writeInteger(key, field, frag);
     writeInteger(mask, field, field.max);
-  } else if (typeof value === 'object' && value !== null && 'value' in value && 'mask' in value) {
+  } else if (isMasked(value)) {
     const bits = checkInteger(field, value.mask);
     if (field.exact === true && bits !== field.max)
       throw invalid(`${field.label} cannot be masked`);
     writeInteger(key, field, checkInteger(field, value.value));
     writeInteger(mask, field, bits);
     forgetUnmatched(key, mask, field);
+  } else if (field.kind === 'flags' && typeof value === 'string') {
+    putFlags(key, mask, field, value);
   } else {
     throw invalid(
       `${field.label} must be a number${field.exact === true ? '' : ' or { value, mask }'}, got ${show(value)}`,
     );
   }
+}
+
+/** Neither value need be of the right kind. */
+export function isMasked(value: unknown): value is { value: unknown; mask: unknown } {
+  return typeof value === 'object' && value !== null && 'value' in value && 'mask' in value;
+}
+
+function putBig(key: Uint8Array, mask: Uint8Array, field: Field, value: unknown): void {
+  const [bits, care] = isMasked(value) ? [value.value, value.mask] : [value, undefined];
+  writeBig(key, field, checkBig(field, bits));
+  if (care === undefined) mask.fill(255, field.at, field.at + field.size);
+  else writeBig(mask, field, checkBig(field, care));
+  forgetUnmatched(key, mask, field);
+}
+
+function checkBig(field: Field, value: unknown): bigint {
+  const big = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
+  if (typeof big !== 'bigint' || big < 0n || big >> BigInt(8 * field.size) !== 0n) {
+    throw invalid(
+      `${field.label} must be a bigint or integer of at most ${8 * field.size} bits, or { value, mask } of them, got ${show(value)}`,
+    );
+  }
+  return big;
+}
+
+function putFlags(key: Uint8Array, mask: Uint8Array, field: Field, text: string): void {
+  const names = field.names as readonly string[];
+  const read = readFlags(text, names, field.max, field.label);
+  if ('wrong' in read) throw invalid(read.wrong, { hint: `flags: ${names.join(', ')}` });
+  writeInteger(key, field, read.value);
+  writeInteger(mask, field, read.mask);
 }
 
 function checkInteger(field: Field, value: unknown): number {
@@ -127,6 +164,10 @@ export function takeValue(key: Uint8Array, mask: Uint8Array, field: Field): unkn
       return `${text}/${formatAddress(field.kind, mask, field.at)}`;
     return `${text}/${prefix}`;
   }
+  if (field.big) {
+    const value = readBig(key, field);
+    return isFull(mask, field) ? value : { value, mask: readBig(mask, field) };
+  }
   const value = readInteger(key, field);
   const bits = readInteger(mask, field);
   if (bits !== field.max && field.exact === true) throw invalid(`${field.label} cannot be masked`);
@@ -138,47 +179,46 @@ export function takeValue(key: Uint8Array, mask: Uint8Array, field: Field): unkn
   return bits === field.max ? value : { value, mask: bits };
 }
 
-function hash(value: number): string {
-  return value === 0 ? '0' : `0x${value.toString(16)}`;
-}
-
 /** The field's value as Open vSwitch prints it, with its mask unless that is full. */
 export function formatValue(key: Uint8Array, mask: Uint8Array, field: Field): string {
   if (isAddress(field)) {
     const text = formatAddress(field.kind, key, field.at);
     return isFull(mask, field) ? text : `${text}/${formatAddress(field.kind, mask, field.at)}`;
   }
+  if (field.big) {
+    const value = readBig(key, field);
+    const text = field.kind === 'padded' ? `0x${value.toString(16)}` : formatHexNumber(value);
+    return isFull(mask, field) ? text : `${text}/${formatHexNumber(readBig(mask, field))}`;
+  }
   const value = readInteger(key, field);
   const bits = readInteger(mask, field);
   const full = bits === field.max;
   switch (field.kind) {
     case 'dec':
-      return full ? String(value) : `${value}/${hash(bits)}`;
-    case 'hex4': {
-      const text = `0x${value.toString(16).padStart(4, '0')}`;
-      return full ? text : `${text}/0x${bits.toString(16).padStart(4, '0')}`;
-    }
+      return full ? String(value) : `${value}/${formatHexNumber(bits)}`;
+    case 'ethType':
+      // Frames that have a length in place of a type.
+      if (full && value < kEthTypeMin) return '0/0xffff';
+      return full ? padded(value, 4) : `${padded(value, 4)}/${padded(bits, 4)}`;
+    case 'padded':
+      if (full) return field.size === 1 ? String(value) : padded(value, 0);
+      return `${padded(value, field.size === 1 ? 2 : 0)}/${padded(bits, 2 * field.size)}`;
     case 'frag':
       return kFragNames[value] ?? String(value);
     case 'flags':
-      return full ? flagList(value) : flagChanges(value, bits);
+      return formatFlags(
+        value,
+        bits,
+        field.names as readonly string[],
+        field.signed === true ? undefined : field.max,
+      );
     default:
-      return full ? hash(value) : `${hash(value)}/${hash(bits)}`;
+      return full ? formatHexNumber(value) : `${formatHexNumber(value)}/${formatHexNumber(bits)}`;
   }
 }
 
-function flagList(value: number): string {
-  const names = kTcpFlagNames.filter((_, bit) => (value >> bit) & 1);
-  return names.length === 0 ? '0' : names.join('|');
-}
-
-function flagChanges(value: number, bits: number): string {
-  if (bits === 0) return '0/0';
-  let out = '';
-  kTcpFlagNames.forEach((name, bit) => {
-    if ((bits >> bit) & 1) out += ((value >> bit) & 1 ? '+' : '-') + name;
-  });
-  return out;
+function padded(value: number, digits: number): string {
+  return `0x${value.toString(16).padStart(digits, '0')}`;
 }
 
 /** A value for an error message, short. */

@@ -99,7 +99,7 @@ class Windows {
 class Row {
  public:
   Row& Put(const char* name, std::string_view text) {
-    return Raw(name, "\"" + std::string(text) + "\"");
+    return Raw(name, std::string("\"").append(text).append("\""));
   }
   Row& Put(const char* name, const char* text) { return Put(name, std::string_view(text)); }
   Row& Put(const char* name, std::uint64_t number) { return Raw(name, std::to_string(number)); }
@@ -122,7 +122,7 @@ class Row {
  private:
   Row& Raw(const char* name, const std::string& value) {
     if (!text_.empty()) text_ += ",";
-    text_ += "\"" + std::string(name) + "\":" + value;
+    text_.append("\"").append(name).append("\":").append(value);
     return *this;
   }
   std::string text_;

@@ -3,6 +3,8 @@
 
 #include <linux/openvswitch.h>
 
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <utility>
@@ -61,19 +63,10 @@ class Loop {
 
   Datapath* operator->() { return datapath_.get(); }
 
-  PortInfo Add(const char* name, std::uint32_t number, std::uint32_t generate_flows = 0,
-               std::uint32_t size = 60) {
-    PortSpec spec;
-    spec.netdev.type = "null";
-    spec.netdev.name = name;
-    spec.netdev.generate = generate_flows > 0;
-    spec.netdev.generate_flows = std::max(generate_flows, 1u);
-    spec.netdev.generate_size = size;
-    spec.number = number;
-    std::promise<Result<PortInfo>> promise;
-    datapath_->AddPort(std::move(spec),
-                       [&](Result<PortInfo> r) { promise.set_value(std::move(r)); });
-    return Must(promise.get_future().get());
+  // A sink.
+  PortInfo Add(const char* name, std::uint32_t number) { return Add(name, number, {}, false); }
+  PortInfo AddSource(const char* name, std::uint32_t number, const GeneratorSpec& generator) {
+    return Add(name, number, generator, true);
   }
   void Delete(const PortInfo& port) {
     Wait([&](auto done) { datapath_->DeletePort(port.id, done); });
@@ -84,7 +77,7 @@ class Loop {
         {}, [&](Result<std::vector<ReloadReport>> r) { promise.set_value(std::move(r)); });
     return Must(promise.get_future().get());
   }
-  void Put(const std::vector<Match>& matches, std::uint32_t to) {
+  std::vector<Ufid> Put(const std::vector<Match>& matches, std::uint32_t to) {
     std::vector<FlowChange> changes;
     for (const Match& match : matches) {
       FlowPut put;
@@ -92,12 +85,55 @@ class Loop {
       put.actions = OutputTo(to, match);
       changes.emplace_back(std::move(put));
     }
+    std::vector<Ufid> ufids;
     for (const FlowOutcome& outcome : datapath_->flows().Apply(changes, true)) {
       if (!outcome.ok()) Fail(outcome.error().message);
+      ufids.push_back(std::get<Ufid>(outcome.value()));
     }
+    return ufids;
+  }
+
+  // Every thread of this process but the PMD thread goes to a core.
+  static void Confine(std::uint32_t core) {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(core, &cpus);
+    ForEachThread([&](const std::filesystem::path& task, bool pmd) {
+      if (!pmd) sched_setaffinity(std::stoi(task.filename()), sizeof cpus, &cpus);
+    });
+  }
+  // How long the PMD thread has had its core.
+  static double RanNs() {
+    double ns = 0;
+    ForEachThread([&](const std::filesystem::path& task, bool pmd) {
+      if (pmd) std::ifstream(task / "schedstat") >> ns;
+    });
+    return ns;
   }
 
  private:
+  template <typename Do>
+  static void ForEachThread(Do&& with) {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      std::string name;
+      std::ifstream(task.path() / "comm") >> name;
+      with(task.path(), name.starts_with("pmd-"));
+    }
+  }
+
+  PortInfo Add(const char* name, std::uint32_t number, const GeneratorSpec& generator,
+               bool generate) {
+    PortSpec spec;
+    spec.netdev.type = "null";
+    spec.netdev.name = name;
+    spec.netdev.generate = generate;
+    spec.netdev.generator = generator;
+    spec.number = number;
+    std::promise<Result<PortInfo>> promise;
+    datapath_->AddPort(std::move(spec),
+                       [&](Result<PortInfo> r) { promise.set_value(std::move(r)); });
+    return Must(promise.get_future().get());
+  }
   template <typename Start>
   static void Wait(Start&& start) {
     std::promise<Status> promise;

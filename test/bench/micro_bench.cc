@@ -30,14 +30,21 @@ struct Part {
   std::function<std::uint64_t(std::uint64_t)> plain;
 };
 
+// Of this thread's time on its core.
+std::int64_t RanNs() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
 double NsEach(const std::function<std::uint64_t(std::uint64_t)>& run, std::uint64_t window_ms) {
   const auto window_ns = static_cast<std::int64_t>(window_ms) * 1'000'000;
   std::uint64_t done = 0;
-  const std::int64_t begin = Clock::MonotonicNs();
+  const std::int64_t begin = RanNs();
   std::int64_t now = begin;
   while (now - begin < window_ns) {
-    done += run(4096);
-    now = Clock::MonotonicNs();
+    done += run(1024);
+    now = RanNs();
   }
   return static_cast<double>(now - begin) / static_cast<double>(done);
 }
@@ -48,7 +55,7 @@ constexpr std::size_t kFrames = 1024;
 
 constexpr std::uint32_t kFlowsPerMask = 16;
 
-// UDP 10.0.x.y:1024 -> 198.18.z.w:9, where z = i % kinds and w takes kFlowsPerMask values.
+// UDP 10.0.x.y:1024 -> 198.z.w.v:9, where z.w is i % kinds and v takes kFlowsPerMask values.
 void WriteFrame(std::uint8_t* at, std::uint32_t i, std::uint32_t kinds) {
   static constexpr std::uint8_t kTemplate[60] = {
       2,    0, 0,  0,  0, 2, 2,  0, 0, 0, 0,   1,  8, 0, 0x45, 0, 0, 46, 0, 0,
@@ -56,13 +63,14 @@ void WriteFrame(std::uint8_t* at, std::uint32_t i, std::uint32_t kinds) {
   std::memcpy(at, kTemplate, sizeof kTemplate);
   at[28] = static_cast<std::uint8_t>(i >> 8);
   at[29] = static_cast<std::uint8_t>(i);
+  at[31] = static_cast<std::uint8_t>(i % kinds >> 8);
   at[32] = static_cast<std::uint8_t>(i % kinds);
   at[33] = static_cast<std::uint8_t>(i / kinds % kFlowsPerMask);
 }
 
 struct Frames {
-  explicit Frames(std::uint32_t kinds = 1) {
-    for (std::uint32_t i = 0; i < kFrames; ++i) {
+  explicit Frames(std::uint32_t kinds = 1, std::uint32_t count = kFrames) {
+    for (std::uint32_t i = 0; i < count; ++i) {
       packets.push_back(pool.Allocate(60));
       WriteFrame(packets.back()->data, i, kinds);
       packets.back()->in_port = PortNumber{1};
@@ -77,29 +85,29 @@ struct Frames {
   std::vector<std::uint32_t> hashes;
 };
 
+FlowPut PutOf(const Match& match) {
+  FlowPut put;
+  put.match = match;
+  put.actions = OutputTo(2, match);
+  return put;
+}
+
+void MustAll(const std::vector<FlowOutcome>& outcomes) {
+  for (const FlowOutcome& outcome : outcomes) {
+    if (!outcome.ok()) Fail(outcome.error().message);
+  }
+}
+
 // A table with `masks` masks and kFlowsPerMask flows under each; all are hit by as many frames.
 struct Masks {
-  explicit Masks(std::uint32_t masks) : frames(masks), table(clock, 1000, 0) {
+  explicit Masks(std::uint32_t masks, std::uint32_t count = kFrames)
+      : frames(masks, count), table(clock, 100'000, 0) {
+    std::vector<FlowChange> changes;
     for (std::uint32_t flow = 0; flow < masks * kFlowsPerMask; ++flow) {
-      const std::uint32_t i = flow % masks;
-      Match match = MatchInPort(1);
-      match.key.eth_type = htons(0x0800);
-      match.mask.eth_type = 0xffff;
-      match.key.ipv4_src = htonl(0x0a000000);
-      match.mask.ipv4_src = htonl(0xffff0000u << (i % 8));
-      match.key.ipv4_dst = htonl(0xc6120000 | i << 8 | flow / masks);
-      match.mask.ipv4_dst = UINT32_MAX;
-      if ((i & 8) != 0) match.mask.tp_dst = 0xffff, match.key.tp_dst = htons(9);
-      if ((i & 16) != 0) match.mask.tp_src = 0xffff, match.key.tp_src = htons(1024);
-      if ((i & 24) != 0) match.mask.nw_proto = 0xff, match.key.nw_proto = 17;
-      match.key = ApplyMask(match.key, match.mask);
-      FlowPut put;
-      put.match = match;
-      put.actions = OutputTo(2, match);
-      for (const FlowOutcome& outcome : table.Apply({put}, true)) {
-        if (!outcome.ok()) Fail(outcome.error().message);
-      }
+      matches.push_back(MatchOf(flow % masks, flow / masks));
+      changes.emplace_back(PutOf(matches.back()));
     }
+    MustAll(table.Apply(changes, true));
     if (table.masks() != masks) Fail("masks are not distinct");
     classifier = table.ClassifierOf(PortNumber{1});
     for (const Miniflow& key : frames.keys) {
@@ -107,13 +115,9 @@ struct Masks {
     }
   }
   // The plain version: look at one flow after the other.
-  void List() {
-    std::size_t cursor = 0;
-    views = table.Dump(cursor, 1000, {});
-  }
-  const FlowView* Scan(const Flow& key) const {
-    for (const FlowView& view : views) {
-      if (ApplyMask(key, view.match.mask) == view.match.key) return &view;
+  const Match* Scan(const Flow& key) const {
+    for (const Match& match : matches) {
+      if (ApplyMask(key, match.mask) == match.key) return &match;
     }
     return nullptr;
   }
@@ -122,7 +126,29 @@ struct Masks {
   Frames frames;
   FlowTable table;
   const Dpcls* classifier = nullptr;
-  std::vector<FlowView> views;
+  std::vector<Match> matches;
+
+ private:
+  // Mask i: a source prefix of 1 to 16 bits, and i / 16 bits of the ports.
+  static Match MatchOf(std::uint32_t i, std::uint32_t v) {
+    const std::uint32_t source_bits = std::min(i / 16, 16u);
+    const std::uint32_t target_bits = i / 16 - source_bits;
+    Match match = MatchInPort(1);
+    match.key.eth_type = htons(0x0800);
+    match.mask.eth_type = 0xffff;
+    match.key.nw_proto = 17;
+    match.mask.nw_proto = 0xff;
+    match.key.ipv4_src = htonl(0x0a000000);
+    match.mask.ipv4_src = htonl(~(0x7fffffffu >> (i % 16)));
+    match.key.ipv4_dst = htonl(0xc6000000 | i << 8 | v);
+    match.mask.ipv4_dst = UINT32_MAX;
+    match.key.tp_src = htons(1024);
+    match.mask.tp_src = htons(static_cast<std::uint16_t>(0xffff0000u >> source_bits));
+    match.key.tp_dst = htons(9);
+    match.mask.tp_dst = htons(static_cast<std::uint16_t>(0xffff0000u >> target_bits));
+    match.key = ApplyMask(match.key, match.mask);
+    return match;
+  }
 };
 
 // ------------------------------------------------------------------ the parts
@@ -149,9 +175,61 @@ void AddParser(std::vector<Part>& parts) {
                    {}});
 }
 
+struct Source {
+  PacketPool pool;
+  PacketCache cache{pool};
+  std::unique_ptr<Netdev> netdev;
+};
+
+// What the null ports' frames cost: written into one buffer, and by a port into packets that are
+// then freed.
+void AddGenerator(std::vector<Part>& parts) {
+  for (const std::uint32_t size : {60u, 508u, 1514u}) {
+    GeneratorSpec spec;
+    spec.size = size;
+    spec.flows = 1000;
+    spec.order = FlowOrder::kUniform;
+    auto generator = std::make_shared<FrameGenerator>(spec);
+    auto buffers = std::make_shared<std::array<std::array<std::uint8_t, 2048>, kBatchSize>>();
+    parts.push_back({"generator alone: write a frame of " + std::to_string(size) + " bytes",
+                     "",
+                     [=](std::uint64_t n) {
+                       std::uint64_t done = 0;
+                       for (; done < n; done += kBatchSize) {
+                         generator->Write(kBatchSize,
+                                          [&](std::size_t i) { return (*buffers)[i].data(); });
+                         Use(*buffers);
+                       }
+                       return done;
+                     },
+                     {}});
+    NetdevSpec netdev_spec;
+    netdev_spec.type = "null";
+    netdev_spec.generate = true;
+    netdev_spec.generator = spec;
+    auto source = std::make_shared<Source>();
+    source->netdev = Must(FindNetdevType("null")->open(netdev_spec, source->pool));
+    parts.push_back(
+        {"generator alone: receive and free a frame of " + std::to_string(size) + " bytes",
+         "",
+         [=](std::uint64_t n) {
+           PacketCacheScope scope(source->cache);
+           std::uint64_t done = 0;
+           while (done < n) {
+             PacketBatch batch;
+             source->netdev->rxqs()[0]->Recv(batch);
+             done += batch.size();
+           }
+           return done;
+         },
+         {}});
+  }
+}
+
 void AddCache(std::vector<Part>& parts) {
-  for (const std::size_t flows : {std::size_t{1}, kFrames}) {
-    auto masks = std::make_shared<Masks>(1);
+  // The last: more than the first caches of a core hold.
+  for (const std::uint32_t flows : {1u, 1024u, 8192u}) {
+    auto masks = std::make_shared<Masks>(1, flows);
     auto emc = std::make_shared<Emc>();
     // Those that the two places of each key could not hold together are left out.
     auto held = std::make_shared<std::vector<std::size_t>>();
@@ -164,49 +242,88 @@ void AddCache(std::vector<Part>& parts) {
         held->push_back(i);
     }
     std::shuffle(held->begin(), held->end(), std::mt19937(1));
+    const auto over_all = [=](auto look) {
+      return [=](std::uint64_t n) {
+        const std::size_t size = held->size();
+        std::size_t next = 0;
+        for (std::uint64_t i = 0; i < n; ++i) {
+          const std::size_t at = (*held)[next];
+          if (++next == size) next = 0;
+          Use(look(at));
+        }
+        return n;
+      };
+    };
     // The plain version: the classifier, which the cache stands in front of.
     parts.push_back({"Emc::Lookup hit, " + std::to_string(held->size()) + " keys",
-                     "Dpcls::Lookup, 1 mask",
-                     [=](std::uint64_t n) {
-                       const std::size_t size = held->size();
-                       std::size_t next = 0;
-                       for (std::uint64_t i = 0; i < n; ++i) {
-                         const std::size_t at = (*held)[next];
-                         if (++next == size) next = 0;
-                         Use(emc->Lookup(masks->frames.keys[at], masks->frames.hashes[at]));
-                       }
-                       return n;
-                     },
-                     [=](std::uint64_t n) {
-                       const std::size_t size = held->size();
-                       std::size_t next = 0;
-                       for (std::uint64_t i = 0; i < n; ++i) {
-                         const std::size_t at = (*held)[next];
-                         if (++next == size) next = 0;
-                         Use(masks->classifier->Lookup(masks->frames.keys[at]));
-                       }
-                       return n;
-                     }});
+                     "Dpcls::Lookup, 1 mask", over_all([=](std::size_t at) {
+                       return emc->Lookup(masks->frames.keys[at], masks->frames.hashes[at]);
+                     }),
+                     over_all([=](std::size_t at) {
+                       return masks->classifier->Lookup(masks->frames.keys[at]);
+                     })});
   }
 }
 
 void AddClassifier(std::vector<Part>& parts) {
-  for (const std::uint32_t count : {1u, 4u, 20u}) {
+  for (const std::uint32_t count : {1u, 4u, 20u, 100u, 500u}) {
     auto masks = std::make_shared<Masks>(count);
-    masks->List();
     auto keys = std::make_shared<std::vector<Flow>>();
     for (const Miniflow& key : masks->frames.keys) keys->push_back(key.Expand());
-    parts.push_back({"Dpcls::Lookup, " + std::to_string(count) + (count == 1 ? " mask" : " masks"),
-                     "linear scan",
+    Part part;
+    part.name = "Dpcls::Lookup, " + std::to_string(count) + (count == 1 ? " mask" : " masks");
+    part.run = [=](std::uint64_t n) {
+      for (std::uint64_t i = 0; i < n; ++i)
+        Use(masks->classifier->Lookup(masks->frames.keys[i % kFrames]));
+      return n;
+    };
+    if (count <= 20) {
+      part.plain_name = "linear scan";
+      part.plain = [=](std::uint64_t n) {
+        for (std::uint64_t i = 0; i < n; ++i) Use(masks->Scan((*keys)[i % kFrames]));
+        return n;
+      };
+    }
+    parts.push_back(std::move(part));
+  }
+}
+
+void AddFlowTable(std::vector<Part>& parts) {
+  for (const std::uint32_t others : {0u, 50'000u}) {
+    auto clock = std::make_shared<Clock>();
+    auto table = std::make_shared<FlowTable>(*clock, 1'000'000, 0);
+    const auto change = [=](std::uint32_t first, std::uint32_t count, bool put) {
+      std::vector<FlowChange> changes;
+      for (std::uint32_t i = first; i < first + count; ++i) {
+        Match match = MatchInPort(1);
+        match.key.eth_type = htons(0x0800);
+        match.mask.eth_type = 0xffff;
+        match.key.ipv4_src = htonl(i);
+        match.mask.ipv4_src = UINT32_MAX;
+        if (put) {
+          changes.emplace_back(PutOf(match));
+        } else {
+          changes.emplace_back(FlowDelete{match});
+        }
+      }
+      return changes;
+    };
+    MustAll(table->Apply(change(1'000'000, others, true), true));
+    constexpr std::uint32_t kBatch = 256;
+    auto puts = std::make_shared<std::vector<FlowChange>>(change(0, kBatch, true));
+    auto deletions = std::make_shared<std::vector<FlowChange>>(change(0, kBatch, false));
+    parts.push_back({"FlowTable: put a flow and delete it, " + std::to_string(others) + " others",
+                     "",
                      [=](std::uint64_t n) {
-                       for (std::uint64_t i = 0; i < n; ++i)
-                         Use(masks->classifier->Lookup(masks->frames.keys[i % kFrames]));
-                       return n;
+                       std::uint64_t done = 0;
+                       for (; done < n; done += kBatch) {
+                         MustAll(table->Apply(*puts, true));
+                         MustAll(table->Apply(*deletions, true));
+                         table->Reclaim();
+                       }
+                       return done;
                      },
-                     [=](std::uint64_t n) {
-                       for (std::uint64_t i = 0; i < n; ++i) Use(masks->Scan((*keys)[i % kFrames]));
-                       return n;
-                     }});
+                     {}});
   }
 }
 
@@ -224,9 +341,30 @@ void AddPorts(std::vector<Part>& parts) {
       for (std::uint64_t i = 0; i < n; ++i) Use(cache->Find((*order)[i % kFrames]));
       return n;
     };
+    const std::string name = "PortCache::Find, " + std::to_string(count) + " ports";
+    // Other ways to lay it out: a place for every number there may be, and no search at all, as if
+    // the action knew its entry.
+    auto index = std::make_shared<std::vector<std::uint16_t>>(65'536);
+    for (std::uint32_t i = 1; i <= count; ++i)
+      (*index)[i] =
+          static_cast<std::uint16_t>(cache->Find(PortNumber{i}) - cache->entries().data());
+    parts.push_back({name, "an index by number", find, [=](std::uint64_t n) {
+                       const auto* entries = cache->entries().data();
+                       for (std::uint64_t i = 0; i < n; ++i) {
+                         const auto number = static_cast<std::size_t>((*order)[i % kFrames]);
+                         Use(entries[(*index)[number]].port.netdev);
+                       }
+                       return n;
+                     }});
+    auto resolved = std::make_shared<std::vector<PortCache::Entry*>>();
+    for (const PortNumber number : *order) resolved->push_back(cache->Find(number));
+    parts.push_back({name, "no search", find, [=](std::uint64_t n) {
+                       for (std::uint64_t i = 0; i < n; ++i)
+                         Use((*resolved)[i % kFrames]->port.netdev);
+                       return n;
+                     }});
     // What the cache is there to avoid: the shared map, and its lock around every lookup.
     auto mutex = std::make_shared<std::mutex>();
-    const std::string name = "PortCache::Find, " + std::to_string(count) + " ports";
     parts.push_back({name, "std::map", find, [=](std::uint64_t n) {
                        for (std::uint64_t i = 0; i < n; ++i)
                          Use(ports->find((*order)[i % kFrames]));
@@ -290,7 +428,7 @@ Windows Reloads(std::uint32_t core, bool busy, std::size_t times) {
   Loop loop(core);
   loop.Add("to", Loop::kTo);
   loop.Put({MatchInPort(Loop::kFrom)}, Loop::kTo);
-  loop.Add("from", Loop::kFrom, busy ? 1 : 0);
+  if (busy) loop.AddSource("from", Loop::kFrom, {});
   SleepMs(50);
   Windows us;
   for (std::size_t i = 0; i < times; ++i) {
@@ -328,9 +466,11 @@ int main(int argc, char** argv) {
 
   Pin(cores.back());
   std::vector<Part> parts;
+  AddGenerator(parts);
   AddParser(parts);
   AddCache(parts);
   AddClassifier(parts);
+  AddFlowTable(parts);
   AddPorts(parts);
   AddPool(parts);
   std::vector<Windows> ns(parts.size()), plain(parts.size());

@@ -1,15 +1,11 @@
-// Packets a second through one PMD thread: a null port that writes a whole 60-byte frame (64 on the
-// wire) into every packet, the pipeline, a null port that takes them.
+// One row of the comparison in memory, without Node around it: for perf and callgrind.
 //
-// The cases are interleaved: every round measures each of them once, on a datapath of its own, so
-// that a bad second of the machine falls on all alike. A round's loss is counted when its source is
-// gone and nothing is on its way: what was received and not sent makes the figure void.
+// A null port that writes frames, one PMD thread on the last core, a null port that swallows them.
 //
-//   pipeline_bench [--windows=5] [--window-ms=300] [--only=TEXT] [--quick=1]
+//   pipeline_bench [--rules=port|masks|each] [--masks=1] [--flows=1] [--order=uniform] [--size=60]
+//                  [--windows=5] [--window-ms=200] [--cache=1]
+//   perf record -g -- out/bench/bench/pipeline_bench --masks=20 --flows=100000 --windows=20
 #include <arpa/inet.h>
-
-#include <filesystem>
-#include <fstream>
 
 #include "loop.h"
 
@@ -18,132 +14,124 @@ namespace {
 using namespace pollux;         // NOLINT: a program of one file.
 using namespace pollux::bench;  // NOLINT
 
-struct Case {
-  const char* rules;
-  std::uint32_t flows;  // Distinct five-tuples, in turn.
-  bool cache;
-  std::vector<Match> (*matches)(std::uint32_t flows);
-
-  Windows mpps;
-  Windows hits;   // Percent of the packets that the exact-match cache answered.
-  Windows ns;     // Of the PMD thread's processor time, for one packet.
-  Windows share;  // Percent of the core that the PMD thread really had.
-  std::uint64_t received = 0;
-  std::uint64_t lost = 0;
-};
-
-// The frames of a null port: UDP 10.x.y.z:1024 -> 198.18.0.1:9.
-Match MatchUdp(std::uint32_t source, std::uint32_t source_mask) {
+Match MatchUdp() {
   Match match = MatchInPort(Loop::kFrom);
   match.key.eth_type = htons(0x0800);
   match.mask.eth_type = 0xffff;
   match.key.nw_proto = 17;
   match.mask.nw_proto = 0xff;
-  match.key.ipv4_src = htonl(source);
-  match.mask.ipv4_src = htonl(source_mask);
-  match.key.ipv4_dst = htonl(0xc6120001);
-  match.mask.ipv4_dst = UINT32_MAX;
-  match.key.tp_src = htons(1024);
-  match.mask.tp_src = 0xffff;
-  match.key.tp_dst = htons(9);
-  match.mask.tp_dst = 0xffff;
+  match.mask.nw_frag = 0xff;
   return match;
 }
 
-std::vector<Match> OnePort(std::uint32_t) { return {MatchInPort(Loop::kFrom)}; }
-std::vector<Match> OneMask(std::uint32_t) { return {MatchUdp(0x0a000000, 0xff000000)}; }
-std::vector<Match> OneEach(std::uint32_t flows) {
-  std::vector<Match> matches;
-  for (std::uint32_t i = 0; i < flows; ++i) matches.push_back(MatchUdp(0x0a000000 + i, UINT32_MAX));
-  return matches;
+void SetMac(MacAddress& mac, std::uint32_t low) {
+  for (std::size_t i = 0; i < 3; ++i) mac[3 + i] = static_cast<std::uint8_t>(low >> 8 * (2 - i));
 }
 
-// How long the PMD thread of a core has been running on it.
-double RunNs(std::uint32_t core) {
-  char name[16];
-  std::snprintf(name, sizeof name, "pmd-c%02u", core);
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::string comm;
-    std::ifstream(task.path() / "comm") >> comm;
-    double ns = 0;
-    if (comm == name && std::ifstream(task.path() / "schedstat") >> ns) return ns;
+// What finds class c of the generator's flows; see netdev/generator.h.
+Match MatchClass(std::uint32_t c) {
+  std::uint32_t keys[5] = {}, masks[5] = {};
+  std::uint32_t first = 0;
+  for (std::size_t i = 0; i < 5 && first <= c; ++i) {
+    const std::uint32_t width = FrameGenerator::kClassBits[i];
+    const std::uint32_t looked = std::min(width, c + 1 - first);
+    masks[i] = ((1u << looked) - 1) << (width - looked);
+    if (c - first < width) keys[i] = 1u << (width - 1 - (c - first));
+    first += width;
   }
-  return 0;
+  Match match = MatchUdp();
+  match.key.ipv4_src = htonl(keys[0]);
+  match.mask.ipv4_src = htonl(masks[0]);
+  match.key.ipv4_dst = htonl(keys[1]);
+  match.mask.ipv4_dst = htonl(masks[1]);
+  match.key.tp_dst = htons(static_cast<std::uint16_t>(keys[2]));
+  match.mask.tp_dst = htons(static_cast<std::uint16_t>(masks[2]));
+  SetMac(match.key.eth_dst, keys[3]);
+  SetMac(match.mask.eth_dst, masks[3]);
+  SetMac(match.key.eth_src, keys[4]);
+  SetMac(match.mask.eth_src, masks[4]);
+  return match;
 }
 
-void Measure(Case& c, std::uint32_t core, std::uint64_t window_ms) {
-  Loop loop(core, c.cache);
-  const PortInfo to = loop.Add("to", Loop::kTo);
-  loop.Put(c.matches(c.flows), Loop::kTo);
-  const PortInfo from = loop.Add("from", Loop::kFrom, c.flows);
-  SleepMs(50 + window_ms / 4);  // Caches, page faults, the clock of the core.
+// One mask that reads the five-tuple, and that every flow fits.
+Match MatchTuple() {
+  Match match = MatchUdp();
+  match.key.ipv4_src = match.key.ipv4_dst = htonl(0x0a000000);
+  match.mask.ipv4_src = match.mask.ipv4_dst = htonl(0xff000000);
+  match.key.tp_src = match.key.tp_dst = htons(0x4000);
+  match.mask.tp_src = match.mask.tp_dst = htons(0xc000);
+  return match;
+}
 
-  const auto sent = [&] { return Must(loop->port_stats(to.id)).tx_packets; };
-  const auto hits = [&] {
-    for (const PmdStats& pmd : loop->stats().pmds) {
-      if (pmd.core == core) return pmd.emc_hits;
-    }
-    Fail("there is no PMD thread");
-  };
-  const double on_core = RunNs(core);
-  const std::uint64_t hits_before = hits(), before = sent();
-  const std::int64_t begin = Clock::MonotonicNs();
-  SleepMs(window_ms);
-  const std::uint64_t after = sent();
-  const auto ns = static_cast<double>(Clock::MonotonicNs() - begin);
-  const double ran = RunNs(core) - on_core;
-  c.ns.Add(ran / static_cast<double>(after - before));
-  c.share.Add(std::min(100.0, 100.0 * ran / ns));
-  const std::uint64_t hits_after = hits();
-  c.mpps.Add(static_cast<double>(after - before) * 1e3 / ns);
-  c.hits.Add(std::min(100.0, 100.0 * static_cast<double>(hits_after - hits_before) /
-                                 static_cast<double>(after - before)));
+// Flow f and no other.
+Match MatchFlow(std::uint32_t f, std::uint32_t masks) {
+  Match match = MatchClass(f % masks);
+  match.key.ipv4_src |= htonl((f >> 14 & 15) << 20);
+  match.key.ipv4_dst |= htonl((f >> 18 & 15) << 20);
+  match.mask.ipv4_src |= htonl(15 << 20);
+  match.mask.ipv4_dst |= htonl(15 << 20);
+  match.key.tp_src = htons(static_cast<std::uint16_t>((f & 0x3fff) | 0x4000));
+  match.mask.tp_src = 0xffff;
+  return match;
+}
 
-  loop.Delete(from);
-  const Ledger ledger = loop->stats().ledger;
-  c.received += ledger.received;
-  c.lost += ledger.received - ledger.transmitted;
+std::vector<Match> Matches(const std::string& rules, const GeneratorSpec& generator) {
+  if (rules == "port") return {MatchInPort(Loop::kFrom)};
+  std::vector<Match> matches;
+  if (rules == "each") {
+    for (std::uint32_t f = 0; f < generator.flows; ++f)
+      matches.push_back(MatchFlow(f, generator.masks));
+  } else if (rules != "masks") {
+    Fail("--rules is port, masks or each");
+  } else if (generator.masks == 1) {
+    matches.push_back(MatchTuple());
+  } else {
+    for (std::uint32_t c = 0; c < generator.masks; ++c) matches.push_back(MatchClass(c));
+  }
+  return matches;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const Options options(argc, argv);
-  const std::uint64_t windows = options.Number("windows", 5);
-  const std::uint64_t window_ms = options.Number("window-ms", 300);
-  const std::string only = options.Text("only", "");
-
-  std::vector<Case> cases;
-  std::vector<std::uint32_t> tuples = {1, 1'000, 10'000, 100'000};
-  if (options.Number("quick", 0) != 0) tuples = {1, 1'000};
-  for (const bool cache : {true, false}) {
-    for (const std::uint32_t flows : tuples) {
-      cases.push_back({"in_port", flows, cache, OnePort, {}, {}, {}, {}});
-      cases.push_back({"one mask", flows, cache, OneMask, {}, {}, {}, {}});
-      if (flows > 1) cases.push_back({"one rule each", flows, cache, OneEach, {}, {}, {}, {}});
-    }
-  }
-  if (!only.empty()) {
-    std::erase_if(cases, [&](const Case& c) {
-      return (std::string(c.rules) + "/" + std::to_string(c.flows) +
-              (c.cache ? "/cache" : "/plain"))
-                 .find(only) == std::string::npos;
-    });
-  }
+  const auto number = [&](const char* name, std::uint32_t otherwise) {
+    return static_cast<std::uint32_t>(options.Number(name, otherwise));
+  };
+  GeneratorSpec generator;
+  generator.size = number("size", 60);
+  generator.masks = number("masks", 1);
+  generator.flows = std::max(number("flows", 1), generator.masks);
+  const std::string order = options.Text("order", "uniform");
+  generator.order = order == "turn"   ? FlowOrder::kTurn
+                    : order == "zipf" ? FlowOrder::kZipf
+                                      : FlowOrder::kUniform;
+  const std::uint64_t window_ms = options.Number("window-ms", 200);
 
   const std::vector<std::uint32_t> cores = AllowedCores();
   Pin(cores.front());  // Everything but the PMD thread, which pins itself.
-  for (std::uint64_t round = 0; round < windows; ++round) {
-    for (Case& c : cases) Measure(c, cores.back(), window_ms);
+  Loop loop(cores.back(), options.Number("cache", 1) != 0);
+  const PortInfo to = loop.Add("to", Loop::kTo);
+  loop.Put(Matches(options.Text("rules", "masks"), generator), Loop::kTo);
+  const PortInfo from = loop.AddSource("from", Loop::kFrom, generator);
+  Loop::Confine(cores.front());
+  SleepMs(2 * window_ms);  // Caches, page faults, the clock of the core.
+
+  const auto sent = [&] { return Must(loop->port_stats(to.id)).tx_packets; };
+  Windows mpps;
+  Windows ns;  // Of the thread's time on its core, for a packet.
+  for (std::uint64_t i = options.Number("windows", 5); i > 0; --i) {
+    const std::uint64_t before = sent();
+    const double ran = Loop::RanNs();
+    const std::int64_t begin = Clock::MonotonicNs();
+    SleepMs(window_ms);
+    const auto packets = static_cast<double>(sent() - before);
+    mpps.Add(packets * 1e3 / static_cast<double>(Clock::MonotonicNs() - begin));
+    ns.Add((Loop::RanNs() - ran) / packets);
   }
-  for (const Case& c : cases) {
-    Row row;
-    row.Put("bench", "pipeline").Put("rules", c.rules).Put("flows", std::uint64_t{c.flows});
-    row.Put("cache", c.cache ? "on" : "off").Put("unit", "Mpps").Put(c.mpps);
-    row.Put("hit_percent", c.hits.median()).Put("ns_per_packet", c.ns.median());
-    row.Put("core_percent", c.share.median())
-        .Put("packets", c.received)
-        .Put("lost", c.lost)
-        .Print();
-  }
+  loop.Delete(from);
+  const Ledger ledger = loop->stats().ledger;
+  Row row;
+  row.Put("bench", "pipeline").Put("unit", "Mpps").Put(mpps).Put("ns", ns.median());
+  row.Put("packets", ledger.received).Put("lost", ledger.received - ledger.transmitted).Print();
 }

@@ -292,7 +292,7 @@ TEST_CASE("af_packet: several queues share the work, each frame once, the host's
     PacketPool source_pool;
     NetdevSpec spec = Spec("null", "source");
     spec.generate = true;
-    spec.generate_flows = 300;
+    spec.generator.flows = 300;
     spec.generate_limit = 3000;
     std::unique_ptr<Netdev> source = Open(spec, source_pool);
     Raw raw("v1");
@@ -303,8 +303,7 @@ TEST_CASE("af_packet: several queues share the work, each frame once, the host's
       for (const Packet* packet : batch) CHECK(raw.Send(Of(*packet)));
     }
     for (Netdev* device : {netdev.get(), first.get()}) {
-      std::map<std::uint32_t, std::size_t>
-          queue_of;  // By source address: a flow keeps to its queue.
+      std::map<std::uint32_t, std::size_t> queue_of;  // By ports: a flow keeps to its queue.
       std::size_t total = 0;
       for (std::size_t i = 0; i < device->rxqs().size(); ++i) {
         std::size_t count = 0;
@@ -315,7 +314,7 @@ TEST_CASE("af_packet: several queues share the work, each frame once, the host's
           for (const Packet* packet : batch) {
             const Bytes frame = Of(*packet);
             CHECK(frame.size() == 60);
-            CHECK(queue_of.try_emplace(NumberOf(frame, 26), i).first->second == i);
+            CHECK(queue_of.try_emplace(NumberOf(frame, 34), i).first->second == i);
           }
           count += batch.size();
         }

@@ -272,8 +272,8 @@ TEST_CASE("null: generates distinct flows in turn, to the exact limit") {
       PacketPool pool;
       NetdevSpec spec = Spec("null", "n", 3);
       spec.generate = true;
-      spec.generate_size = size;
-      spec.generate_flows = flows;
+      spec.generator.size = size;
+      spec.generator.flows = flows;
       spec.generate_limit = 1000;
       std::unique_ptr<Netdev> netdev = Open(spec, pool);
       std::size_t total = 0;
@@ -307,26 +307,99 @@ TEST_CASE("null: generates distinct flows in turn, to the exact limit") {
   }
 }
 
-TEST_CASE("null: bad wishes; more flows than addresses") {
+// The five-tuple and what else of a frame may differ; the number of 32-frame bursts to take.
+std::map<Bytes, std::size_t> Generate(const GeneratorSpec& generator, std::size_t bursts) {
   PacketPool pool;
   NetdevSpec spec = Spec("null", "n");
   spec.generate = true;
-  spec.generate_size = 41;
-  CHECK(TryOpen(spec, pool).error().number == EINVAL);
-  spec.generate_size = 65'536;
-  CHECK(TryOpen(spec, pool).error().number == EINVAL);
-  spec.generate_size = 42;
-  spec.generate_flows = 0;
-  CHECK(TryOpen(spec, pool).error().number == EINVAL);
-  // The last queue starts behind 2^24 flows: other ports, the same addresses.
-  spec.generate_flows = UINT32_MAX;
+  spec.generator = generator;
+  std::unique_ptr<Netdev> netdev = Open(spec, pool);
+  std::map<Bytes, std::size_t> seen;
+  for (std::size_t i = 0; i < bursts; ++i) {
+    PacketBatch batch;
+    netdev->rxqs()[0]->Recv(batch);
+    REQUIRE(batch.size() == kBatchSize);
+    for (const Packet* packet : batch) ++seen[Of(*packet)];
+  }
+  return seen;
+}
+
+bool ChecksumsAreRight(const Bytes& frame) {
+  Bytes udp = {0, 17, frame[38], frame[39]};  // Of the pseudo-header, what the addresses are not.
+  udp.insert(udp.end(), frame.begin() + 26, frame.end());
+  return pollux::Checksum(std::span(frame).subspan(14, 20)) == 0 && pollux::Checksum(udp) == 0;
+}
+
+TEST_CASE("null: every order gives every flow, with right checksums") {
+  for (const std::uint32_t size : {60u, 65u, 1514u}) {
+    for (const FlowOrder order : {FlowOrder::kTurn, FlowOrder::kUniform, FlowOrder::kZipf}) {
+      const auto seen = Generate({size, 200, 4, order}, 1000);
+      CHECK(seen.size() == 200);
+      for (const auto& [frame, n] : seen) CHECK(ChecksumsAreRight(frame));
+      const auto most =
+          std::max_element(seen.begin(), seen.end(),
+                           [](const auto& a, const auto& b) { return a.second < b.second; });
+      if (order == FlowOrder::kTurn) CHECK(most->second == 160);
+      if (order == FlowOrder::kUniform) CHECK(most->second < 240);
+      if (order == FlowOrder::kZipf) CHECK(most->second > 1000);
+    }
+  }
+}
+
+TEST_CASE("null: a class of flows is found by a mask of its own, and only by that") {
+  // The bits of a frame that tell classes apart, in order: byte and bit.
+  std::vector<std::pair<std::size_t, std::uint32_t>> bits;
+  const std::size_t ends[] = {30, 34, 38, 6, 12};
+  for (std::size_t i = 0; i < std::size(ends); ++i) {
+    for (std::uint32_t bit = FrameGenerator::kClassBits[i]; bit-- > 0;) {
+      bits.emplace_back(ends[i] - 1 - bit / 8, bit % 8);
+    }
+  }
+  REQUIRE(bits.size() == FrameGenerator::kMaxMasks);
+  std::map<std::size_t, std::size_t> classes;
+  for (const auto& [frame, n] : Generate({60, 1020, FrameGenerator::kMaxMasks}, 1020 / 4)) {
+    std::vector<std::size_t> set;
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      if ((frame[bits[i].first] >> bits[i].second & 1) != 0) set.push_back(i);
+    }
+    REQUIRE(set.size() == 1);
+    ++classes[set.front()];
+    CHECK(ChecksumsAreRight(frame));
+  }
+  CHECK(classes.size() == FrameGenerator::kMaxMasks);
+  for (const auto& [c, n] : classes) CHECK(n == 10);
+}
+
+TEST_CASE("null: strangers come as often as told") {
+  const auto seen = Generate({60, 10, 1, FlowOrder::kUniform, 100}, 1000);
+  CHECK(seen.size() == 10 + 320);
+  for (const auto& [frame, n] : seen) CHECK(ChecksumsAreRight(frame));
+}
+
+TEST_CASE("null: bad wishes; as many flows as there may be") {
+  PacketPool pool;
+  NetdevSpec spec = Spec("null", "n");
+  spec.generate = true;
+  const auto refused = [&](const GeneratorSpec& generator) {
+    spec.generator = generator;
+    return TryOpen(spec, pool).error().number == EINVAL;
+  };
+  CHECK(refused({.size = 41}));
+  CHECK(refused({.size = 65'536}));
+  CHECK(refused({.flows = 0}));
+  CHECK(refused({.flows = FrameGenerator::kMaxFlows + 1}));
+  CHECK(refused({.masks = 0}));
+  CHECK(refused({.flows = 7, .masks = 2}));
+  CHECK(refused({.flows = 103, .masks = 103}));
+  // The last queue starts in the middle of the flows.
+  spec.generator = {.size = 42, .flows = FrameGenerator::kMaxFlows};
   spec.rxqs = 2;
   std::unique_ptr<Netdev> netdev = Open(spec, pool);
   PacketBatch batch;
   netdev->rxqs()[1]->Recv(batch);
   REQUIRE(batch.size() == 32);
-  CHECK((batch[0]->data[34] << 8 | batch[0]->data[35]) == 1024 + 127);
-  CHECK(pollux::Checksum({batch[31]->data + 14, 20}) == 0);
+  CHECK((batch[0]->data[34] << 8 | batch[0]->data[35]) == 0xc001);
+  CHECK(ChecksumsAreRight(Of(*batch[31])));
 }
 
 }  // namespace

@@ -79,6 +79,15 @@ struct Ip6Fields {
   std::uint8_t next_header = 59;  // Unless a layer follows.
 };
 
+struct NshValues {
+  std::uint8_t flags = 0;
+  std::uint8_t ttl = 63;
+  std::uint8_t mdtype = 1;   // 1: sixteen bytes of metadata follow, c0 c1 c2 …
+  std::size_t metadata = 0;  // Bytes, a multiple of four, of another type of metadata.
+  std::uint8_t np = 1;
+  std::uint32_t path = 0x123456fe;
+};
+
 class EthernetFrame {
  public:
   explicit EthernetFrame(const char* dst = "02:00:00:00:00:02",
@@ -104,9 +113,26 @@ class EthernetFrame {
     Add16(0x88b5);
     return *this;
   }
-  // The EtherType of what follows.
+  // The EtherType of what follows. Labels and service headers hide it.
   EthernetFrame& Type(std::uint16_t type) {
-    Poke16(frame_, type_at_, type);
+    if (type_at_ != 0) Poke16(frame_, type_at_, type);
+    return *this;
+  }
+  EthernetFrame& Mpls(std::uint32_t label, bool bottom, std::uint8_t tc = 0, std::uint8_t ttl = 64,
+                      std::uint16_t type = 0x8847) {
+    Type(type);
+    type_at_ = 0;
+    Add32(label << 12 | static_cast<std::uint32_t>(tc) << 9 | (bottom ? 0x100u : 0u) | ttl);
+    return *this;
+  }
+  EthernetFrame& Nsh(const NshValues& nsh = {}) {
+    Type(0x894f);
+    type_at_ = 0;
+    const std::size_t metadata = nsh.mdtype == 1 ? 16 : nsh.metadata;
+    Add16(static_cast<std::uint16_t>(nsh.flags << 12 | nsh.ttl << 6 | (8 + metadata) / 4));
+    Add({nsh.mdtype, nsh.np});
+    Add32(nsh.path);
+    for (std::size_t i = 0; i < metadata; ++i) Add8(static_cast<std::uint8_t>(0xc0 + i));
     return *this;
   }
 
@@ -217,9 +243,10 @@ class EthernetFrame {
     return *this;
   }
   // ICMP over IPv4, ICMPv6 over IPv6.
-  EthernetFrame& Icmp(std::uint8_t type, std::uint8_t code) {
+  EthernetFrame& Icmp(std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0) {
     Layer4(ip6_ ? 58 : 1, 2);
-    Add({type, code, 0, 0, 0, 0, 0, 0});
+    Add({type, code, 0, 0});
+    Add32(rest);
     return *this;
   }
   // What follows the ICMPv6 header of a solicitation (135) or advertisement (136).
@@ -428,6 +455,32 @@ inline std::vector<NamedFrame> EveryKind() {
                        .Udp(0, 0)
                        .Build()},
       {"ipv4 proto 0", v4({.protocol = 0}).Payload(8).Build()},
+      {"nd extensions", v6().Icmp(136, 0, 0x60000001)
+                            .NdTarget("fe80::1")
+                            .NdOption(2, 1, "02:00:00:00:00:0b")
+                            .NdOption(1, 1, "02:00:00:00:00:0a")
+                            .Build()},
+      {"mpls ipv4",
+       EthernetFrame().Mpls(100, true, 3).Ipv4("10.0.0.1", "10.0.0.2").Udp(1, 2).Build()},
+      {"mpls three labels", EthernetFrame()
+                                .Mpls(16, false, 7, 1, 0x8848)
+                                .Mpls(0xfffff, false, 0, 255)
+                                .Mpls(0, true, 0, 0)
+                                .Payload(20)
+                                .Build()},
+      {"mpls four labels", EthernetFrame()
+                               .Vlan(9)
+                               .Mpls(16, false)
+                               .Mpls(17, false)
+                               .Mpls(18, false)
+                               .Mpls(19, true)
+                               .Payload(20)
+                               .Build()},
+      {"nsh", EthernetFrame().Nsh({.flags = 2}).Ipv4("10.0.0.1", "10.0.0.2").Udp(1, 2).Build()},
+      {"nsh type 2",
+       EthernetFrame().Vlan(9).Nsh({.mdtype = 2, .metadata = 12}).Payload(20).Build()},
+      {"nsh bare", EthernetFrame().Nsh({.ttl = 0, .mdtype = 2, .path = 0}).Payload(20).Build()},
+      {"snap mpls", EthernetFrame().Snap().Mpls(5, true).Payload(20).Build()},
   };
 }
 

@@ -67,7 +67,12 @@ describe('refused, with a code and a hint', () => {
     ['a flow that overlaps', 'EINVAL', () => dp.flows.put('in_port(a),eth_type(0x0806)', 'b')],
     ['time, with the system clock', 'EINVAL', () => dp.advance(5)],
     ['a core without a thread', 'ENOENT', () => dp.reload(77)],
-    ['trace, for now', 'ERR_NOT_SUPPORTED', () => dp.trace(frame, { inPort: 'a' })],
+    ['a trace from a port that does not exist', 'ENODEV', () => dp.trace(frame, { inPort: 'x' })],
+    [
+      'modifying a flow that does not exist',
+      'ENOENT',
+      () => dp.flows.put('in_port(9)', 'a', { ifMissing: 'error' }),
+    ],
     ['another topology', 'EINVAL', () => dp.configure({ topology: { numa: [[5]] } })],
     ['an unknown option', 'EINVAL', () => dp.configure(any({ maxIdle: 5 }))],
   ];

@@ -2,13 +2,19 @@
 import { Datapath } from 'pollux';
 import { expect, test } from 'vitest';
 import { addon } from '../../src/binding.js';
-import { kGroupSpecs } from '../../src/odp/schema.js';
+import { kDropReasons } from '../../src/odp/actions/drop.js';
+import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema.js';
 import { readPortSpec } from '../../src/port.js';
 import { makeDatapath } from './support.js';
 
 test('drop reasons', () => {
   expect(Object.keys(makeDatapath().stats().drops)).toEqual(addon.dropReasons);
   expect(new Set(addon.dropReasons).size).toBe(addon.dropReasons.length);
+});
+
+test('reasons that a drop action states', () => {
+  const counted = addon.dropReasons.filter((reason) => reason.startsWith('drop_action_'));
+  expect(kDropReasons.map((reason) => `drop_action_${reason}`)).toEqual(counted);
 });
 
 test('port types', () => {
@@ -18,37 +24,40 @@ test('port types', () => {
   }
 });
 
-test('flow fields: whatever the core can match has a place in the language', () => {
-  // Fields that share a place below, and names that differ.
-  const below = (group: string, field: string): string => {
-    if (group === 'vlan') return 'vlan';
-    if (group === 'ipv4' || group === 'ipv6') {
-      const shared: Record<string, string> = {
-        proto: 'nw_proto',
-        tos: 'nw_tos',
-        tclass: 'nw_tos',
-        ttl: 'nw_ttl',
-        hlimit: 'nw_ttl',
-        frag: 'nw_frag',
-      };
-      return shared[field] ?? `${group}.${field}`;
-    }
-    if (group === 'arp') {
-      const shared: Record<string, string> = { sip: 'ipv4.src', tip: 'ipv4.dst', op: 'nw_proto' };
-      return shared[field] ?? `arp.${field}`;
-    }
-    if (['tcp', 'udp', 'sctp'].includes(group)) return `tp_${field}`;
-    if (['icmp', 'icmpv6'].includes(group)) return field === 'type' ? 'tp_src' : 'tp_dst';
-    if (group === 'nd') {
-      const shared: Record<string, string> = { sll: 'arp.sha', tll: 'arp.tha' };
-      return shared[field] ?? `nd.${field}`;
-    }
-    return group === 'eth' ? `eth.${field}` : group;
-  };
-  const above = kGroupSpecs.flatMap(({ name, fields }) =>
-    fields.map((field) => below(name, field.name)),
+/** ODP names of the fields, as far as the core tells them apart: "tunnel.vxlan.gbp.id". */
+function pathsOf(spec: MemberSpec, path: string): string[] {
+  const name = spec.name === '' ? path : `${path}.${spec.name}`;
+  return 'nest' in spec ? spec.nest.flatMap((member) => pathsOf(member, name)) : [name];
+}
+
+test('flow fields: what the core can match has a place in the language, and nothing else has', () => {
+  // Fields that share a place below, and several that are one.
+  const shared: [RegExp, string][] = [
+    [/^vlan\..*/, 'vlan'],
+    [/^mpls\..*/, 'mpls'],
+    [/^packet_type\..*/, 'packet_type'],
+    [/^nsh\.(spi|si)$/, 'nsh.spi_si'],
+    [/^nsh\.c\d$/, 'nsh.c'],
+    [/^ct_tuple[46]\.(proto|tp_src|tp_dst)$/, 'ct_tuple.$1'],
+    [/^ipv[46]\.(proto|frag)$/, 'nw_$1'],
+    [/^ipv[46]\.(tos|tclass)$/, 'nw_tos'],
+    [/^ipv[46]\.(ttl|hlimit)$/, 'nw_ttl'],
+    [/^arp\.sip$/, 'ipv4.src'],
+    [/^arp\.tip$/, 'ipv4.dst'],
+    [/^arp\.op$/, 'nw_proto'],
+    [/^(tcp|udp|sctp)\.(src|dst)$/, 'tp_$2'],
+    [/^icmp(v6)?\.type$/, 'tp_src'],
+    [/^icmp(v6)?\.code$/, 'tp_dst'],
+    [/^nd\.sll$/, 'arp.sha'],
+    [/^nd\.tll$/, 'arp.tha'],
+  ];
+  const below = (path: string) =>
+    shared.reduce((name, [pattern, place]) => name.replace(pattern, place), path);
+  const above = kGroupSpecs.flatMap((group) =>
+    group.fields.flatMap((field) => pathsOf(field, group.name)).map(below),
   );
-  expect(new Set(above)).toEqual(new Set(addon.flowFields));
+  expect(addon.flowFields).toEqual([...new Set(addon.flowFields)]);
+  expect([...addon.flowFields].sort()).toEqual([...new Set(above)].sort());
 });
 
 test('defaults are those of the core', () => {

@@ -138,6 +138,68 @@ describe('key and mask', () => {
       `${startMask} 0600 0600 ffff 0000  0600 0500 1fff 0000  2000 0100
          0600 0600 ffff 0000  0600 0500 10ff 0000  0c00 0100 0600 0600 ffff 0000`,
     ],
+    'state of a connection, host order': [
+      {
+        inPort: 1,
+        ctState: '+trk-inv',
+        ctZone: 0x1234,
+        ctMark: { value: 1, mask: 0xff },
+        ctLabel: 0x0102n,
+      },
+      `${start} 0800 1600 20000000  0600 1700 3412 0000  0800 1800 01000000
+       1400 1900 0201${'00'.repeat(14)}`,
+      `${startMask} 0800 1600 30000000  0600 1700 ffff 0000  0800 1800 ff000000
+       1400 1900 ${'ff'.repeat(16)}`,
+    ],
+    'all of ct_state is eight bits': [
+      'in_port(1),ct_state(new|dnat)',
+      `${start} 0800 1600 81000000`,
+      `${startMask} 0800 1600 ff000000`,
+    ],
+    'tuple of a connection: 13 bytes in a struct of 16': [
+      { inPort: 1, ctTuple4: { src: '10.0.0.1', dst: '10.0.0.0/8', proto: 6, tpSrc: 1, tpDst: 2 } },
+      `${start} 1400 1a00 0a000001 0a000000 0001 0002 06 000000  0600 0600 0800 0000`,
+      `${startMask} 1400 1a00 ffffffff ff000000 ffff ffff ff 000000  0600 0600 ffff 0000`,
+    ],
+    'tuple of a connection over ipv6: 37 bytes in a struct of 40': [
+      { inPort: 1, ctTuple6: { dst: '::1', proto: 17, tpDst: { value: 2, mask: 0xff } } },
+      `${start} 2c00 1b00 ${'00'.repeat(31)}01 0000 0002 11 000000  0600 0600 86dd 0000`,
+      `${startMask} 2c00 1b00 ${'00'.repeat(16)}${'ff'.repeat(16)} 0000 00ff ff 000000  0600 0600 ffff 0000`,
+    ],
+    'mpls: as many entries as are matched': [
+      { inPort: 1, mpls: [{ label: 0x12345, ttl: 64 }, { tc: 5, bos: 1 }, {}] },
+      `${start} 0600 0600 8847 0000  0c00 1500 12345040 00000b00`,
+      `${startMask} 0600 0600 ffff 0000  0c00 1500 fffff0ff 00000f00`,
+    ],
+    'nsh: the base header': [
+      { inPort: 1, nsh: { flags: 1, ttl: 63, np: 3, spi: 0x123456, si: { value: 255, mask: 15 } } },
+      `${start} 0600 0600 894f 0000  1000 1c00 0c00 0100 01 3f 00 03 123456ff`,
+      `${startMask} 0600 0600 ffff 0000  1000 1c00 0c00 0100 03 3f 00 ff ffffff0f`,
+    ],
+    'nsh: metadata of type 1': [
+      { inPort: 1, nsh: { c2: 5 } },
+      `${start} 0600 0600 894f 0000  2400 1c00 0c00 0100 00 00 01 00 00000000
+       1400 0200 00000000 00000005 00000000 00000000`,
+      `${startMask} 0600 0600 ffff 0000  2400 1c00 0c00 0100 00 00 ff 00 00000000
+       1400 0200 00000000 ffffffff 00000000 00000000`,
+    ],
+    'nd_ext: 5 bytes in a struct of 8': [
+      { inPort: 1, icmpv6: { type: 135 }, ndExt: { ndReserved: 0x20000000, ndOptionsType: 2 } },
+      `${start} 0600 0600 86dd 0000  2c00 0800 ${'00'.repeat(36)} 3a000000  0600 0c00 8700 0000
+       0c00 1e00 20000000 02 000000`,
+      `${startMask} 0600 0600 ffff 0000  2c00 0800 ${'00'.repeat(36)} ff000000  0600 0c00 ffff 0000
+       0c00 1e00 ffffffff ff 000000`,
+    ],
+    'a packet without Ethernet header': [
+      { inPort: 1, packetType: { ns: 1, id: 0x0800 }, ipv4: { ttl: 3 } },
+      `${start} 0800 1d00 00010800  0600 0600 0800 0000  1000 0700 ${'00'.repeat(10)} 03 00`,
+      `${startMask} 0800 1d00 ffffffff  0600 0600 ffff 0000  1000 0700 ${'00'.repeat(10)} ff 00`,
+    ],
+    'a frame with a length in place of a type': [
+      'in_port(1),eth_type(0/0xffff)',
+      `${start} 0600 0600 05ff 0000`,
+      `${startMask} 0600 0600 ffff 0000`,
+    ],
     'a frame that ends inside its tag': [
       'in_port(1),eth_type(0x8100),vlan(vid=0,pcp=0,cfi=0),encap()',
       `${start} 0600 0600 8100 0000  0600 0500 0000 0000  0400 0100`,
@@ -151,6 +213,106 @@ describe('key and mask', () => {
     expect(encoded.mask.toString('hex')).toBe(bytes(mask).toString('hex'));
     const again = encodeMatch(decodeMatch(encoded.key, encoded.mask), ports);
     expect(again).toEqual(encoded);
+  });
+
+  // In a tunnel the key lacks what is zero, and a flag is an attribute without payload.
+  const tunnels: Record<string, [string, string, string]> = {
+    addresses: [
+      'src=1.2.3.4,dst=5.6.7.0/255.255.255.0,tos=0x8,ttl=64,tp_src=1,tp_dst=4789/0xff00',
+      '0800 0100 01020304  0800 0200 05060700  0500 0300 08 000000  0500 0400 40 000000  0600 0900 0001 0000  0600 0a00 12b5 0000',
+      '0800 0100 ffffffff  0800 0200 ffffff00  0500 0300 ff 000000  0500 0400 ff 000000  0600 0900 ffff 0000  0600 0a00 ff00 0000',
+    ],
+    'addresses of version 6': [
+      'ipv6_src=fe80::1,ipv6_dst=::/ffff::',
+      `1400 0c00 fe80${'00'.repeat(13)}01`,
+      `1400 0c00 ${'ff'.repeat(16)}  1400 0d00 ffff${'00'.repeat(14)}`,
+    ],
+    'an id': ['tun_id=0x0102/0xffff', '0c00 0000 0000000000000102', '0c00 0000 000000000000ffff'],
+    'no key': ['tun_id=0,flags(-key)', '', '0c00 0000 ffffffffffffffff'],
+    'any key': ['flags(+key)', '0c00 0000 0000000000000000', '0c00 0000 0000000000000000'],
+    'flags that are set, and one that is not': [
+      'flags(+df+csum-oam)',
+      '0400 0500  0400 0600',
+      '0400 0700  0400 0500  0400 0600',
+    ],
+    'group policy of vxlan': [
+      'vxlan(gbp(id=0x1234,flags=0xb/0xf))',
+      '0c00 0b00 0800 0100 34120b00',
+      '0c00 0b00 0800 0100 ffff0f00',
+    ],
+    'erspan, version 1': [
+      'erspan(ver=1,idx=0x12345)',
+      '1000 0f00 01000000 00012345 00000000',
+      '1000 0f00 ff000000 ffffffff 00000000',
+    ],
+    'erspan, version 2: bit fields': [
+      'erspan(ver=2,dir=1,hwid=0x2a/0x3c)',
+      '1000 0f00 02000000 00000000 0000 02 a8',
+      '1000 0f00 ff000000 00000000 0000 03 c8',
+    ],
+    'no erspan': ['erspan(ver=0)', '', '1000 0f00 ff000000 00000000 00000000'],
+    gtpu: ['gtpu(flags=0x30,msgtype=255)', '0600 1200 30 ff 0000', '0600 1200 ff ff 0000'],
+    'geneve options': [
+      'geneve({class=0x102,type=0x80/0x80,len=4,0xabcd/0xff}{len=0})',
+      '1000 0800 0102 80 01 0000abcd 0000 00 00',
+      '1000 0800 ffff 80 1f 000000ff 0000 00 1f',
+    ],
+    'no geneve options': ['geneve()', '', '0400 0800'],
+  };
+
+  test.each(Object.entries(tunnels))('tunnel: %s', (_, [text, key, mask]) => {
+    const encoded = encodeMatch(`in_port(1),tunnel(${text})`, ports);
+    const nest = (inside: string) => {
+      const length = Buffer.alloc(2);
+      length.writeUInt16LE(4 + bytes(inside).length);
+      return `${length.toString('hex')} 1000 ${inside}`;
+    };
+    expect(encoded.key.toString('hex')).toBe(bytes(recirc0, nest(key), inPort1).toString('hex'));
+    expect(encoded.mask.toString('hex')).toBe(
+      bytes(exact32('1400'), nest(mask), exact32('0300')).toString('hex'),
+    );
+    expect(encodeMatch(decodeMatch(encoded.key, encoded.mask), ports)).toEqual(encoded);
+  });
+
+  test('a tunnel in an upcall: every flag is matched, everything else that is there', () => {
+    const inside =
+      '0c00 0000 0000000000000005  0800 0100 01020304  0400 0600  0800 0800 0102 03 e0';
+    const key = bytes(inPort1, `2400 1000 ${inside}`);
+    expect(decodeMatch(key)).toEqual({
+      inPort: 1,
+      tunnel: {
+        tunId: 5n,
+        src: '1.2.3.4',
+        geneve: [{ class: 0x102, type: 3, len: 0 }],
+        flags: 0b1100,
+      },
+    });
+  });
+
+  test('what is in the mask only is matched as zero', () => {
+    const mask = bytes(
+      exact32('0300'),
+      exact32('1300'),
+      '0600 0600 ffff 0000',
+      '0c00 1000 0500 0400 ff 000000',
+    );
+    expect(decodeMatch(bytes(inPort1), mask)).toEqual({
+      inPort: 1,
+      dpHash: 0,
+      ethType: 0x05ff,
+      tunnel: { ttl: 0 },
+    });
+  });
+
+  test('flags in words, bigints as numbers', () => {
+    const words = { inPort: 1, ipv4: {}, tcpFlags: 'syn|ack', tunnel: { tunId: 7, flags: '+df' } };
+    const numbers = {
+      inPort: 1,
+      ipv4: {},
+      tcpFlags: 0x12,
+      tunnel: { tunId: 7n, flags: { value: 0b1010, mask: 0b1010 } },
+    };
+    expect(encodeMatch(words, ports)).toEqual(encodeMatch(numbers, ports));
   });
 
   test('an upcall key has no mask and is exact', () => {

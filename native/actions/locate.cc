@@ -1,0 +1,26 @@
+#include "actions/locate.h"
+
+namespace pollux {
+
+// As the parser reads it: up to two tags, then an EtherType, or a length and SNAP.
+std::optional<Beyond> BeyondEthernet(const Packet& packet) {
+  if (packet.l3_type != 0) return Beyond{packet.l3_type, 0, 0};
+  constexpr std::uint32_t kType = sizeof(std::uint16_t);
+  std::uint32_t at = offsetof(EthernetHeader, type);
+  Reader rest(packet.data, packet.size);
+  if (!rest.Skip(sizeof(EthernetHeader))) return {};
+  std::uint16_t type = LoadAs<std::uint16_t>(packet.data + at);
+  for (int tags = 0; tags < 2 && IsVlanTpid(type); ++tags) {
+    if (rest.Take<VlanHeader>() == nullptr) break;
+    at += sizeof(VlanHeader);
+    type = LoadAs<std::uint16_t>(packet.data + at);
+  }
+  if (FromBe16(type) < kEthTypeMin) {
+    type = TakeSnap(rest);
+    if (type == ToBe16(kEthTypeNone)) return {};
+    at += sizeof(SnapHeader);
+  }
+  return Beyond{type, at, at + kType};
+}
+
+}  // namespace pollux

@@ -1,0 +1,137 @@
+// Sets of metadata, and of headers up to layer 3.
+
+#include "actions/change.h"
+#include "actions/locate.h"
+#include "actions/rewrite.h"
+
+namespace pollux {
+namespace {
+
+// The layer 4 checksum after a change of the addresses, which it covers too.
+void FollowAddresses(Packet& packet, std::uint8_t protocol, bool ipv6, Sum changed) {
+  if (protocol == kProtoTcp) {
+    if (auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset)) Follow(tcp->checksum, changed);
+  } else if (protocol == kProtoUdp) {
+    if (auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset))
+      FollowUdp(udp->checksum, changed);
+  } else if (protocol == kProtoIcmpv6 && ipv6) {
+    if (auto* icmp = HeaderAt<IcmpHeader>(packet, packet.l4_offset))
+      Follow(icmp->checksum, changed);
+  }
+}
+
+}  // namespace
+
+bool Apply(const SetMetadataAction& set, Packet& packet) {
+  std::uint32_t& field = packet.*set.field;
+  field = (field & ~set.mask) | set.value;
+  return true;
+}
+
+bool Apply(const SetTunnelAction& set, Packet& packet) {
+  if (set.metadata != nullptr) {
+    packet.SetTunnel(*set.metadata);
+  } else {
+    packet.has_tunnel = false;
+  }
+  return true;
+}
+
+bool Apply(const SetFields<EthernetFields>& set, Packet& packet) {
+  if (packet.l3_type != 0) return true;
+  if (auto* ethernet = HeaderAt<EthernetHeader>(packet, 0)) {
+    ChangeBytes(ethernet->dst, set.value.dst, set.mask.dst);
+    ChangeBytes(ethernet->src, set.value.src, set.mask.src);
+  }
+  return true;
+}
+
+bool Apply(const SetFields<MplsFields>& set, Packet& packet) {
+  const auto beyond = BeyondEthernet(packet);
+  if (!beyond.has_value() || !IsMplsType(beyond->type)) return true;
+  if (auto* mpls = HeaderAt<MplsHeader>(packet, beyond->at))
+    ChangeBits(mpls->entry, set.value.entry, set.mask.entry);
+  return true;
+}
+
+bool Apply(const SetFields<NshFields>& set, Packet& packet) {
+  const auto beyond = BeyondEthernet(packet);
+  if (!beyond.has_value() || beyond->type != ToBe16(kEthTypeNsh)) return true;
+  auto* nsh = HeaderAt<NshHeader>(packet, beyond->at);
+  if (nsh == nullptr || !NshFits(*nsh, packet.size - beyond->at)) return true;
+  const NshFields& value = set.value;
+  const NshFields& mask = set.mask;
+  const auto flags = static_cast<std::uint8_t>((nsh->flags() & ~mask.flags) | value.flags);
+  const auto ttl = static_cast<std::uint8_t>((nsh->ttl() & ~mask.ttl) | value.ttl);
+  nsh->SetFlagsAndTtl(flags, ttl);
+  ChangeBits(nsh->path, value.path, mask.path);
+  if (nsh->mdtype != NshHeader::kMdType1) return true;
+  auto* context = HeaderAt<NshContext>(packet, beyond->at + sizeof *nsh);
+  for (std::size_t i = 0; i < mask.context.size(); ++i)
+    ChangeBits(context->words[i], value.context[i], mask.context[i]);
+  return true;
+}
+
+bool Apply(const SetFields<ArpFields>& set, Packet& packet) {
+  if (!HasLayer3(packet, kEthTypeArp) && !HasLayer3(packet, kEthTypeRarp)) return true;
+  auto* arp = HeaderAt<ArpHeader>(packet, packet.l3_offset);
+  if (arp == nullptr) return true;
+  Sum not_covered = 0;
+  Change16(arp->operation, set.value.operation, set.mask.operation, not_covered);
+  ChangeBits(arp->spa, set.value.spa, set.mask.spa);
+  ChangeBits(arp->tpa, set.value.tpa, set.mask.tpa);
+  ChangeBytes(arp->sha, set.value.sha, set.mask.sha);
+  ChangeBytes(arp->tha, set.value.tha, set.mask.tha);
+  return true;
+}
+
+bool Apply(const SetFields<Ipv4Fields>& set, Packet& packet) {
+  Ipv4Header* ip = Ipv4Of(packet);
+  if (ip == nullptr) return true;
+  Sum addresses = 0;
+  Change32(ip->src, set.value.src, set.mask.src, addresses);
+  Change32(ip->dst, set.value.dst, set.mask.dst, addresses);
+  Sum others = 0;
+  ChangeByte(&ip->version_ihl, 1, set.value.tos, set.mask.tos, others);
+  ChangeByte(&ip->ttl, 0, set.value.ttl, set.mask.ttl, others);
+  Follow(ip->checksum, addresses + others);
+  FollowAddresses(packet, ip->protocol, false, addresses);
+  return true;
+}
+
+bool Apply(const SetFields<Ipv6Fields>& set, Packet& packet) {
+  Ipv6Header* ip = Ipv6Of(packet);
+  if (ip == nullptr) return true;
+  Sum source = 0;
+  Sum destination = 0;
+  ChangeAddress(ip->src, set.value.src, set.mask.src, source);
+  ChangeAddress(ip->dst, set.value.dst, set.mask.dst, destination);
+  const auto first_word = [](const Ipv6Fields& fields) {
+    return ToBe32(std::uint32_t{fields.traffic_class} << 20) | fields.label;
+  };
+  ChangeBits(ip->version_class_label, first_word(set.value), first_word(set.mask));
+  ChangeBits(ip->hop_limit, set.value.hop_limit, set.mask.hop_limit);
+  if (source + destination != 0 && packet.l4_offset != Packet::kNoOffset) {
+    const Ipv6Chain chain = ChainOf(packet, *ip);
+    // With segments left, the checksum is over the final destination, which stands in the routing
+    // header.
+    if (chain.segments_left) destination = 0;
+    FollowAddresses(packet, chain.protocol, true, source + destination);
+  }
+  return true;
+}
+
+bool DecrementTtl(Packet& packet) {
+  if (Ipv4Header* ip = Ipv4Of(packet)) {
+    if (ip->ttl <= 1) return false;
+    Sum changed = 0;
+    ChangeByte(&ip->ttl, 0, static_cast<std::uint8_t>(ip->ttl - 1), UINT8_MAX, changed);
+    Follow(ip->checksum, changed);
+  } else if (Ipv6Header* ip6 = Ipv6Of(packet)) {
+    if (ip6->hop_limit <= 1) return false;
+    --ip6->hop_limit;
+  }
+  return true;
+}
+
+}  // namespace pollux

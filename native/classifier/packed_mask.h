@@ -1,0 +1,84 @@
+// PackedMask: a mask in the form lookups want, and keys packed under it.
+//
+// A Flow has many words and a mask looks at few. A *packed key* is those words of a key, masked, in
+// order. Flows with the same mask share one PackedMask, so that a flow is little more than its
+// packed key.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "flow/flow.h"
+#include "flow/netlink.h"
+
+namespace pollux {
+
+// Room for the packed key of any mask.
+using PackedWords = std::array<std::uint64_t, kFlowWords>;
+
+class PackedMask {
+ public:
+  explicit PackedMask(const FlowMask& mask) {
+    const FlowWords words = ToWords(mask);
+    for (std::size_t i = 0; i < kFlowWords; ++i) {
+      if (words[i] == 0) continue;
+      map_.Add(i);
+      places_[size_] = static_cast<std::uint8_t>(i);
+      words_[size_++] = words[i];
+    }
+  }
+  bool operator==(const PackedMask& other) const {
+    return map_ == other.map_ &&
+           std::equal(words_.begin(), words_.begin() + size_, other.words_.begin());
+  }
+
+  std::size_t size() const { return size_; }  // Words of a packed key.
+  const FlowMap& map() const { return map_; }
+
+  void Pack(const Flow& key, std::uint64_t* out) const {
+    const FlowWords words = ToWords(key);
+    for (std::size_t i = 0; i < size_; ++i) out[i] = words[places_[i]] & words_[i];
+  }
+  void Pack(const Miniflow& key, std::uint64_t* out) const {
+    for (std::size_t i = 0; i < size_; ++i) out[i] = key.Word(places_[i]) & words_[i];
+  }
+  // The same for a mask of `kSize` words, none of them of Geneve options: straight code.
+  template <std::size_t kSize>
+  void PackLow(const Miniflow& key, std::uint64_t* out) const {
+    const std::uint64_t present = key.map.low();
+    for (std::size_t i = 0; i < kSize; ++i) {
+      const std::uint64_t bit = std::uint64_t{1} << places_[i];
+      const auto rank = static_cast<std::size_t>(std::popcount(present & (bit - 1)));
+      out[i] = (present & bit) != 0 ? key.values[rank] & words_[i] : 0;
+    }
+  }
+  // Of a packed key of `size` words; good in all bits.
+  std::uint64_t Hash(const std::uint64_t* packed, std::size_t size) const {
+    return HashWords64(packed, size, map_.low());
+  }
+  // A function of mask and packed key together, so that equal keys under different masks differ.
+  std::uint64_t HashWithMask(const std::uint64_t* packed, std::uint64_t seed) const {
+    const std::uint64_t mask =
+        HashWords64(words_.data(), size_, seed ^ map_.low() ^ std::rotl(map_.high(), 32));
+    return HashWords64(packed, size_, mask);
+  }
+
+  FlowMask Unpack() const { return Unpack(words_.data()); }
+  Flow Unpack(const std::uint64_t* packed) const {
+    FlowWords words{};
+    for (std::size_t i = 0; i < size_; ++i) words[places_[i]] = packed[i];
+    return FromWords(words);
+  }
+  Match UnpackMatch(const std::uint64_t* packed) const { return {Unpack(packed), Unpack()}; }
+
+ private:
+  FlowMap map_;
+  std::size_t size_ = 0;
+  std::array<std::uint8_t, kFlowWords> places_{};  // Which words of the Flow, ascending.
+  PackedWords words_{};
+};
+
+}  // namespace pollux

@@ -1,0 +1,143 @@
+// What the tests of actions share: lists that must be accepted or refused, packets in exactly the
+// memory they need, and a host that writes down what becomes of packets.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "action_builder.h"
+#include "actions/execute.h"
+#include "flow/extract.h"
+#include "packet_builder.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace pollux::test {
+
+using Blob = std::vector<std::uint8_t>;
+
+// What the parser finds, and that as a match. `l3_type` (host order): the frame has no Ethernet
+// header.
+inline Flow KeyOf(Packet& packet) {
+  Miniflow key;
+  ExtractMiniflow(packet, key);
+  return key.Expand();
+}
+inline Match ExactMatch(std::span<const std::uint8_t> frame, std::uint16_t l3_type = 0) {
+  HeapPacket packet(frame);
+  packet->l3_type = ToBe16(l3_type);
+  const Flow key = KeyOf(*packet);
+  return {key, ExactMask(key)};
+}
+const Match kAny{};
+
+inline EthernetFrame V4(const Ip4Fields& fields = {}) {
+  return EthernetFrame().Ipv4("10.0.0.1", "10.0.0.2", fields);
+}
+inline EthernetFrame V6(const Ip6Fields& fields = {}) {
+  return EthernetFrame().Ipv6("2001:db8::1", "2001:db8::2", fields);
+}
+// A frame from its layer 3 on.
+inline Frame WithoutEthernet(const Frame& frame) { return Frame(frame.begin() + 14, frame.end()); }
+
+inline ActionListPtr Accepted(Bytes attributes, const Match& match) {
+  auto list = ActionList::Parse(attributes, match);
+  if (!list.ok()) FAIL("refused: " << list.error().message);
+  return *list;
+}
+inline void CheckRefused(Bytes attributes, const Match& match, const std::string& why) {
+  CAPTURE(why);
+  const auto list = ActionList::Parse(attributes, match);
+  REQUIRE_FALSE(list.ok());
+  CHECK(list.error().number == EINVAL);
+  CAPTURE(list.error().message);
+  CHECK(list.error().message.find(why) != std::string::npos);
+}
+
+// Only for actions that change a packet and nothing else. False: the packet would be dropped.
+inline bool ApplyTo(const Action& action, Packet& packet) {
+  return std::visit(
+      [&](const auto& change) {
+        if constexpr (requires { Apply(change, packet); }) {
+          return Apply(change, packet);
+        } else {
+          FAIL("not a rewrite");
+          return false;
+        }
+      },
+      action);
+}
+// A frame after the rewrites of a list, which must be right for it.
+inline Frame After(const Actions& actions, const Frame& frame, std::size_t headroom = 64) {
+  HeapPacket packet(frame, 1, headroom);
+  const Flow key = KeyOf(*packet);
+  const auto list = Accepted(actions, {key, ExactMask(key)});
+  for (const Action& action : list->actions()) REQUIRE(ApplyTo(action, *packet));
+  return packet.frame();
+}
+
+// AddressSanitizer notices who reads or writes behind a guarded packet, which must not need that
+// room for what is pushed. Unguard() before the packet goes back to the pool.
+inline void Guard([[maybe_unused]] const Packet& packet) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_POISON_MEMORY_REGION(packet.data + packet.size, packet.tailroom());
+#endif
+}
+inline void Unguard([[maybe_unused]] const Packet& packet) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_UNPOISON_MEMORY_REGION(packet.chunk, packet.chunk_size);
+#endif
+}
+
+// Calls `end(what, packet)` for each packet that comes to an end of its way.
+template <typename End>
+class RecordingHost {
+ public:
+  RecordingHost(PacketPool& pool, End end) : pool_(pool), end_(std::move(end)) {}
+
+  void Output(PacketBatch batch, PortNumber port) {
+    All("output " + std::to_string(static_cast<std::uint32_t>(port)), batch);
+  }
+  void Upcall(PacketBatch batch, const UserspaceAction&) { All("upcall", batch); }
+  void Recirculate(PacketBatch batch, std::uint32_t recirc_id) {
+    All("recirc " + std::to_string(recirc_id), batch);
+  }
+  void Drop(PacketBatch batch, DropReason reason) {
+    All(kDropReasonText[static_cast<std::size_t>(reason)], batch);
+  }
+  PacketBatch Clone(const PacketBatch& batch) {
+    PacketBatch copies;
+    for (const Packet* packet : batch) {
+      PacketPtr copy = pool_.Clone(*packet);
+      REQUIRE(copy != nullptr);
+      if (guarded) Guard(*copy);
+      copies.Add(std::move(copy));
+    }
+    copied += batch.size();
+    return copies;
+  }
+  std::uint32_t Random() { return dice(); }
+
+  std::size_t copied = 0;
+  bool guarded = false;
+  std::function<std::uint32_t()> dice = [] { return 0; };
+
+ private:
+  void All(const std::string& what, const PacketBatch& batch) {
+    CHECK_FALSE(batch.empty());
+    for (const Packet* packet : batch) {
+      end_(what, *packet);
+      Unguard(*packet);
+    }
+  }
+
+  PacketPool& pool_;
+  End end_;
+};
+
+}  // namespace pollux::test

@@ -1,12 +1,12 @@
 // A private Open vSwitch: its own database and switch daemon, with every file and socket in a folder of its own. It knows
 // nothing of an instance that the system may run, and that one nothing of it.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findProgram } from '../lib/tools.mjs';
-import { execute, tied } from './processes.mjs';
+import { end, execute, ranNs, threads, tied } from './processes.mjs';
 
 const prefix = 'pollux-bench-ovs-';
 const schema = '/usr/share/openvswitch/vswitch.ovsschema';
@@ -30,22 +30,26 @@ export function obstacle() {
   return existsSync(schema) ? undefined : `${schema} not found`;
 }
 
-export async function version() {
-  const text = await execute(findProgram('ovs-vswitchd'), ['--version']);
+export async function version(program = findProgram('ovs-vswitchd')) {
+  const text = await execute(program, ['--version']);
   return text.match(/[\d.]+/)?.[0] ?? 'unknown';
 }
 
 export class OpenVswitch {
-  #dir;
   #children = [];
   #env;
 
-  /** `core`: where its threads run; system ports are polled by the main one. The tools run on `toolCore`. */
-  static async start(core, toolCore) {
+  /**
+   * `core`: where its threads run; system ports are polled by the main one. The tools run on `toolCore`. `program`: another
+   * ovs-vswitchd; `settings`: of its database, before it starts; `wrap`: makes its command line.
+   */
+  static async start({ core, toolCore, program, settings = [], wrap = (...words) => words }) {
     sweep();
     const ovs = new OpenVswitch();
+    ovs.dir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
+    ovs.toolCore = toolCore;
     try {
-      await ovs.#start(core, toolCore);
+      await ovs.#start(core, program ?? findProgram('ovs-vswitchd'), settings, wrap);
       return ovs;
     } catch (error) {
       const log = ovs.#log();
@@ -54,14 +58,13 @@ export class OpenVswitch {
     }
   }
 
-  async #start(core, toolCore) {
-    const dir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
-    this.#dir = dir;
-    this.toolCore = toolCore;
+  async #start(core, program, settings, wrap) {
+    const { dir } = this;
     this.#env = { OVS_RUNDIR: dir, OVS_DBDIR: dir, OVS_LOGDIR: dir, OVS_SYSCONFDIR: dir };
     const env = { ...process.env, ...this.#env };
     await execute('ovsdb-tool', ['create', `${dir}/conf.db`, schema], { env });
-    this.#daemon(toolCore, 'ovsdb-server', [
+    this.#daemon(this.toolCore, [
+      findProgram('ovsdb-server'),
       `${dir}/conf.db`,
       `--remote=punix:${dir}/db.sock`,
       `--unixctl=${dir}/ovsdb.ctl`,
@@ -69,38 +72,43 @@ export class OpenVswitch {
     ]);
     await this.#until('the database', () => existsSync(`${dir}/db.sock`));
     await this.vsctl('--no-wait', 'init');
-    this.#daemon(core, 'ovs-vswitchd', [
+    if (settings.length > 0) await this.set(settings, '--no-wait');
+    const daemon = [
+      program,
       `unix:${dir}/db.sock`,
       `--unixctl=${dir}/vswitchd.ctl`,
       `--pidfile=${dir}/ovs-vswitchd.pid`,
       `--log-file=${dir}/vswitchd.log`,
       '-vconsole:off',
-    ]);
+    ];
+    this.daemon = this.#daemon(core, wrap(...daemon));
     await this.#until('ovs-vswitchd', () => existsSync(`${dir}/vswitchd.ctl`));
     // fail_mode=secure: no NORMAL flow; only those below.
     const bridge = ['set', 'bridge', 'br0', 'datapath_type=netdev', 'fail_mode=secure'];
     await this.vsctl('add-br', 'br0', '--', ...bridge);
   }
 
-  #daemon(core, program, args) {
-    const command = tied(['taskset', '-c', String(core), findProgram(program), ...args]);
+  #daemon(core, words) {
+    const command = tied(['taskset', '-c', String(core), ...words]);
     const child = spawn(command[0], command.slice(1), {
-      env: { ...process.env, ...this.#env },
+      // What DPDK puts beside its runtime files goes to our folder.
+      env: { ...process.env, ...this.#env, XDG_RUNTIME_DIR: this.dir },
       stdio: 'ignore',
     });
     child.on('error', () => {});
     this.#children.push(child);
+    return child;
   }
 
   async #until(what, condition) {
-    for (const end = Date.now() + 10_000; !condition(); await sleep(20)) {
+    for (const end = Date.now() + 20_000; !condition(); await sleep(20)) {
       const dead = this.#children.some((c) => c.exitCode !== null || c.signalCode !== null);
       if (dead || Date.now() > end) throw new Error(`no sign of ${what}`);
     }
   }
 
   #log() {
-    const file = `${this.#dir}/vswitchd.log`;
+    const file = `${this.dir}/vswitchd.log`;
     return existsSync(file) ? `\n${readFileSync(file, 'utf8').slice(-2_000)}` : '';
   }
 
@@ -109,38 +117,59 @@ export class OpenVswitch {
     return execute('taskset', ['-c', String(this.toolCore), program, ...args], { env });
   }
   vsctl(...args) {
-    return this.#tool('ovs-vsctl', `--db=unix:${this.#dir}/db.sock`, '--timeout=15', ...args);
+    return this.#tool('ovs-vsctl', `--db=unix:${this.dir}/db.sock`, '--timeout=15', ...args);
+  }
+  appctl(...args) {
+    return this.#tool('ovs-appctl', '-t', `${this.dir}/vswitchd.ctl`, ...args);
+  }
+  ofctl(...args) {
+    return this.#tool('ovs-ofctl', args[0], `unix:${this.dir}/br0.mgmt`, ...args.slice(1));
+  }
+  /** other_config settings, `name=value` each. */
+  set(settings, ...options) {
+    const words = settings.map((setting) => `other_config:${setting}`);
+    return this.vsctl(...options, 'set', 'Open_vSwitch', '.', ...words);
+  }
+
+  /** Ports of the bridge: { name, number, ...settings of the interface }. */
+  async addPorts(...ports) {
+    const words = ports.flatMap(({ name, number, ...settings }) => {
+      const pairs = Object.entries(settings).map(([key, value]) => `${key}=${value}`);
+      const interface_ = ['set', 'interface', name, `ofport_request=${number}`, ...pairs];
+      return ['--', 'add-port', 'br0', name, '--', ...interface_];
+    });
+    await this.vsctl(...words.slice(1));
+    for (const { name } of ports) {
+      const error = (await this.vsctl('get', 'interface', name, 'error')).trim();
+      if (error !== '[]') throw new Error(`Open vSwitch: ${name}: ${error}`);
+    }
+  }
+
+  /** The lines become the OpenFlow rules, instead of those there are. */
+  async setRules(lines) {
+    const file = `${this.dir}/rules`;
+    writeFileSync(file, [...lines].join('\n'));
+    await this.ofctl('del-flows');
+    await this.ofctl('add-flows', file);
   }
 
   /** f0 and f1 become ports 1 and 2 of the bridge; `type` as in its database. */
   async attach(type = 'system') {
-    const port = (name, number) => {
-      const settings = [`type=${type}`, `ofport_request=${number}`];
-      return ['--', 'add-port', 'br0', name, '--', 'set', 'interface', name, ...settings];
-    };
-    await this.vsctl(...port('f0', 1).slice(1), ...port('f1', 2));
-    for (const name of ['f0', 'f1']) {
-      const error = (await this.vsctl('get', 'interface', name, 'error')).trim();
-      if (error !== '[]') throw new Error(`Open vSwitch: ${name}: ${error}`);
-    }
-    const bridge = `unix:${this.#dir}/br0.mgmt`;
-    await this.#tool('ovs-ofctl', 'del-flows', bridge);
-    await this.#tool('ovs-ofctl', 'add-flow', bridge, 'in_port=1,actions=output:2');
-    await this.#tool('ovs-ofctl', 'add-flow', bridge, 'in_port=2,actions=output:1');
+    await this.addPorts({ name: 'f0', number: 1, type }, { name: 'f1', number: 2, type });
+    await this.setRules(['in_port=1,actions=output:2', 'in_port=2,actions=output:1']);
   }
   async detach() {
     await this.vsctl('del-port', 'br0', 'f0', '--', 'del-port', 'br0', 'f1');
   }
 
+  /** The thread that polls: its number, and how long it has had a core. */
+  ranNs() {
+    this.pmd ??= threads(this.daemon.pid, 'pmd-')[0][0];
+    return ranNs(this.daemon.pid, this.pmd);
+  }
+
   async stop() {
-    for (const child of this.#children.reverse()) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 2_000);
-      await gone;
-      clearTimeout(timer);
-    }
-    if (this.#dir) rmSync(this.#dir, { recursive: true, force: true });
+    for (const child of this.#children.reverse()) await end(child);
+    rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -1,5 +1,6 @@
 // Running programs for the benchmarks, so that none outlives who started it, whatever happens to that one.
 import { execFile, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { findProgram } from '../lib/tools.mjs';
 
@@ -10,6 +11,12 @@ const setpriv = findProgram('setpriv');
 export const tied = (command) =>
   setpriv === undefined ? command : [setpriv, '--pdeathsig', 'KILL', '--', ...command];
 
+/** 'TOOLS,PMD' as an argument says it: the core for tools and sources, and the core that forwards. */
+export function readCores(text) {
+  const [toolCore, core] = text.split(',').map(Number);
+  return { toolCore, core };
+}
+
 /** Runs a program to its end; what it prints. Throws, with what it complained of. */
 export async function execute(program, args, { env = process.env, timeoutMs = 30_000 } = {}) {
   try {
@@ -18,6 +25,46 @@ export async function execute(program, args, { env = process.env, timeoutMs = 30
   } catch (error) {
     const words = [program, ...args].join(' ');
     throw new Error(`${words}: ${(error.stderr || error.message).trim()}`);
+  }
+}
+
+/** Ends a child of ours, stopped or not, and waits for its end. */
+export async function end(child, patienceMs = 2_000) {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  child.kill('SIGCONT');
+  const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
+  await gone;
+  clearTimeout(timer);
+}
+
+/** The threads of a process whose names begin with `prefix`: [id, name]. */
+export function threads(pid, prefix = '') {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((id) => [Number(id), readFileSync(`/proc/${pid}/task/${id}/comm`, 'utf8').trim()])
+    .filter(([, name]) => name.startsWith(prefix));
+}
+
+/** How long a thread has had a core, in nanoseconds. */
+export const ranNs = (pid, thread) =>
+  Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+
+/**
+ * Of two samples of a thread's work { packets, ns: how long it has had a core, at: milliseconds }: million packets in a second
+ * that it had the core, and in a second. The kernel tells `ns` late, by a few milliseconds: a small difference means nothing.
+ */
+export function rateBetween(a, b) {
+  const packets = b.packets - a.packets;
+  const passed = (b.at - a.at) * 1e6;
+  const ran = passed - (b.ns - a.ns) < 8e6 ? passed : b.ns - a.ns;
+  return { mpps: (packets * 1e3) / ran, wall: (packets * 1e3) / passed, share: ran / passed };
+}
+
+/** Ties every thread of this process to a core, with what it starts from now on; but not those whose name begins so. */
+export async function confine(core, except) {
+  for (const [thread, name] of threads(process.pid)) {
+    if (!name.startsWith(except)) await execute('taskset', ['-cp', String(core), String(thread)]);
   }
 }
 

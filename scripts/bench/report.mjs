@@ -1,10 +1,13 @@
 // The results as tables in Markdown: ours, the other's, and the ratio, in that order. A ratio above 1 is in our favour.
+import { controlGoals } from './goals.mjs';
+import { rows as memoryRows } from './rows.mjs';
 
 const digits = (x) =>
   Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(2);
 const range = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
 const ratio = (x) => (Number.isFinite(x) ? `**${x.toFixed(2)}×**` : '–');
 const count = (n) => n.toLocaleString('en');
+const percent = (x) => `${x.toFixed(0)} %`;
 
 function table(head, rows) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
@@ -12,34 +15,139 @@ function table(head, rows) {
 }
 
 const voided = (row, text) => (row.void === undefined ? text : `void: ${row.void}`);
+const cell = (row) => (row === undefined ? '–' : voided(row, range(row)));
 
-function pipeline(rows) {
-  const plain = (row) =>
-    rows.find((r) => r.cache === 'off' && r.rules === row.rules && r.flows === row.flows);
+/** Whether a ratio is what was asked for: not, at least, as aimed at. */
+const verdict = (x, [least, aim]) => (x >= aim ? 'aim' : x >= least ? 'met' : 'short');
+const wish = ([least, aim], x) =>
+  `${least}× / ${aim}×${Number.isFinite(x) ? `: ${verdict(x, [least, aim])}` : ''}`;
+
+// -------------------------------------------------------------------------------------------------------- in memory
+
+const flowsText = {
+  port: () => '`in_port` alone',
+  masks: ({ masks }) => (masks === 1 ? 'one mask, the five-tuple' : `${masks} masks`),
+  rewrite: () => 'one mask, rewrite',
+  each: ({ masks }) => (masks === 1 ? 'a flow each, one mask' : `a flow each, ${masks} masks`),
+};
+/** What a row is, in words. */
+export function describe(row) {
+  const words = [flowsText[row.rules](row)];
+  if (row.wire !== 64) words.push(`${row.wire} bytes`);
+  if (row.order !== 'uniform') words.push('Zipf');
+  return words.join(', ');
+}
+
+/** The results of one row by contestant, and the best of Open vSwitch's settings. */
+export function compare(rows, id) {
+  const of = (name) => rows.find((one) => one.row === id && one.name === name);
+  const settings = rows.filter((one) => one.row === id && one.name.startsWith('OVS '));
+  const sound = settings.filter((one) => one.void === undefined);
+  const best = sound.sort((a, b) => b.median - a.median)[0];
+  return { pollux: of('Pollux'), best, asItComes: of('OVS emc'), testpmd: of('testpmd io') };
+}
+
+export const gain = (ours, other) =>
+  ours?.void === undefined && other?.void === undefined ? ours?.median / other?.median : undefined;
+
+function memory(rows) {
+  const ids = [...new Set(rows.map((one) => one.row))];
+  const body = ids.map((id) => {
+    const row = memoryRows.get(id);
+    const { pollux, best, asItComes, testpmd } = compare(rows, id);
+    const against = { best, default: asItComes, testpmd };
+    const wishes = Object.entries(row.goal ?? {}).map(
+      ([peer, goal]) =>
+        `${peer === 'best' ? '' : `${peer} `}${wish(goal, gain(pollux, against[peer]))}`,
+    );
+    const { cache } = pollux?.details ?? {};
+    return [
+      describe(row),
+      count(row.flows),
+      cell(pollux),
+      digits(1e3 / pollux.median),
+      cache === undefined ? '–' : percent(cache),
+      best ? `${cell(best)} ${best.name.slice(4)}` : '–',
+      ratio(gain(pollux, best)),
+      cell(asItComes),
+      ratio(gain(pollux, asItComes)),
+      wishes.join('; ') || '–',
+    ];
+  });
+  const head = ['flows', 'five-tuples', 'Pollux, Mpps', 'ns', 'cache', 'OVS at its best', 'ratio'];
+  const shares = Math.min(...rows.map((row) => row.share));
+  const disturbed =
+    shares < 0.95
+      ? `\n\nOther programs ran on the forwarding core: at worst a window had ${percent(100 * shares)} of it.`
+      : '';
+  return `### In memory: one core, frames written into every buffer
+
+Million packets a second of the forwarding thread's time, the source of frames included, which is the same for all. *cache*:
+packets that the exact-match cache answered. *OVS at its best*: of the exact-match cache (emc, as it comes), the signature-match
+cache (smc) and neither (none). *wanted*: at least / aimed at.
+
+${table([...head, 'OVS as it comes', 'ratio', 'wanted'], body)}${disturbed}${testpmd(rows)}`;
+}
+
+function testpmd(rows) {
+  const names = [...new Set(rows.map((one) => one.name))].filter((name) =>
+    name.startsWith('testpmd'),
+  );
+  if (names.length === 0) return '';
+  const ids = [...new Set(rows.filter((one) => names.includes(one.name)).map((one) => one.row))];
+  const of = (name, id) => rows.find((one) => one.name === name && one.row === id);
+  const body = ids.map((id) => [
+    `${memoryRows.get(id).wire} bytes`,
+    cell(of('Pollux', id)),
+    ...names.map((name) => cell(of(name, id))),
+  ]);
+  return `
+
+What a DPDK program takes that does not classify: it moves packets (io), swaps addresses (macswap), parses and sums (csum), or
+receives and frees them (rxonly).
+
+${table(['', 'Pollux, `in_port` alone', ...names], body)}`;
+}
+
+// --------------------------------------------------------------------------------------------------------- control
+
+function control(rows) {
   const body = rows
-    .filter((row) => row.cache === 'on')
+    .filter((row) => row.name === 'Pollux')
     .map((row) => {
-      const other = plain(row);
+      const other = rows.find((one) => one.name !== 'Pollux' && one.what === row.what);
+      const goal = controlGoals[row.what];
+      const theirs = other && other.median - (other.toolMs ?? 0);
+      const less = ['ms', 's', 'µs', 'ns', '%'].includes(row.unit);
+      const gained = other && (less ? theirs / row.median : row.median / theirs);
+      const tool = other?.toolMs ? `, of it ${digits(other.toolMs)} the tool` : '';
+      const extra = row.p99 === undefined ? '' : `, 99 %: ${digits(row.p99)}`;
       return [
-        row.rules,
-        count(row.flows),
-        voided(row, range(row)),
-        digits(row.ns_per_packet),
-        `${row.hit_percent.toFixed(0)} %`,
-        other ? voided(other, range(other)) : '–',
-        ratio(row.median / other?.median),
-        String(row.lost),
+        row.what,
+        `${cell(row)} ${row.unit}${extra}`,
+        other ? `${cell(other)} ${other.unit} (${other.by}${tool})` : '–',
+        ratio(gained),
+        goal === undefined ? '–' : goal.text(goal.ratio ? gained : row.median),
       ];
     });
-  const share = Math.min(...rows.map((row) => row.core_percent));
-  const disturbed = `\n\nOther programs ran on the thread's core: at worst it had ${share.toFixed(0)} % of the time.`;
-  return `### In memory: one core, null ports, 64-byte frames
+  return `### Control, new flows, attacks, threads, idleness
 
-Million packets a second through generator, extraction, cache, actions and output. *Plain* is the same without the exact-match
-cache (\`emcInsertInvProb: 0\`). *ns* is the thread's processor time for a packet, the generator's part included.
-
-${table(['rules', 'five-tuples', 'Mpps', 'ns', 'cache hits', 'plain Mpps', 'ratio', 'lost'], body)}${share < 95 ? disturbed : ''}`;
+${table(['', 'Pollux', 'OVS', 'ratio', 'wanted'], body)}`;
 }
+
+function churn(rows) {
+  const body = rows.map((row) => [
+    row.name,
+    `${cell(row)} µs`,
+    count(row.operations),
+    String(row.lost),
+  ]);
+  return `### What a flow at full speed notices of ports that come and go
+
+${table(['', 'longest stop in 50 ms', 'operations', 'lost'], body)}`;
+}
+
+// ----------------------------------------------------------------------------------------------------------- parts
 
 function micro(rows) {
   const parts = rows
@@ -56,7 +164,7 @@ function micro(rows) {
     .map((row) => [row.name, digits(row.median), digits(row.min), digits(row.p99), String(row.n)]);
   return `### Parts, in nanoseconds
 
-${table(['part', 'ns', 'plain version', 'ns', 'ratio'], parts)}
+${table(['part', 'ns', 'another version', 'ns', 'ratio'], parts)}
 
 ### Reload: request to acknowledgement, in microseconds
 
@@ -71,16 +179,17 @@ function veth(rows, ovs) {
     const ours = find('Pollux', what, mine);
     const other = find(peer, what, theirs);
     if (ours === undefined) return [];
-    const gain =
+    const gained =
       other && (better === 'less' ? other.median / ours.median : ours.median / other.median);
-    const cell = (row) => (row ? voided(row, range(row)) : '–');
-    return [[text, cell(ours), cell(other), better === 'none' ? '–' : ratio(gain)]];
+    return [[text, cell(ours), cell(other), better === 'none' ? '–' : ratio(gained)]];
   };
   const body = [
     ...line('64-byte frames, Mpps', 'max'),
     ...line('loss at 100,000 a second, %', 'loss', { better: 'none' }),
     ...line('ping, median µs', 'rtt', { better: 'less' }),
     ...line('ping, 99 % µs', 'rtt p99', { better: 'less' }),
+    ...line('port added, ms', 'add', { better: 'less' }),
+    ...line('port deleted, ms', 'delete', { better: 'less' }),
     ...line('TCP, Gbit/s; offloads as they come / off', 'tcp', { ours: 'on', theirs: 'off' }),
     ...line('TCP, Gbit/s; offloads off for both', 'tcp', { ours: 'off', theirs: 'off' }),
   ];
@@ -94,23 +203,29 @@ Offered, Mpps: ${offered}. The same interfaces, generator and counter for both, 
 first core, the forwarder on the last. Open vSwitch needs the hosts' checksum and segmentation offloads turned off.`;
 }
 
-export function markdown({ machine: m, rows, ovs, skipped }) {
-  const parts = ['pipeline', 'micro', 'veth'];
-  const of = (bench) => rows.filter((row) => row.bench === bench);
+// -------------------------------------------------------------------------------------------------------------- all
+
+export function markdown({ machine: m, rows, versions, skipped }) {
+  const of = (...benches) => rows.filter((row) => benches.includes(row.bench));
+  const peers = Object.entries(versions).map(([name, version]) => `, ${name} ${version}`);
   const text = [
     `${m.date.slice(0, 10)}, commit ${m.commit}: ${m.cpu}${m.virtual ? ' (virtual machine)' : ''}, ${m.cores} cores, Linux ${m.kernel}, ` +
-      `Node ${m.node}, ${m.compiler}${ovs ? `, Open vSwitch ${ovs}` : ''}. Median (least–most) of ${windows(rows)} windows; ` +
+      `Node ${m.node}, ${m.compiler}${peers.join('')}. Median (least–most) of ${windows(rows)} windows; ` +
       `load average ${m.load.toFixed(1)} at the start.`,
   ];
-  if (of(parts[0]).length > 0) text.push(pipeline(of('pipeline')));
-  if (of(parts[1]).length > 0) text.push(micro(rows));
-  if (of(parts[2]).length > 0) text.push(veth(of('veth'), ovs));
+  if (of('memory').length > 0) text.push(memory(of('memory')));
+  if (of('control').some((row) => row.name === 'Pollux')) text.push(control(of('control')));
+  if (of('churn').length > 0) text.push(churn(of('churn')));
+  if (of('micro').length > 0) text.push(micro(of('micro', 'reload')));
+  if (of('veth').length > 0) text.push(veth(of('veth'), versions['Open vSwitch']));
   if (skipped.length > 0) text.push(skipped.map((why) => `Skipped: ${why}.`).join('\n'));
   return `${text.join('\n\n')}\n`;
 }
 
 function windows(rows) {
-  const counts = rows.filter((row) => row.bench !== 'reload').map((row) => row.n);
+  const counts = rows
+    .filter((row) => ['memory', 'micro', 'veth'].includes(row.bench))
+    .map((row) => row.n);
   const least = Math.min(...counts);
   const most = Math.max(...counts);
   return least === most ? String(least) : `${least} to ${most}`;
@@ -120,5 +235,5 @@ function windows(rows) {
 export function voids(rows) {
   return rows
     .filter((row) => row.void !== undefined)
-    .map((row) => `${row.bench} ${row.name ?? row.rules} ${row.what ?? row.flows}: ${row.void}`);
+    .map((row) => `${row.bench} ${row.name} ${row.what ?? row.row ?? ''}: ${row.void}`);
 }

@@ -10,30 +10,29 @@
 // it is gets the two ports.
 //
 // What a0 has sent and b0 has not received must be found in somebody's counters, or the figure is void.
-import { fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { findProgram } from '../lib/tools.mjs';
 import * as ovs from './ovs.mjs';
-import { execute, Namespace } from './processes.mjs';
+import { PolluxChild } from './pollux.mjs';
+import { execute, Namespace, readCores } from './processes.mjs';
 import { median, Series } from './series.mjs';
 
 const { values: options } = parseArgs({
   options: {
     out: { type: 'string' },
+    cores: { type: 'string' },
     generator: { type: 'string' },
     quick: { type: 'boolean', default: false },
+    peers: { type: 'boolean', default: false },
   },
 });
 const plan = options.quick
   ? { rounds: 5, maxMs: 500, lossMs: 300, pings: 200, tcpRounds: 0, tcpSeconds: 0 }
   : { rounds: 5, maxMs: 1_200, lossMs: 1_000, pings: 2_000, tcpRounds: 5, tcpSeconds: 1 };
 const lossRate = 100_000;
-const genCore = 0;
-const forwarderCore = availableParallelism() - 1;
+const { toolCore: genCore, core: forwarderCore } = readCores(options.cores);
 const nobody = '02:00:00:00:00:fe'; // so that b0's own stack drops the frames at once
 const bAddress = '10.99.0.2';
 
@@ -78,50 +77,28 @@ const corePercent = (before, after) =>
 
 // -------------------------------------------------------------------------------------------------------- forwarders
 
-/** Each: attach() and detach() its ports; losses() = frames it knows it did not forward, since attach(). */
+/**
+ * Each: attach() and detach() its ports; losses() = frames it knows it did not forward, since attach(); third() = milliseconds
+ * to add a port for x0, and to delete it.
+ */
 class Pollux {
   name = 'Pollux';
   #child;
-  #calls = new Map();
-  #last = 0;
 
   async start() {
-    const program = fileURLToPath(new URL('pollux-forwarder.mjs', import.meta.url));
-    this.#child = fork(program, [String(forwarderCore)], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    await new Promise((resolve, reject) => {
-      this.#child.once('message', resolve);
-      this.#child.once('error', reject);
-      this.#child.once('exit', (code) => reject(new Error(`the forwarder ended with ${code}`)));
-    });
-    this.#child.on('message', ({ call, result, error }) => {
-      const { resolve, reject } = this.#calls.get(call);
-      this.#calls.delete(call);
-      if (error === undefined) resolve(result);
-      else reject(new Error(error));
-    });
-    this.#child.on('exit', (code) => {
-      for (const { reject } of this.#calls.values())
-        reject(new Error(`the forwarder ended: ${code}`));
-    });
+    this.#child = await PolluxChild.start({ core: forwarderCore, toolCore: genCore });
   }
-  #call(verb) {
-    return new Promise((resolve, reject) => {
-      this.#calls.set(++this.#last, { resolve, reject });
-      this.#child.send({ call: this.#last, verb });
-    });
-  }
-  attach = () => this.#call('attach');
-  detach = () => this.#call('detach');
+  attach = () => this.#child.call('attach');
+  detach = () => this.#child.call('detach');
+  third = () => this.#child.call('third', 'x0');
   async losses() {
-    const { ring, drops } = await this.#call('stats');
+    const { ring, drops } = await this.#child.call('stats');
     // Frames that the kernel refuses are counted at f1, too: there alone.
     const own = Object.entries(drops).filter(([reason]) => !kernelDrops.includes(reason));
     return { ring, dropped: own.reduce((sum, [, n]) => sum + n, 0) };
   }
-  async stop() {
-    if (this.#child?.connected) this.#child.disconnect();
+  stop() {
+    this.#child?.stop();
   }
 }
 
@@ -136,6 +113,18 @@ class OvsForwarder {
   detach = () => this.#ovs.detach();
   async losses() {
     return { ring: await socketDrops(), dropped: 0 };
+  }
+  /** Less what the tool takes to do nothing. */
+  async third() {
+    const timed = async (...words) => {
+      const begin = performance.now();
+      await this.#ovs.vsctl(...words);
+      return performance.now() - begin;
+    };
+    const tool = await timed('get', 'Open_vSwitch', '.', '_uuid');
+    const added = await timed('add-port', 'br0', 'x0');
+    const deleted = await timed('del-port', 'br0', 'x0');
+    return { added: Math.max(0, added - tool), deleted: Math.max(0, deleted - tool) };
   }
 }
 
@@ -154,6 +143,7 @@ class Testbed {
     }
     await ip(`link add f0 type veth peer name a0 netns ${this.a.pid}`);
     await ip(`link add f1 type veth peer name b0 netns ${this.b.pid}`);
+    await ip('link add x0 type veth peer name x1');
     await ip('link set f0 up');
     await ip('link set f1 up');
     await this.a.run('ip', 'addr', 'add', '10.99.0.1/24', 'dev', 'a0');
@@ -332,6 +322,22 @@ async function streamsAndPings(testbed, forwarders) {
   }
 }
 
+async function thirdPorts(forwarders) {
+  const results = new Map(forwarders.map((f) => [f, { add: new Series(), delete: new Series() }]));
+  await inTurn(forwarders, plan.rounds, async (forwarder) => {
+    for (let i = 0; i < 3; i++) {
+      const { added, deleted } = await forwarder.third();
+      results.get(forwarder).add.add(added);
+      results.get(forwarder).delete.add(deleted);
+    }
+  });
+  for (const [{ name }, series] of results) {
+    for (const [what, ms] of Object.entries(series)) {
+      rows.push({ bench: 'veth', name, what, unit: 'ms', ...ms.summary() });
+    }
+  }
+}
+
 async function tcp(testbed, forwarders) {
   for (const program of ['iperf3', 'ethtool']) {
     if (findProgram(program) === undefined) {
@@ -378,9 +384,9 @@ async function main() {
   const forwarders = [pollux];
 
   let peer;
-  const reason = ovs.obstacle();
+  const reason = options.peers ? ovs.obstacle() : 'not without --peers';
   if (reason === undefined) {
-    const daemon = await ovs.OpenVswitch.start(forwarderCore, genCore);
+    const daemon = await ovs.OpenVswitch.start({ core: forwarderCore, toolCore: genCore });
     stoppers.push(() => daemon.stop());
     peer = await ovs.version();
     forwarders.push(new OvsForwarder(daemon, 'OVS userspace', 'system'));
@@ -389,9 +395,13 @@ async function main() {
   }
 
   await streamsAndPings(testbed, forwarders);
+  await thirdPorts(forwarders);
   if (plan.tcpRounds > 0) await tcp(testbed, forwarders);
   else skipped.push('TCP: not in the quick run');
-  writeFileSync(options.out, JSON.stringify({ rows, skipped, ovs: peer }));
+  writeFileSync(
+    options.out,
+    JSON.stringify({ rows, skipped, versions: peer && { 'Open vSwitch': peer } }),
+  );
 }
 
 try {

@@ -1,6 +1,4 @@
 // Keys and masks to netlink attributes.
-#include <type_traits>
-
 #include "flow/netlink.h"
 #include "flow/nsh_attributes.h"
 #include "flow/ovs_attributes.h"
@@ -18,33 +16,29 @@ class Encoder {
 
   std::vector<std::uint8_t> Encode() {
     std::vector<std::uint8_t> out;
-    Put(out, OVS_KEY_ATTR_RECIRC_ID, values_.recirc_id);
-    if (mask_.dp_hash != 0) Put(out, OVS_KEY_ATTR_DP_HASH, values_.dp_hash);
-    if (mask_.skb_priority != 0) Put(out, OVS_KEY_ATTR_PRIORITY, values_.skb_priority);
+    AppendValue(out, OVS_KEY_ATTR_RECIRC_ID, values_.recirc_id);
+    if (mask_.dp_hash != 0) AppendValue(out, OVS_KEY_ATTR_DP_HASH, values_.dp_hash);
+    if (mask_.skb_priority != 0) AppendValue(out, OVS_KEY_ATTR_PRIORITY, values_.skb_priority);
     if (!IsZero(mask_.tunnel)) {
       AppendAttribute(out, OVS_KEY_ATTR_TUNNEL,
                       is_mask_ ? EncodeTunnelMask(key_.tunnel, mask_.tunnel)
                                : EncodeTunnelKey(key_.tunnel, mask_.tunnel));
     }
-    Put(out, OVS_KEY_ATTR_IN_PORT, values_.in_port);
-    if (mask_.skb_mark != 0) Put(out, OVS_KEY_ATTR_SKB_MARK, values_.skb_mark);
+    AppendValue(out, OVS_KEY_ATTR_IN_PORT, values_.in_port);
+    if (mask_.skb_mark != 0) AppendValue(out, OVS_KEY_ATTR_SKB_MARK, values_.skb_mark);
     PutConntrack(out);
-    if (mask_.packet_type != 0) Put(out, kKeyAttrPacketType, values_.packet_type);
+    if (mask_.packet_type != 0) AppendValue(out, kKeyAttrPacketType, values_.packet_type);
     if (!IsZero(mask_.eth_src) || !IsZero(mask_.eth_dst)) {
       ovs_key_ethernet ethernet;
       Store(ethernet.eth_src, values_.eth_src);
       Store(ethernet.eth_dst, values_.eth_dst);
-      Put(out, OVS_KEY_ATTR_ETHERNET, ethernet);
+      AppendValue(out, OVS_KEY_ATTR_ETHERNET, ethernet);
     }
     TagsFrom(0, out);
     return out;
   }
 
  private:
-  template <typename T>
-  static void Put(std::vector<std::uint8_t>& out, std::uint16_t type, const T& value) {
-    AppendValue(out, type, value);
-  }
   // A structure with padding, which must not carry our memory out.
   template <typename T, typename Fill>
   static void PutPadded(std::vector<std::uint8_t>& out, std::uint16_t type, Fill fill) {
@@ -60,10 +54,10 @@ class Encoder {
   }
 
   void PutConntrack(std::vector<std::uint8_t>& out) const {
-    if (mask_.ct_state != 0) Put(out, OVS_KEY_ATTR_CT_STATE, values_.ct_state);
-    if (mask_.ct_zone != 0) Put(out, OVS_KEY_ATTR_CT_ZONE, values_.ct_zone);
-    if (mask_.ct_mark != 0) Put(out, OVS_KEY_ATTR_CT_MARK, values_.ct_mark);
-    if (!IsZero(mask_.ct_label)) Put(out, OVS_KEY_ATTR_CT_LABELS, values_.ct_label);
+    if (mask_.ct_state != 0) AppendValue(out, OVS_KEY_ATTR_CT_STATE, values_.ct_state);
+    if (mask_.ct_zone != 0) AppendValue(out, OVS_KEY_ATTR_CT_ZONE, values_.ct_zone);
+    if (mask_.ct_mark != 0) AppendValue(out, OVS_KEY_ATTR_CT_MARK, values_.ct_mark);
+    if (!IsZero(mask_.ct_label)) AppendValue(out, OVS_KEY_ATTR_CT_LABELS, values_.ct_label);
     const bool shared = mask_.ct_proto != 0 || mask_.ct_tp_src != 0 || mask_.ct_tp_dst != 0;
     if (Layer3Of(key_) == Layer3::kIpv4 &&
         (shared || mask_.ct_ipv4_src != 0 || mask_.ct_ipv4_dst != 0)) {
@@ -116,14 +110,15 @@ class Encoder {
     if (depth == kMaxVlanTags || MatchedAsAbsent(depth)) {
       Innermost(out);
       if (depth < kMaxVlanTags && EndsInsideTag()) {
-        Put(out, OVS_KEY_ATTR_VLAN, is_mask_ ? Be16{UINT16_MAX} : Be16{0});
+        AppendValue(out, OVS_KEY_ATTR_VLAN, is_mask_ ? Be16{UINT16_MAX} : Be16{0});
         AppendAttribute(out, OVS_KEY_ATTR_ENCAP, {});
       }
       return;
     }
     const VlanTag& mask = mask_.vlans[depth];
-    Put(out, OVS_KEY_ATTR_ETHERTYPE, is_mask_ ? mask.tpid : TpidOf(depth));
-    Put(out, OVS_KEY_ATTR_VLAN,
+    AppendValue(out, OVS_KEY_ATTR_ETHERTYPE, is_mask_ ? mask.tpid : TpidOf(depth));
+    AppendValue(
+        out, OVS_KEY_ATTR_VLAN,
         is_mask_ ? mask.tci : static_cast<Be16>(values_.vlans[depth].tci | ToBe16(kVlanCfi)));
     std::vector<std::uint8_t> inside;
     TagsFrom(depth + 1, inside);
@@ -147,7 +142,7 @@ class Encoder {
   void Innermost(std::vector<std::uint8_t>& out) const {
     // With something above it the EtherType says what that is, matched or not.
     if (mask_.eth_type != 0 || LooksAboveEthernet()) {
-      Put(out, OVS_KEY_ATTR_ETHERTYPE, is_mask_ ? values_.eth_type : key_.eth_type);
+      AppendValue(out, OVS_KEY_ATTR_ETHERTYPE, is_mask_ ? values_.eth_type : key_.eth_type);
     }
     switch (Layer3Of(key_)) {
       case Layer3::kNone:
@@ -223,7 +218,7 @@ class Encoder {
     ip.ipv4_tos = values_.nw_tos;
     ip.ipv4_ttl = values_.nw_ttl;
     ip.ipv4_frag = values_.nw_frag;
-    Put(out, OVS_KEY_ATTR_IPV4, ip);
+    AppendValue(out, OVS_KEY_ATTR_IPV4, ip);
   }
 
   void PutIpv6(std::vector<std::uint8_t>& out) const {
@@ -237,7 +232,7 @@ class Encoder {
     ip.ipv6_tclass = values_.nw_tos;
     ip.ipv6_hlimit = values_.nw_ttl;
     ip.ipv6_frag = values_.nw_frag;
-    Put(out, OVS_KEY_ATTR_IPV6, ip);
+    AppendValue(out, OVS_KEY_ATTR_IPV6, ip);
   }
 
   // As the EtherType: told even if it is not matched, where something above depends on it.
@@ -254,24 +249,26 @@ class Encoder {
       case Layer4::kNone:
         return;
       case Layer4::kTcp:
-        if (ports) Put(out, OVS_KEY_ATTR_TCP, pair);
-        if (mask_.tcp_flags != 0) Put(out, OVS_KEY_ATTR_TCP_FLAGS, values_.tcp_flags);
+        if (ports) AppendValue(out, OVS_KEY_ATTR_TCP, pair);
+        if (mask_.tcp_flags != 0) AppendValue(out, OVS_KEY_ATTR_TCP_FLAGS, values_.tcp_flags);
         return;
       case Layer4::kUdp:
-        if (ports) Put(out, OVS_KEY_ATTR_UDP, pair);
+        if (ports) AppendValue(out, OVS_KEY_ATTR_UDP, pair);
         return;
       case Layer4::kSctp:
-        if (ports) Put(out, OVS_KEY_ATTR_SCTP, pair);
+        if (ports) AppendValue(out, OVS_KEY_ATTR_SCTP, pair);
         return;
       case Layer4::kIcmp:
         if (ports)
-          Put(out, OVS_KEY_ATTR_ICMP, ovs_key_icmp{low(values_.tp_src), low(values_.tp_dst)});
+          AppendValue(out, OVS_KEY_ATTR_ICMP,
+                      ovs_key_icmp{low(values_.tp_src), low(values_.tp_dst)});
         return;
       case Layer4::kIcmpv6:
         break;
     }
     if (ports || LooksAtNd()) {
-      Put(out, OVS_KEY_ATTR_ICMPV6,
+      AppendValue(
+          out, OVS_KEY_ATTR_ICMPV6,
           ovs_key_icmpv6{low(is_mask_ ? values_.tp_src : key_.tp_src), low(values_.tp_dst)});
     }
     if (!IsNd(key_)) return;
@@ -280,11 +277,11 @@ class Encoder {
       Store(nd.nd_target, values_.nd_target);
       Store(nd.nd_sll, values_.arp_sha);
       Store(nd.nd_tll, values_.arp_tha);
-      Put(out, OVS_KEY_ATTR_ND, nd);
+      AppendValue(out, OVS_KEY_ATTR_ND, nd);
     }
     if (LooksAtNdExtensions()) {
-      Put(out, kKeyAttrNdExtensions,
-          KeyNdExtensions{values_.nd_reserved, values_.nd_options_type, {}});
+      AppendValue(out, kKeyAttrNdExtensions,
+                  KeyNdExtensions{values_.nd_reserved, values_.nd_options_type, {}});
     }
   }
 

@@ -8,8 +8,6 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inRoot } from '../lib/root.mjs';
@@ -143,6 +141,3 @@ export class Traffic {
     return this.#missing - this.#before;
   }
 }
-
-/** A folder for a program's own files, in which DPDK keeps what it thinks is for good, too. */
-export const makeFolder = () => mkdtemp(join(tmpdir(), `pollux-bench-${process.pid}-`));

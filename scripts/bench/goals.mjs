@@ -11,7 +11,7 @@ const times = (least, aim) => goal(least, aim, { unit: '×', ratio: true });
 
 export const controlGoals = {
   'apply(), flows as text': times(9, 25),
-  'apply(), flows as objects': goal(9, 25, { unit: '×', ratio: true }),
+  'apply(), flows as objects': times(9, 25),
   'new five-tuples to flows in force': times(1, 3),
   '1,000 established five-tuples under attack: share of their rate without': goal(0.9, 1),
   '100,000 established five-tuples under attack: share of their rate without': goal(0.9, 1),

@@ -3,6 +3,7 @@
 //   started by bench.mjs: node memory.mjs --out=FILE --cores=TOOLS,PMD [--peers] [--quick] [--full] [--row=TEXT] [--ovs=PROGRAM]
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { whenStopped } from '../lib/run.mjs';
 import { buildTraffic, obstacle, reserveHugePages } from './dpdk.mjs';
 import { version } from './ovs.mjs';
 import { ovsControl } from './ovs-control.mjs';
@@ -25,7 +26,7 @@ const { values: options } = parseArgs({
   },
 });
 const plan = options.quick
-  ? { rounds: 3, windowMs: 150, warmMs: 60, fillMs: 1_000 }
+  ? { rounds: 3, windowMs: 150, warmMs: 60, fillMs: 2_000 }
   : { rounds: 5, windowMs: 300, warmMs: 150, fillMs: 6_000 };
 const cores = readCores(options.cores);
 const modes = ['io', 'macswap', 'csum', 'rxonly'];
@@ -34,12 +35,7 @@ const stoppers = [];
 async function stopAll() {
   for (const stop of stoppers.splice(0).reverse()) await stop();
 }
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.once(signal, async () => {
-    await stopAll();
-    process.exit(1);
-  });
-}
+whenStopped(stopAll);
 
 let peers; // The OvsDpdk, if there is one.
 

@@ -2,8 +2,9 @@
 
 import { rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeFolder, Traffic } from './dpdk.mjs';
+import { Traffic } from './dpdk.mjs';
 import { OpenVswitch } from './ovs.mjs';
+import { makeFolder } from './processes.mjs';
 import { datapathFlows, openflowRules } from './rows.mjs';
 
 export const debianProgram = '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk';
@@ -35,7 +36,7 @@ export class OvsDpdk {
   }
 
   async #start(core, toolCore, plugin, program) {
-    this.#folder = await makeFolder();
+    this.#folder = makeFolder();
     this.traffic = new Traffic(this.#folder, plugin);
     const mask = (cpu) => `0x${(1 << cpu).toString(16)}`;
     this.ovs = await OpenVswitch.start({

@@ -1,25 +1,12 @@
 // A private Open vSwitch: its own database and switch daemon, with every file and socket in a folder of its own. It knows
 // nothing of an instance that the system may run, and that one nothing of it.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findProgram } from '../lib/tools.mjs';
-import { end, execute, ranNs, threads, tied } from './processes.mjs';
+import { end, execute, makeFolder, ranNs, threads, tied } from './processes.mjs';
 
-const prefix = 'pollux-bench-ovs-';
 const schema = '/usr/share/openvswitch/vswitch.ovsschema';
-
-/** Folders of runs that were killed: their names hold the number of a process that is gone. */
-function sweep() {
-  for (const name of readdirSync(tmpdir())) {
-    const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length).split('-')[0]) : 0;
-    if (pid > 0 && !existsSync(`/proc/${pid}`)) {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    }
-  }
-}
 
 /** Why there is no Open vSwitch to measure, or undefined. */
 export function obstacle() {
@@ -44,9 +31,8 @@ export class OpenVswitch {
    * ovs-vswitchd; `settings`: of its database, before it starts; `wrap`: makes its command line.
    */
   static async start({ core, toolCore, program, settings = [], wrap = (...words) => words }) {
-    sweep();
     const ovs = new OpenVswitch();
-    ovs.dir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
+    ovs.dir = makeFolder();
     ovs.toolCore = toolCore;
     try {
       await ovs.#start(core, program ?? findProgram('ovs-vswitchd'), settings, wrap);

@@ -1,6 +1,8 @@
 // Running programs for the benchmarks, so that none outlives who started it, whatever happens to that one.
 import { execFile, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { findProgram } from '../lib/tools.mjs';
 
@@ -26,6 +28,19 @@ export async function execute(program, args, { env = process.env, timeoutMs = 30
     const words = [program, ...args].join(' ');
     throw new Error(`${words}: ${(error.stderr || error.message).trim()}`);
   }
+}
+
+const prefix = 'pollux-bench-';
+
+/** A folder for a program's own files. Those of runs that were killed go: their names hold the number of a process that is no more. */
+export function makeFolder() {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length).split('-')[0]) : 0;
+    if (pid > 0 && !existsSync(`/proc/${pid}`)) {
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    }
+  }
+  return mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
 }
 
 /** Ends a child of ours, stopped or not, and waits for its end. */

@@ -125,7 +125,7 @@ function control(rows) {
       return [
         row.what,
         `${cell(row)} ${row.unit}${extra}`,
-        other ? `${cell(other)} ${other.unit} (${other.by}${tool})` : '–',
+        other ? `${cell(other)} ${other.unit}${other.by ? ` (${other.by}${tool})` : ''}` : '–',
         ratio(gained),
         goal === undefined ? '–' : goal.text(goal.ratio ? gained : row.median),
       ];

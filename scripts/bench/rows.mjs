@@ -89,6 +89,9 @@ function datapathMatch(fields, inPort, ttl) {
   return `in_port(${inPort})${group('eth', eth)},eth_type(0x0800)${group('ipv4', [...ipv4, ...fixed])}${group('udp', udp)}`;
 }
 
+/** A match that every generated frame fits, and that reads its five-tuple. */
+export const fiveTuple = (inPort) => datapathMatch(tuple, inPort);
+
 const rewrite = {
   datapath:
     'set(eth(src=02:00:00:00:00:11,dst=02:00:00:00:00:12)),set(ipv4(dst=30.0.0.1,ttl=63)),set(udp(dst=9)),',
@@ -96,7 +99,10 @@ const rewrite = {
     'mod_dl_src:02:00:00:00:00:11,mod_dl_dst:02:00:00:00:00:12,dec_ttl,mod_nw_dst:30.0.0.1,mod_tp_dst:9,',
 };
 
-/** [match, actions] of each flow, in the datapath's words. */
+/**
+ * [match, actions] of each flow, in the datapath's words.
+ * @returns {Generator<[string, string]>}
+ */
 export function* datapathFlows(row, from, to) {
   const actions = `${row.rules === 'rewrite' ? rewrite.datapath : ''}${to}`;
   for (const fields of fieldsOf(row)) {
@@ -195,7 +201,10 @@ const few = new Set(
   ].map((id) => `${id}/64/uniform`),
 );
 
-/** The rows to measure: those of the goals, a few of them, or the full cross product. */
+/**
+ * The rows to measure: those of the goals, a few of them, or the full cross product.
+ * @param {{ quick?: boolean, full?: boolean, only?: string }} wanted
+ */
 export function chosenRows({ quick, full, only }) {
   return [...rows.values()]
     .filter((one) => full || !one.full)

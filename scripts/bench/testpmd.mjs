@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { createWriteStream, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findProgram } from '../lib/tools.mjs';
-import { makeFolder, Traffic } from './dpdk.mjs';
-import { end, ranNs, threads, tied } from './processes.mjs';
+import { Traffic } from './dpdk.mjs';
+import { end, makeFolder, ranNs, threads, tied } from './processes.mjs';
 
 /** One process, which all its modes take turns in. */
 export class Testpmd {
@@ -25,7 +25,7 @@ export class Testpmd {
   }
 
   async #start(core, toolCore, plugin) {
-    this.#folder = await makeFolder();
+    this.#folder = makeFolder();
     this.traffic = new Traffic(this.#folder, plugin);
     const command = tied([
       ...['taskset', '-c', `${toolCore},${core}`],

@@ -25,7 +25,7 @@ async function window(contestant, ms) {
 async function warmUp(contestant, { warmMs, fillMs }) {
   let best = 0;
   let worse = 0;
-  for (const until = performance.now() + fillMs; worse < 2 && performance.now() < until; ) {
+  for (const until = performance.now() + fillMs; worse < 4 && performance.now() < until; ) {
     const { mpps } = await window(contestant, warmMs);
     worse = mpps < best * 1.02 ? worse + 1 : 0;
     best = Math.max(best, mpps);

@@ -13,6 +13,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { whenStopped } from '../lib/run.mjs';
 import { findProgram } from '../lib/tools.mjs';
 import * as ovs from './ovs.mjs';
 import { PolluxChild } from './pollux.mjs';
@@ -254,12 +255,7 @@ const stoppers = [];
 async function stopAll() {
   for (const stop of stoppers.splice(0).reverse()) await stop();
 }
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.once(signal, async () => {
-    await stopAll();
-    process.exit(1);
-  });
-}
+whenStopped(stopAll);
 
 async function inTurn(forwarders, rounds, what) {
   for (let round = 0; round < rounds; round++) {

@@ -17,13 +17,21 @@ function endGroup(child, signal) {
 // SIGTERM first: one of our own scripts then ends, in its turn, what it runs in groups of its own.
 const patienceMs = 3_000;
 
+const duties = [];
+/** What a signal that ends this process must not keep it from doing first; `action` may return a promise. */
+export const whenStopped = (action) => duties.push(action);
+
 for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
   process.once(signal, () => {
     stopping = true;
     for (const child of running) endGroup(child, 'SIGTERM');
+    let busy = true;
+    Promise.allSettled(duties.map((action) => action())).then(() => {
+      busy = false;
+    });
     const deadline = Date.now() + patienceMs;
     setInterval(() => {
-      if (running.size > 0 && Date.now() < deadline) return;
+      if ((busy || running.size > 0) && Date.now() < deadline) return;
       for (const child of running) endGroup(child, 'SIGKILL');
       process.exit(code);
     }, 20);

@@ -142,14 +142,17 @@ function refusable(job) {
  */
 function masked(part) {
   if (typeof part === 'string') return part.replace(/^.*\//, '/');
-  if (typeof part !== 'object' || part === null) return part;
-  if (typeof part.mask === 'number')
-    return { value: Number(BigInt(part.value) & BigInt(part.mask)), mask: part.mask };
+  if (typeof part !== 'object' || part === null || part instanceof Uint8Array) return part;
   if (Array.isArray(part)) return part.map(masked);
+  const { value, mask } = part;
+  if (mask instanceof Uint8Array) return { value: value.map((byte, i) => byte & mask[i]), mask };
+  if (typeof mask === 'bigint' || typeof mask === 'number') {
+    return { value: BigInt(value) & BigInt(mask), mask: BigInt(mask) };
+  }
   return Object.fromEntries(
     Object.entries(part)
-      .filter(([key, value]) => key !== 'eth' || Object.keys(value).length > 0)
-      .map(([key, value]) => [key, masked(value)]),
+      .filter(([key, inner]) => key !== 'eth' || Object.keys(inner).length > 0)
+      .map(([key, inner]) => [key, masked(inner)]),
   );
 }
 

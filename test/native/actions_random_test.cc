@@ -349,7 +349,15 @@ class Both {
     Outcome outcome;
     Random dice(seed);
     RecordingHost host(pool_, [&](const std::string& what, const Packet& packet) {
-      outcome.events[packet.hash].push_back(what + " " + PlainOf(packet).Text());
+      const PlainPacket plain = PlainOf(packet);
+      outcome.events[packet.hash].push_back(what + " " + plain.Text());
+      // The offsets lead where the headers are now, behind however many tags, or nowhere.
+      const PlainView view(plain, SIZE_MAX);
+      const auto is = [](std::uint16_t offset, std::size_t expected) {
+        return offset == Packet::kNoOffset || offset == expected;
+      };
+      REQUIRE(is(packet.l3_offset, view.l3));
+      REQUIRE(is(packet.l4_offset, view.l4));
     });
     host.dice = [&] { return static_cast<std::uint32_t>(dice()); };
     // No list pushes more bytes than it has.

@@ -10,6 +10,7 @@
 
 #include "classifier/emc.h"
 #include "classifier/flow_table.h"
+#include "netdev/generator.h"
 #include "testbed.h"
 
 namespace pollux::test {
@@ -773,21 +774,19 @@ TEST_CASE("a datapath forwards while its table overflows: each hit is counted fo
   options.emc_insert_inv_prob = 1;
   Testbed bed(options);
   bed.Add(Null("to", 2));
-  PortSpec generator = Null("from", 1, true);
-  generator.netdev.generate_flows = kSources;
-  const PortInfo from = bed.Add(generator);
+  PortSpec source = Null("from", 1, true);
+  source.netdev.generator.flows = kSources;
+  std::vector<std::array<std::uint8_t, FrameGenerator::kShort>> frames(kSources);
+  FrameGenerator(source.netdev.generator).Write(kSources, [&](std::size_t i) {
+    return frames[i].data();
+  });
+  const PortInfo from = bed.Add(source);
 
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> forwarded{0};
   std::thread tracer([&] {
-    // UDP from 10.0.0.n, as the null port makes it.
-    std::vector<std::uint8_t> frame = PlainFrame();
-    frame[12] = 0x08, frame[13] = 0x00;
-    frame[14] = 0x45;
-    frame[17] = 46, frame[23] = 17, frame[26] = 10;
-    while (!stop) {
-      frame[29] = static_cast<std::uint8_t>((frame[29] + 1) % kSources);
-      auto steps = bed->Trace(frame, PortNumber{1}, 0);
+    for (std::size_t i = 0; !stop; i = (i + 1) % kSources) {
+      auto steps = bed->Trace(frames[i], PortNumber{1}, 0);
       POLLUX_CHECK(steps.ok());
       if (steps->back().kind == TraceStep::Kind::kOutput) ++forwarded;
     }
@@ -804,9 +803,11 @@ TEST_CASE("a datapath forwards while its table overflows: each hit is counted fo
   Random random(3);
   std::uint64_t put = 0;
   for (int i = 0; i < 20'000 / kSlowdown || forwarded == 0; ++i) {
+    const auto& frame = frames[random() % kSources];
     Match match = MatchInPort(1);
     match.key.eth_type = 0x0008, match.mask.eth_type = 0xffff;
-    match.key.ipv4_src = 0x0a | (random() % kSources) << 24, match.mask.ipv4_src = UINT32_MAX;
+    std::memcpy(&match.key.ipv4_src, frame.data() + 26, 4), match.mask.ipv4_src = UINT32_MAX;
+    std::memcpy(&match.key.tp_src, frame.data() + 34, 2), match.mask.tp_src = 0xffff;
     if (!bed->flows().Find(match).has_value()) ++put;
     bed.Put(match, OutputTo({2}));
     REQUIRE(bed->flows().size() <= kLimit);

@@ -1,8 +1,9 @@
 // Tuple space explosion: 10,000 packets a second with random addresses and ports come in among those of established flows, and
 // a program that answers as an access list would, with the widest flow that is right, fills the port's classifier with masks.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fiveTuple } from '../rows.mjs';
 import { Series } from '../series.mjs';
-import { Loop, tuple } from './loop.mjs';
+import { Loop } from './loop.mjs';
 
 /** A list that lets one host, one peer and two ports in: what a stranger differs in first decides how wide its flow may be. */
 const allowed = { src: 0x0a000001, dst: 0x0a000002, sport: 0x4123, dport: 80 };
@@ -53,7 +54,7 @@ async function attacked(bench, flows) {
   let most = 0;
   for (let round = 0; round < bench.rounds; round++) {
     datapath.flows.clear();
-    datapath.flows.put(`in_port(1),${tuple}`, '2');
+    datapath.flows.put(fiveTuple(1), '2');
     const calm = await measure(peace, 1);
     const strangerEvery = Math.round((calm * 1e6) / attackRate);
     share.add((await measure({ ...peace, strangerEvery }, 501)) / calm);

@@ -1,9 +1,9 @@
 // A call into the core; flows in and out by apply() while a PMD thread forwards at full speed; and a dump.
 import { setImmediate } from 'node:timers/promises';
 import { ranNs } from '../processes.mjs';
-import { datapathFlows, rows as memoryRows } from '../rows.mjs';
+import { datapathFlows, fiveTuple, rows as memoryRows } from '../rows.mjs';
 import { Series } from '../series.mjs';
-import { Loop, tuple } from './loop.mjs';
+import { Loop } from './loop.mjs';
 
 const kBatch = 4096;
 
@@ -70,7 +70,7 @@ export async function flows(bench) {
   const loop = await Loop.open(bench.cores);
   await loop.sink('to', 2);
   const { flows: table } = loop.datapath;
-  table.put(`in_port(1),${tuple}`, '2');
+  table.put(fiveTuple(1), '2');
   await loop.source('from', 1, { flows: 1000, order: 'uniform' });
 
   const each = memoryRows.get('each/1/100000/64/uniform');

@@ -5,10 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Datapath } from '../../../dist/index.js';
 import { confine, execute, ranNs, rateBetween, threads } from '../processes.mjs';
 
-/** `tuple`: one flow that reads the five-tuple of every generated frame. */
-export const tuple =
-  'eth_type(0x0800),ipv4(src=10.0.0.0/8,dst=10.0.0.0/8,proto=17,frag=no),udp(src=0x4000/0xc000,dst=0x4000/0xc000)';
-
 export class Loop {
   #toolCore;
   #confined = false;

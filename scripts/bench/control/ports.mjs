@@ -1,13 +1,14 @@
 // How long adding and deleting a port takes, at rest and while a PMD thread forwards at full speed. What other flows notice of
 // it is measured by churn_bench.cc; kernel devices by veth.mjs.
+import { fiveTuple } from '../rows.mjs';
 import { Series } from '../series.mjs';
-import { Loop, tuple } from './loop.mjs';
+import { Loop } from './loop.mjs';
 
 export async function ports(bench) {
   const loop = await Loop.open(bench.cores);
   const { datapath } = loop;
   await loop.sink('to', 2);
-  datapath.flows.put(`in_port(1),${tuple}`, '2');
+  datapath.flows.put(fiveTuple(1), '2');
   for (const load of ['at rest', 'at full load']) {
     if (load !== 'at rest') await loop.source('from', 1, { flows: 1000, order: 'uniform' });
     const added = new Series();

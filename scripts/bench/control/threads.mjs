@@ -1,7 +1,8 @@
 // Two PMD threads on two cores, each with ports of its own, against one.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fiveTuple } from '../rows.mjs';
 import { Series } from '../series.mjs';
-import { Loop, tuple } from './loop.mjs';
+import { Loop } from './loop.mjs';
 
 export async function twoThreads(bench) {
   const { toolCore, core } = bench.cores;
@@ -17,7 +18,7 @@ export async function twoThreads(bench) {
   await loop.sink('to1', 4);
   const add = (i) =>
     loop.source(pairs[i].from, 1 + 2 * i, generate, { rxqAffinity: { 0: pairs[i].core } });
-  for (const i of [0, 1]) datapath.flows.put(`in_port(${1 + 2 * i}),${tuple}`, `${2 + 2 * i}`);
+  for (const i of [0, 1]) datapath.flows.put(fiveTuple(1 + 2 * i), `${2 + 2 * i}`);
   const one = new Series();
   const two = new Series();
   const ratio = new Series();

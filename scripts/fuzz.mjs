@@ -33,8 +33,8 @@ if (unknown.length > 0)
 const corpusOf = (name) => inRoot(`test/fuzz/corpus/${name}`);
 
 /** Folders with inputs of a native fuzzer: what is in the tree, and what it found here. */
-async function fuzzNative(tree, name) {
-  const program = `${tree}/fuzz/${name}_fuzz`;
+async function fuzzNative(name) {
+  const program = inRoot(`out/${variant}/fuzz/${name}_fuzz`);
   const options = { show: 'failure', timeoutMs: (seconds + 300) * 1000 };
   if (values.replay) return run(program, [corpusOf(name)], options);
   const found = inRoot(`out/fuzz/${name}`);
@@ -68,11 +68,10 @@ async function fuzzText() {
 
 await setup('test');
 const tally = { passed: 0, failed: 0, skipped: [] };
-const tree = chosen.some((name) => name !== 'text')
-  ? await buildNative(values.replay ? 'address' : 'fuzz', 'fuzzers')
-  : undefined;
+const variant = values.replay ? 'address' : 'fuzz';
+for (const name of chosen) if (name !== 'text') await buildNative(variant, `fuzz_${name}_fuzz`);
 await eachParallel(chosen, async (name) => {
-  const { code, output } = name === 'text' ? await fuzzText() : await fuzzNative(tree, name);
+  const { code, output } = name === 'text' ? await fuzzText() : await fuzzNative(name);
   const runs = output.match(/stat::number_of_executed_units: *(\d+)|^(\d+) inputs$/m);
   console.log(
     `${name}: ${code === 0 ? 'clean' : 'FAILED'}${runs ? `, ${runs[1] ?? runs[2]} runs` : ''}`,

@@ -1,10 +1,9 @@
 // Random packets through random lists: the fast executor and the slow one agree on every frame, on
 // what is known of it, on where it ends and how many copies were made.
-#include <map>
 #include <random>
 
 #include "actions_testbed.h"
-#include "plain_executor.h"
+#include "both_executors.h"
 #include "testbed.h"
 
 namespace pollux::test {
@@ -25,11 +24,6 @@ Blob RandomBytes(Random& random, std::size_t n) {
 }
 
 // ---- Packets.
-
-struct Arrival {
-  Frame frame;
-  std::uint16_t l3_type = 0;
-};
 
 Arrival RandomArrival(Random& random) {
   static const auto kKinds = EveryKind();
@@ -241,171 +235,44 @@ Match RandomMatch(Random& random, const Flow& key) {
   return match;
 }
 
-// ---- Both executors.
+// ---- Rounds.
 
-struct Outcome {
-  std::map<std::uint32_t, std::vector<std::string>> events;  // By packet.
-  std::size_t copies = 0;
-};
-
-PlainPacket PlainOf(const Packet& packet) {
-  PlainPacket plain;
-  plain.bytes.assign(packet.data, packet.data + packet.size);
-  plain.l3_type = FromBe16(packet.l3_type);
-  plain.priority = packet.skb_priority;
-  plain.mark = packet.skb_mark;
-  plain.hash = packet.dp_hash;
-  plain.recirc_id = packet.recirc_id;
-  if (packet.has_tunnel) plain.tunnel = packet.tunnel();
-  return plain;
+// Another packet, perhaps of the same flow.
+Arrival Variation(Random& random, const Arrival& from) {
+  Arrival arrival = from;
+  Frame& frame = arrival.frame;
+  if (frame.empty()) return arrival;
+  if (OneIn(random, 2)) frame[Below(random, static_cast<std::uint32_t>(frame.size()))] ^= 1;
+  if (OneIn(random, 2)) frame.resize(frame.size() + Below(random, 60), 0x55);
+  return arrival;
 }
 
-class Both {
- public:
-  explicit Both(std::uint32_t seed) : random_(seed) {}
-
-  void Round() {
-    const Arrival first = RandomArrival(random_);
-    const std::uint32_t recirc_id = first.l3_type != 0 ? 7 : 0;
-    const PacketPtr sample = Make(first, recirc_id, 0);
-    const Flow key = KeyOf(*sample);
-    const Match match = RandomMatch(random_, key);
-    bool rolls = false;  // Some sample throws dice: one packet at a time.
-    const Actions actions = RandomList(
-        random_, key, 3, [&](const Actions& list) { return ActionList::Parse(list, match).ok(); });
-    rolls = actions.size() > 0 && Rolls(actions);
-    std::vector<Arrival> arrivals = {first};
-    // More packets of the flow; sometimes of no flow that the list was made for.
-    const bool strangers = OneIn(random_, 4);
-    for (std::uint32_t n = rolls ? 0 : Below(random_, 12); n > 0; --n) {
-      Arrival more = strangers ? RandomArrival(random_) : Variation(first);
-      if (more.l3_type != first.l3_type && !strangers) continue;
-      const PacketPtr packet = Make(more, recirc_id, 0);
-      if (strangers || ApplyMask(KeyOf(*packet), match.mask) == match.key)
-        arrivals.push_back(std::move(more));
-    }
-    const std::uint32_t seed = random_();
-    const Outcome fast = Fast(arrivals, recirc_id, *Accepted(actions, match), seed);
-    const Outcome plain = Plain(arrivals, recirc_id, actions, seed);
-    INFO("actions: " << Hex(actions));
-    for (std::uint32_t id = 0; id < arrivals.size(); ++id) {
-      INFO("frame: " << Hex(arrivals[id].frame) << " type " << arrivals[id].l3_type);
-      const std::vector<std::string>& fast_events = fast.events.at(id);
-      const std::vector<std::string>& plain_events = plain.events.at(id);
-      for (std::size_t i = 0; i < std::min(fast_events.size(), plain_events.size()); ++i)
-        REQUIRE(fast_events[i] == plain_events[i]);
-      REQUIRE(fast_events.size() == plain_events.size());
-    }
-    REQUIRE(fast.copies == plain.copies);
-    REQUIRE(pool_.held() == 1);  // `sample`.
+void Round(Random& random) {
+  BothExecutors both;
+  const Arrival first = RandomArrival(random);
+  const Flow key = both.KeyOf(first);
+  const Match match = RandomMatch(random, key);
+  const auto accepted = [&](const Actions& list) { return ActionList::Parse(list, match).ok(); };
+  const Actions actions = RandomList(random, key, 3, accepted);
+  const ActionListPtr list = Accepted(actions, match);
+  std::vector<Arrival> arrivals = {first};
+  // More packets of the flow; sometimes of no flow that the list was made for.
+  const bool strangers = OneIn(random, 4);
+  for (std::uint32_t n = ThrowsDice(*list) ? 0 : Below(random, 12); n > 0; --n) {
+    Arrival more = strangers ? RandomArrival(random) : Variation(random, first);
+    if (strangers || ApplyMask(both.KeyOf(more), match.mask) == match.key)
+      arrivals.push_back(std::move(more));
   }
-
- private:
-  static std::string Hex(Bytes bytes) {
-    PlainPacket packet;
-    packet.bytes.assign(bytes.begin(), bytes.end());
-    return packet.Text();
-  }
-
-  static bool Rolls(Bytes list) {
-    AttributeReader reader(list);
-    bool rolls = false;
-    while (reader.Next()) {
-      if (reader.type() == OVS_ACTION_ATTR_SAMPLE) rolls = true;
-      if (reader.type() == OVS_ACTION_ATTR_CLONE) rolls = rolls || Rolls(reader.payload());
-      if (reader.type() != OVS_ACTION_ATTR_CHECK_PKT_LEN &&
-          reader.type() != OVS_ACTION_ATTR_DEC_TTL)
-        continue;
-      for (AttributeReader branch(reader.payload()); branch.Next();) {
-        if (branch.payload().size() >= 4) rolls = rolls || Rolls(branch.payload());
-      }
-    }
-    return rolls;
-  }
-
-  PacketPtr Make(const Arrival& arrival, std::uint32_t recirc_id, std::uint32_t id) {
-    PacketPtr packet = pool_.Allocate(static_cast<std::uint32_t>(arrival.frame.size()));
-    std::copy(arrival.frame.begin(), arrival.frame.end(), packet->data);
-    packet->in_port = PortNumber{1};
-    packet->l3_type = ToBe16(arrival.l3_type);
-    packet->recirc_id = recirc_id;
-    Miniflow key;
-    ExtractMiniflow(*packet, key);
-    packet->hash = id;
-    return packet;
-  }
-
-  Arrival Variation(const Arrival& from) {
-    Arrival arrival = from;
-    Frame& frame = arrival.frame;
-    if (frame.empty()) return arrival;
-    if (OneIn(random_, 2)) frame[Below(random_, static_cast<std::uint32_t>(frame.size()))] ^= 1;
-    if (OneIn(random_, 2)) frame.resize(frame.size() + Below(random_, 60), 0x55);
-    return arrival;
-  }
-
-  Outcome Fast(const std::vector<Arrival>& arrivals, std::uint32_t recirc_id,
-               const ActionList& list, std::uint32_t seed) {
-    Outcome outcome;
-    Random dice(seed);
-    RecordingHost host(pool_, [&](const std::string& what, const Packet& packet) {
-      const PlainPacket plain = PlainOf(packet);
-      outcome.events[packet.hash].push_back(what + " " + plain.Text());
-      // The offsets lead where the headers are now, behind however many tags, or nowhere.
-      const PlainView view(plain, SIZE_MAX);
-      const auto is = [](std::uint16_t offset, std::size_t expected) {
-        return offset == Packet::kNoOffset || offset == expected;
-      };
-      REQUIRE(is(packet.l3_offset, view.l3));
-      REQUIRE(is(packet.l4_offset, view.l4));
-    });
-    host.dice = [&] { return static_cast<std::uint32_t>(dice()); };
-    // No list pushes more bytes than it has.
-    host.guarded = list.attributes().size() <= PacketPool::kHeadroom;
-    PacketBatch batch;
-    for (const Arrival& arrival : arrivals) {
-      batch.Add(Make(arrival, recirc_id, static_cast<std::uint32_t>(batch.size())));
-      if (host.guarded) Guard(*batch[batch.size() - 1]);
-    }
-    ExecuteActions(host, std::move(batch), list);
-    outcome.copies = host.copied;
-    return outcome;
-  }
-
-  Outcome Plain(const std::vector<Arrival>& arrivals, std::uint32_t recirc_id,
-                const Actions& actions, std::uint32_t seed) {
-    Outcome outcome;
-    Random dice(seed);
-    for (std::uint32_t id = 0; id < arrivals.size(); ++id) {
-      PlainExecutor plain(
-          [&] { return static_cast<std::uint32_t>(dice()); },
-          [&](const PlainPacket& packet, std::uint32_t algorithm, std::uint32_t basis) {
-            const PacketPtr fresh = Make({packet.bytes, packet.l3_type}, 0, 0);
-            Apply(HashAction{HashAction::Algorithm{static_cast<std::uint8_t>(algorithm)}, basis},
-                  *fresh);
-            return fresh->dp_hash;
-          });
-      PlainPacket packet;
-      packet.bytes = arrivals[id].frame;
-      packet.l3_type = arrivals[id].l3_type;
-      packet.recirc_id = recirc_id;
-      plain.Run(PlainExecutor::Arrived(packet), actions);
-      outcome.events[id] = std::move(plain.events);
-      outcome.copies += plain.copies;
-    }
-    return outcome;
-  }
-
-  Random random_;
-  PacketPool pool_;
-};
+  REQUIRE(both.Difference(arrivals, *list, random()) == "");
+}
 
 }  // namespace
 
 TEST_CASE("actions: the fast executor does what the plain one does") {
   for (std::uint32_t seed = 0; seed < 10'000 / kSlowdown; ++seed) {
     CAPTURE(seed);
-    Both(seed).Round();
+    Random random(seed);
+    Round(random);
   }
 }
 

@@ -1,21 +1,16 @@
-// What the tests of actions share: lists that must be accepted or refused, packets in exactly the
-// memory they need, and a host that writes down what becomes of packets.
+// What the tests of actions share: lists that must be accepted or refused, and packets in exactly
+// the memory they need.
 #pragma once
 
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "action_builder.h"
-#include "actions/execute.h"
 #include "flow/extract.h"
 #include "packet_builder.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
+#include "recording_host.h"
 
 namespace pollux::test {
 
@@ -80,64 +75,5 @@ inline Frame After(const Actions& actions, const Frame& frame, std::size_t headr
   for (const Action& action : list->actions()) REQUIRE(ApplyTo(action, *packet));
   return packet.frame();
 }
-
-// AddressSanitizer notices who reads or writes behind a guarded packet, which must not need that
-// room for what is pushed. Unguard() before the packet goes back to the pool.
-inline void Guard([[maybe_unused]] const Packet& packet) {
-#if defined(__SANITIZE_ADDRESS__)
-  ASAN_POISON_MEMORY_REGION(packet.data + packet.size, packet.tailroom());
-#endif
-}
-inline void Unguard([[maybe_unused]] const Packet& packet) {
-#if defined(__SANITIZE_ADDRESS__)
-  ASAN_UNPOISON_MEMORY_REGION(packet.chunk, packet.chunk_size);
-#endif
-}
-
-// Calls `end(what, packet)` for each packet that comes to an end of its way.
-template <typename End>
-class RecordingHost {
- public:
-  RecordingHost(PacketPool& pool, End end) : pool_(pool), end_(std::move(end)) {}
-
-  void Output(PacketBatch batch, PortNumber port) {
-    All("output " + std::to_string(static_cast<std::uint32_t>(port)), batch);
-  }
-  void Upcall(PacketBatch batch, const UserspaceAction&) { All("upcall", batch); }
-  void Recirculate(PacketBatch batch, std::uint32_t recirc_id) {
-    All("recirc " + std::to_string(recirc_id), batch);
-  }
-  void Drop(PacketBatch batch, DropReason reason) {
-    All(kDropReasonText[static_cast<std::size_t>(reason)], batch);
-  }
-  PacketBatch Clone(const PacketBatch& batch) {
-    PacketBatch copies;
-    for (const Packet* packet : batch) {
-      PacketPtr copy = pool_.Clone(*packet);
-      REQUIRE(copy != nullptr);
-      if (guarded) Guard(*copy);
-      copies.Add(std::move(copy));
-    }
-    copied += batch.size();
-    return copies;
-  }
-  std::uint32_t Random() { return dice(); }
-
-  std::size_t copied = 0;
-  bool guarded = false;
-  std::function<std::uint32_t()> dice = [] { return 0; };
-
- private:
-  void All(const std::string& what, const PacketBatch& batch) {
-    CHECK_FALSE(batch.empty());
-    for (const Packet* packet : batch) {
-      end_(what, *packet);
-      Unguard(*packet);
-    }
-  }
-
-  PacketPool& pool_;
-  End end_;
-};
 
 }  // namespace pollux::test

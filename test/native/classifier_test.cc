@@ -246,6 +246,35 @@ TEST_CASE("a flow's id covers its mask; equal keys under different masks are dif
   CHECK(table.Find(wide)->ufid == UfidOf(7));
 }
 
+TEST_CASE("the cache compares keys, whatever their hashes, and leaves long ones alone") {
+  Random random(7);
+  Table table;
+  REQUIRE(table.Put(PutOf(MatchInPort(1))).ok());
+  Megaflow* flow = table.Lookup(MatchInPort(1).key);
+  Emc emc;
+  constexpr std::uint32_t kHash = 12345;
+  Flow key = RandomKey(random);
+  emc.Insert(Compress(key), kHash, flow);
+  REQUIRE(emc.Lookup(Compress(key), kHash) == flow);
+  CHECK(emc.Lookup(Compress(key), kHash + 1) == nullptr);
+  Flow with_option = key;
+  with_option.tunnel.options[255] = 1;
+  CHECK(emc.Lookup(Compress(with_option), kHash) == nullptr);
+  emc.Insert(Compress(with_option), kHash + 2, flow);
+  CHECK(emc.Lookup(Compress(with_option), kHash + 2) == nullptr);
+  Flow other = key;
+  other.tp_dst ^= 1;
+  CHECK(emc.Lookup(Compress(other), kHash) == nullptr);
+  // As many words as an entry has room for, and one more.
+  FlowWords words{};
+  for (std::size_t n = 1; n <= 22; ++n) {
+    words[n - 1] = n;
+    const Miniflow miniflow = Compress(FromWords(words));
+    emc.Insert(miniflow, kHash + 10, flow);
+    CHECK(emc.Lookup(miniflow, kHash + 10) == (n <= 21 ? flow : nullptr));
+  }
+}
+
 TEST_CASE("soundness: whatever agrees with a packet on its flow's mask gets the same flow") {
   for (std::uint32_t seed = 0; seed < 400u / kSlowdown; ++seed) {
     INFO("seed ", seed);

@@ -5,10 +5,10 @@
 // same frames at the same cost.
 //
 // Every flow has a five-tuple of its own, between 10.0.0.0/8 and 10.0.0.0/8, ports 0x4000 to 0x7fff
-// (0xffff for the source beyond 2^22 flows). Flow f belongs to class f % masks. Classes are there
-// to need a mask each: over 102 bits of a frame, in the order of kClassBits, a frame of class c has
-// bit c set and all others clear. A rule that looks at the first c + 1 of them thus finds class c
-// and nothing else.
+// (sources have others, too, beyond 2^22 flows). Flow f belongs to class f % masks. Classes are
+// there to need a mask each: over 102 bits of a frame, in the order of kClassBits, a frame of class
+// c has bit c set and all others clear. A rule that looks at the first c + 1 of them thus finds
+// class c and nothing else.
 //
 // IPv4 and UDP checksums are right: sums over what stays the same are kept, the rest is added and
 // folded.

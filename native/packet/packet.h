@@ -4,8 +4,8 @@
 // Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
 // that a kernel or a device may see thus never share memory with our metadata, and the region can
 // be handed to a driver whole. What few packets have (tunnel metadata) stands in a second array, of
-// which the kernel gives us a page when we first touch it. There are two chunk sizes: one for ordinary frames and one for
-// whatever a 16-bit length can hold.
+// which the kernel gives us a page when we first touch it. There are two chunk sizes: one for
+// ordinary frames and one for whatever a 16-bit length can hold.
 //
 // A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
 // both are move-only and give back to the pool what they still hold when they die, so a packet can

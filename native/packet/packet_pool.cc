@@ -34,7 +34,8 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
   const std::size_t region_size = bytes + count * sizeof(TunnelMetadata);
-  void* region = mmap(nullptr, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* region =
+      mmap(nullptr, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (region == MAP_FAILED) return false;
   madvise(region, bytes, MADV_HUGEPAGE);  // A wish: works without.
   madvise(region, region_size, MADV_DONTFORK);

@@ -22,6 +22,7 @@ export class OvsDpdk {
   #folder;
   #row;
   #cache;
+  #paused = false; // Its revalidators.
 
   /** `program`: an ovs-vswitchd with DPDK; Debian's if not given. */
   static async start({ core, toolCore, plugin, program = debianProgram }) {
@@ -88,12 +89,18 @@ export class OvsDpdk {
   async setFlows(row) {
     if (this.#row === row.id) return;
     this.#row = row.id;
+    if (this.#paused) await this.ovs.appctl('revalidator/resume'); // Twice, and it hangs.
+    this.#paused = false;
+    await this.ovs.appctl('revalidator/purge');
     if (row.rules !== 'each') {
       await this.ovs.setRules(openflowRules(row, 1, 2));
       return;
     }
-    // Straight into the datapath; the rule behind them agrees with them all.
+    // Straight into the datapath; and nobody may think that there are too many.
     await this.ovs.setRules(['in_port=1,actions=output:2']);
+    await this.ovs.appctl('revalidator/wait');
+    await this.ovs.appctl('revalidator/pause');
+    this.#paused = true;
     await this.ovs.appctl('dpctl/del-flows');
     const file = `${this.ovs.dir}/flows`;
     const lines = [...datapathFlows(row, ...this.ports)].map((words) => words.join(' '));
@@ -119,6 +126,7 @@ export class OvsDpdk {
 export class OvsInMemory {
   #dpdk;
   #cache;
+  #row;
 
   constructor(dpdk, cache) {
     this.name = `OVS ${cache}`;
@@ -131,6 +139,7 @@ export class OvsInMemory {
     dpdk.resume();
     await dpdk.setCache(this.#cache);
     await dpdk.setFlows(row);
+    this.#row = row;
     await dpdk.ovs.appctl('dpif-netdev/pmd-stats-clear');
     dpdk.traffic.run(row);
   }
@@ -144,8 +153,10 @@ export class OvsInMemory {
     const read = (name) => Number(text.match(new RegExp(`^ +${name}: +([\\d.]+)`, 'm'))?.[1] ?? 0);
     const packets = read('packets received') || 1;
     const share = (name) => Math.round((1000 * read(name)) / packets) / 10;
+    const simple = share('simple match hits');
     return {
-      simple: share('simple match hits'),
+      simple,
+      wrong: this.#row.rules !== 'port' && simple > 0 ? 'other flows than these' : undefined,
       cache: Math.max(share('emc hits'), share('smc hits')),
       classifier: share('megaflow hits'),
       subtables: read('avg. subtable lookups per megaflow hit'),

@@ -7,7 +7,7 @@
 //   resume(row)  its turn begins: flows and traffic become those of the row, and it forwards
 //   sample()     { packets, ns, at }: frames received so far, how long the forwarding thread had the core, and when
 //   suspend()    its turn ends; frames it received in this turn and has not sent
-//   details()    if it is there: what else is to be known of the row
+//   details()    if it is there: what else is to be known of the turn; `wrong`: why it means nothing
 //
 // A rate is of the time that the thread had the core: what others took from it is not the contestant's fault. `share` says how
 // much that was.
@@ -57,7 +57,7 @@ export async function inTurns(rows, contestants, plan, done) {
       done({
         ...{ bench: 'memory', row: row.id, name: contestant.name, unit: 'Mpps', ...of('mpps') },
         ...{ wall: of('wall'), share: of('share').min, lost, details },
-        void: lost === 0 ? undefined : `${lost} frames lost`,
+        void: lost === 0 ? details?.wrong : `${lost} frames lost`,
       });
     }
   }

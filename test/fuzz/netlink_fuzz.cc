@@ -49,7 +49,7 @@ Blob Own(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
 
 // The key of some packet.
 Flow TakeKey(fuzz::Input& input) {
-  static PacketPool pool(std::size_t{4} << 20);
+  static PacketPool pool(std::size_t{16} << 20);  // A slab of each kind of chunk.
   PacketPtr packet = pool.Copy(fuzz::TakeFrame(input));
   packet->in_port = PortNumber{1};
   fuzz::TakeMetadata(input, *packet);

@@ -45,13 +45,13 @@ class BothExecutors {
   // Where they differ first, in words; empty: nowhere.
   std::string Difference(const std::vector<Arrival>& arrivals, const ActionList& list,
                          std::uint32_t seed) {
-    const Outcome fast = Fast(arrivals, list, seed);
-    const Outcome plain = Plain(arrivals, list.attributes(), seed);
+    Outcome fast = Fast(arrivals, list, seed);
+    Outcome plain = Plain(arrivals, list.attributes(), seed);
     const std::string what = "list " + Hex(list.attributes());
     if (!fast.misled.empty()) return what + "\nan offset misleads in " + fast.misled;
     for (std::uint32_t id = 0; id < arrivals.size(); ++id) {
-      const auto& is = fast.events.find(id)->second;
-      const auto& should = plain.events.find(id)->second;
+      const auto& is = fast.events[id];
+      const auto& should = plain.events[id];
       if (is == should) continue;
       const std::size_t at = static_cast<std::size_t>(
           std::mismatch(is.begin(), is.end(), should.begin(), should.end()).first - is.begin());

@@ -1,6 +1,6 @@
-// A source of frames inside a DPDK program: a plug-in of its environment layer (option -d).
+// A source of frames inside a DPDK program, loaded into it before it starts (LD_PRELOAD).
 //
-// The null devices of DPDK hand out buffers with no frame in them. This plug-in writes the frames
+// The null devices of DPDK hand out buffers with no frame in them. This writes the frames
 // of FrameGenerator, those that our own null ports give, into every buffer that net_null0 receives,
 // by a receive callback, a public means that any program has. So testpmd and Open vSwitch see the
 // traffic that Pollux sees, and pay for it the same.
@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -32,6 +33,9 @@ struct Page {
   alignas(64) volatile std::uint64_t sent;     // Frames that the program has given to net_null1.
   volatile std::uint32_t attached;             // The callback is there.
 };
+
+static_assert(offsetof(Page, size) == 8 && offsetof(Page, written) == 64);
+static_assert(offsetof(Page, sent) == 128 && offsetof(Page, attached) == 136);
 
 constexpr char kFrom[] = "net_null0";
 constexpr char kTo[] = "net_null1";

@@ -50,10 +50,12 @@ Result<AttributeSet> AttributeSet::Read(Bytes bytes, std::span<const AttributeIn
     if (type >= known.size() || known[type].name == nullptr)
       return Invalid("unknown attribute " + std::to_string(type) + " in " + where);
     const AttributeInfo& info = known[type];
-    const std::string name = '"' + std::string(info.name) + '"';
-    if (set.Has(type)) return Invalid("duplicate " + name + " in " + where);
+    const auto name = [&] {
+      return std::string("\"").append(info.name).append("\" in ").append(where);
+    };
+    if (set.Has(type)) return Invalid("duplicate " + name());
     if (info.size != kAnySize && reader.payload().size() != info.size) {
-      return Invalid(name + " in " + where + " has " + std::to_string(reader.payload().size()) +
+      return Invalid(name() + " has " + std::to_string(reader.payload().size()) +
                      " bytes instead of " + std::to_string(info.size));
     }
     set.present_ |= std::uint32_t{1} << type;

@@ -13,6 +13,7 @@
 // smoltcp's `wire/`.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -45,8 +46,8 @@ T LoadAs(const void* bytes) {
 template <typename T>
 bool IsZero(const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);
-  static constexpr T kZero{};
-  return std::memcmp(&value, &kZero, sizeof value) == 0;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(&value);
+  return std::all_of(bytes, bytes + sizeof value, [](std::uint8_t byte) { return byte == 0; });
 }
 
 struct Net16 {

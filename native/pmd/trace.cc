@@ -35,6 +35,7 @@ Tracer::Tracer(Context& context, std::uint32_t seed)
 }
 
 std::vector<TraceStep> Tracer::Run(PacketPtr packet) {
+  context_.role().AssertHeld();
   PacketBatch batch;
   batch.Add(std::move(packet));
   Pass(std::move(batch));

@@ -58,8 +58,8 @@ class Tracer {
   // Draws the numbers that follow from `seed`.
   Tracer(Context& context, std::uint32_t seed);
 
-  // The packet has its in_port.
-  std::vector<TraceStep> Run(PacketPtr packet) REQUIRES(context_.role());
+  // The packet has its in_port; the caller has the context's role.
+  std::vector<TraceStep> Run(PacketPtr packet);
 
   // The host of ExecuteActions().
   void Step(const ActionList& list, std::size_t index, const PacketBatch& batch);

@@ -52,7 +52,7 @@ void Check(fuzz::Input input) {
     actions = SomeList(choices, key, 3,
                        [&](const Actions& list) { return ActionList::Parse(list, match).ok(); });
   }
-  const auto list = ActionList::Parse(actions, match);
+  auto list = ActionList::Parse(actions, match);
   if (!list.ok()) {
     const Error& error = list.error();
     POLLUX_CHECK(!error.message.empty());
@@ -60,9 +60,9 @@ void Check(fuzz::Input input) {
     return;
   }
   POLLUX_CHECK(std::equal(Bytes(actions).begin(), Bytes(actions).end(),
-                          (*list)->attributes().begin(), (*list)->attributes().end()));
+                          list.value()->attributes().begin(), list.value()->attributes().end()));
   for (const Arrival& each : {arrival, stranger}) {
-    const std::string difference = both.Difference({each}, **list, 1);
+    const std::string difference = both.Difference({each}, *list.value(), 1);
     if (difference.empty()) continue;
     std::fprintf(stderr, "%s\n", difference.c_str());
     std::abort();

@@ -242,7 +242,8 @@ TEST_CASE("headers: NSH") {
   for (const auto& [inside, type, np] : kContents) {
     for (NshValues values : {NshValues{.flags = 2, .ttl = 9}, NshValues{.mdtype = 2},
                              NshValues{.mdtype = 2, .metadata = 244}}) {
-      CAPTURE(type);
+      const auto of = type;  // A lambda cannot capture a structured binding.
+      CAPTURE(of);
       Subject s(inside, 300, type);
       REQUIRE(s.Do(PushNsh(values)));
       values.np = np;

@@ -167,7 +167,8 @@ TEST_CASE("actions: not supported yet, by name and with a code of its own") {
       {12, "ct"},       {16, "ct_clear"}, {19, "meter"},    {25, "psample"},
       {26, "tnl_push"}, {27, "tnl_pop"},  {28, "lb_output"}};
   for (const auto& [type, name] : kNames) {
-    CAPTURE(name);
+    const auto of = name;  // A lambda cannot capture a structured binding.
+    CAPTURE(of);
     for (const Actions& actions :
          {Actions().Output(1).Put(type, 1), Actions().Output(1).Clone(Actions().Put(type, 1))}) {
       const auto list = ActionList::Parse(actions, kAny);
@@ -219,7 +220,8 @@ TEST_CASE("actions: refused") {
         {Actions::kDropAction, 4},   {OVS_ACTION_ATTR_POP_VLAN, 0},  {OVS_ACTION_ATTR_POP_ETH, 0},
         {OVS_ACTION_ATTR_POP_NSH, 0}};
     for (const auto& [type, size] : kSizes) {
-      CAPTURE(type);
+      const auto of = type;  // A lambda cannot capture a structured binding.
+      CAPTURE(of);
       for (std::size_t n = 0; n < 20; ++n) {
         if (n == size) continue;
         CheckRefused(Actions().Raw(type, Blob(n)), vlan,
@@ -560,7 +562,8 @@ TEST_CASE("actions: set sizes") {
                  {OVS_KEY_ATTR_SKB_MARK, 4, kAny},  {OVS_KEY_ATTR_DP_HASH, 4, kAny},
                  {OVS_KEY_ATTR_RECIRC_ID, 4, kAny}};
   for (const auto& [type, size, match] : kFields) {
-    CAPTURE(type);
+    const auto of = type;  // A lambda cannot capture a structured binding.
+    CAPTURE(of);
     for (std::size_t n = 0; n < 90; ++n) {
       const Actions inside = Actions().Raw(type, Blob(n));
       if (n != size) {

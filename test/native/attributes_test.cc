@@ -424,7 +424,8 @@ TEST_CASE("tunnel: flags") {
       {kTunnelChecksum, OVS_TUNNEL_KEY_ATTR_CSUM},
       {kTunnelOam, OVS_TUNNEL_KEY_ATTR_OAM}};
   for (const auto& [flag, type] : kFlags) {
-    CAPTURE(type);
+    const auto of = type;  // A lambda cannot capture a structured binding.
+    CAPTURE(of);
     const A set = A().Add(type, {});
     CHECK(DecodeTunnel(set)->flags == flag);
     CHECK(EncodeTunnel(*DecodeTunnel(set)) == set.blob());

@@ -45,16 +45,16 @@ const vitest = (limit, project) => ({
 });
 
 const everyTime = {
-  native: script(minutes(10), 'scripts/native-tests.mjs', 'plain'),
+  native: script(minutes(20), 'scripts/native-tests.mjs', 'plain'),
   'compile-fail': script(minutes(5), 'scripts/compile-fail.mjs'),
   api: vitest(minutes(10), 'pollux'),
 };
 const inDepth = {
-  address: script(minutes(12), 'scripts/native-tests.mjs', 'address'),
-  thread: script(minutes(12), 'scripts/native-tests.mjs', 'thread'),
-  check: script(minutes(15), 'scripts/check.mjs'),
+  address: script(minutes(25), 'scripts/native-tests.mjs', 'address'),
+  thread: script(minutes(25), 'scripts/native-tests.mjs', 'thread'),
+  check: script(minutes(25), 'scripts/check.mjs'),
   ...(existsSync(inRoot('scripts/mutants.mjs')) && {
-    mutants: script(minutes(15), 'scripts/mutants.mjs'),
+    mutants: script(minutes(25), 'scripts/mutants.mjs'),
   }),
   package: vitest(minutes(12), 'package'),
 };

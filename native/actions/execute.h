@@ -46,10 +46,11 @@ struct Cuts {
   std::array<std::uint32_t, kBatchSize> bytes;  // Only if pending.
 };
 
+// One list over one batch. Whoever makes it owns the batch.
 template <ActionHost Host>
 class Execution {
  public:
-  Execution(Host& host, PacketBatch batch) : host_(host), batch_(std::move(batch)) {}
+  Execution(Host& host, PacketBatch& batch, Cuts& cuts) : host_(host), batch_(batch), cuts_(cuts) {}
 
   void Run(const ActionList& list) {
     const std::span<const Action> actions = list.actions();
@@ -93,16 +94,16 @@ class Execution {
   PacketBatch Leaving(bool last) {
     if (!cuts_.pending) [[likely]]
       return last ? std::move(batch_) : host_.Clone(batch_);
-    Execution leaving = last ? Take(All()) : Copy(All());
-    for (std::size_t i = 0; i < leaving.batch_.size(); ++i)
-      Shorten(*leaving.batch_[i], leaving.cuts_.bytes[i]);
-    return std::move(leaving.batch_);
+    Part leaving = last ? Take(All()) : Copy(All());
+    for (std::size_t i = 0; i < leaving.packets.size(); ++i)
+      Shorten(*leaving.packets[i], leaving.cuts.bytes[i]);
+    return std::move(leaving.packets);
   }
 
   // ---- Nested lists.
 
   void Do(const CloneAction& clone, bool last) {
-    (last ? Take(All()) : Copy(All())).Run(*clone.actions);
+    Enter(*clone.actions, last ? Take(All()) : Copy(All()));
   }
 
   void Do(const SampleAction& sample, bool last) {
@@ -111,8 +112,8 @@ class Execution {
       sampled =
           Where([&](const Packet&, std::uint32_t) { return host_.Random() < sample.probability; });
     }
-    if (!last) return Copy(sampled).Run(*sample.actions);
-    Take(sampled).Run(*sample.actions);
+    if (!last) return Enter(*sample.actions, Copy(sampled));
+    Enter(*sample.actions, Take(sampled));
     if (!batch_.empty()) host_.Drop(std::move(batch_), DropReason::kSample);
   }
 
@@ -125,12 +126,8 @@ class Execution {
       const bool is_greater = (greater & 1) != 0;
       const auto run = std::min<std::size_t>(
           left, static_cast<std::size_t>(std::countr_one(is_greater ? greater : ~greater)));
-      const ActionList& list = is_greater ? *check.if_greater : *check.otherwise;
-      if (last) {
-        Take(FirstPackets(run)).Run(list);
-      } else {
-        Copy(FirstPackets(run) << at).Run(list);
-      }
+      Enter(is_greater ? *check.if_greater : *check.otherwise,
+            last ? Take(FirstPackets(run)) : Copy(FirstPackets(run) << at));
       at += run;
       left -= run;
       greater = run == kBatchSize ? 0 : greater >> run;
@@ -140,7 +137,7 @@ class Execution {
   void Do(const DecTtlAction& dec_ttl, bool) {
     const PacketSet expired =
         Where([](Packet& packet, std::uint32_t) { return !DecrementTtl(packet); });
-    if (expired != 0) Take(expired).Run(*dec_ttl.expired);
+    if (expired != 0) Enter(*dec_ttl.expired, Take(expired));
   }
 
   // ---- All others change packets.
@@ -152,7 +149,7 @@ class Execution {
     const PacketSet failed =
         Where([&](Packet& packet, std::uint32_t) { return !Apply(change, packet); });
     if (failed != 0) [[unlikely]]
-      host_.Drop(std::move(Take(failed).batch_), kReason);
+      host_.Drop(Take(failed).packets, kReason);
   }
 
   // ---- Parts of the batch.
@@ -167,15 +164,24 @@ class Execution {
     return found;
   }
 
+  struct Part {
+    PacketBatch packets;
+    Cuts cuts;
+  };
+
+  void Enter(const ActionList& list, Part part) {
+    if (!part.packets.empty()) Execution(host_, part.packets, part.cuts).Run(list);
+  }
+
   // Takes packets out of the batch. What is to be cut off them goes with them.
-  Execution Take(PacketSet which) {
-    Execution taken(host_, PacketBatch());
+  Part Take(PacketSet which) {
+    Part taken;
     PacketBatch rest;
-    taken.cuts_.pending = cuts_.pending;
+    taken.cuts.pending = cuts_.pending;
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       const bool mine = (which >> i & 1) != 0;
-      PacketBatch& to = mine ? taken.batch_ : rest;
-      if (cuts_.pending) (mine ? taken.cuts_ : cuts_).bytes[to.size()] = cuts_.bytes[i];
+      PacketBatch& to = mine ? taken.packets : rest;
+      if (cuts_.pending) (mine ? taken.cuts : cuts_).bytes[to.size()] = cuts_.bytes[i];
       to.AddRaw(batch_[i]);
     }
     batch_.Release();
@@ -184,43 +190,44 @@ class Execution {
   }
 
   // Copies packets of the batch. What is to be cut off goes with the copy.
-  Execution Copy(PacketSet which) {
-    Execution copy(host_, PacketBatch());
+  Part Copy(PacketSet which) {
+    Part copy;
     if (!cuts_.pending) {
-      copy.CloneFrom(batch_, which);
+      CopyTo(copy.packets, which);
       return copy;
     }
-    copy.cuts_.pending = true;
+    copy.cuts.pending = true;
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       if ((which >> i & 1) == 0) continue;
       // One by one: there may be no memory for all of them.
-      const std::size_t place = copy.batch_.size();
-      copy.CloneFrom(batch_, PacketSet{1} << i);
+      const std::size_t place = copy.packets.size();
+      CopyTo(copy.packets, PacketSet{1} << i);
       const std::uint32_t cut = std::exchange(cuts_.bytes[i], 0);
-      if (copy.batch_.size() > place) copy.cuts_.bytes[place] = cut;
+      if (copy.packets.size() > place) copy.cuts.bytes[place] = cut;
     }
     return copy;
   }
 
-  void CloneFrom(const PacketBatch& batch, PacketSet which) {
+  void CopyTo(PacketBatch& out, PacketSet which) {
     PacketBatch originals;
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      if ((which >> i & 1) != 0) originals.AddRaw(batch[i]);
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      if ((which >> i & 1) != 0) originals.AddRaw(batch_[i]);
     }
     PacketBatch copies = host_.Clone(originals);
     originals.Release();
-    for (Packet* packet : copies) batch_.AddRaw(packet);
+    for (Packet* packet : copies) out.AddRaw(packet);
     copies.Release();
   }
 
   Host& host_;
-  PacketBatch batch_;
-  Cuts cuts_;
+  PacketBatch& batch_;
+  Cuts& cuts_;
 };
 
 template <ActionHost Host>
 void ExecuteActions(Host& host, PacketBatch batch, const ActionList& list) {
-  Execution<Host>(host, std::move(batch)).Run(list);
+  Cuts cuts;
+  Execution<Host>(host, batch, cuts).Run(list);
 }
 
 }  // namespace pollux

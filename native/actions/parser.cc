@@ -245,7 +245,7 @@ Status ActionParser::CheckLength(Bytes payload, Scope& scope) {
   static constexpr AttributeInfo kKnown[] = {{}, {"size", 2}, {"gt"}, {"le"}};
   auto attributes = AttributeSet::Read(payload, kKnown, "check_pkt_len");
   if (!attributes.ok()) return attributes.error();
-  for (std::uint16_t type = 1; type < std::size(kKnown); ++type) {
+  for (std::size_t type = 1; type < std::size(kKnown); ++type) {
     if (!attributes->Has(type)) return Invalid(std::string("has no ") + kKnown[type].name);
   }
   CheckLengthAction check{attributes->Get<std::uint16_t>(OVS_CHECK_PKT_LEN_ATTR_PKT_LEN), nullptr,

@@ -47,7 +47,7 @@ const vitest = (limit, project) => ({
 const everyTime = {
   native: script(minutes(20), 'scripts/native-tests.mjs', 'plain'),
   'compile-fail': script(minutes(5), 'scripts/compile-fail.mjs'),
-  api: vitest(minutes(10), 'pollux'),
+  api: vitest(minutes(20), 'pollux'),
 };
 const inDepth = {
   address: script(minutes(25), 'scripts/native-tests.mjs', 'address'),

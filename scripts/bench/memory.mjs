@@ -26,8 +26,8 @@ const { values: options } = parseArgs({
   },
 });
 const plan = options.quick
-  ? { rounds: 3, windowMs: 150, warmMs: 60, fillMs: 2_000 }
-  : { rounds: 5, windowMs: 300, warmMs: 150, fillMs: 6_000 };
+  ? { rounds: 3, windowMs: 120, warmMs: 50, fillMs: 2_000 }
+  : { rounds: 9, windowMs: 150, warmMs: 60, fillMs: 6_000 };
 const cores = readCores(options.cores);
 const modes = ['io', 'macswap', 'csum', 'rxonly'];
 

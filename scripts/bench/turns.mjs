@@ -22,11 +22,11 @@ async function window(contestant, ms) {
 }
 
 /** Until it does not get faster any more: caches fill, and some of them slowly. */
-async function warmUp(contestant, { warmMs, fillMs }) {
+async function warmUp(contestant, { windowMs, fillMs }) {
   let best = 0;
   let worse = 0;
   for (const until = performance.now() + fillMs; worse < 4 && performance.now() < until; ) {
-    const { mpps } = await window(contestant, warmMs);
+    const { mpps } = await window(contestant, windowMs);
     worse = mpps < best * 1.02 ? worse + 1 : 0;
     best = Math.max(best, mpps);
   }
@@ -57,6 +57,7 @@ export async function inTurns(rows, contestants, plan, done) {
       done({
         ...{ bench: 'memory', row: row.id, name: contestant.name, unit: 'Mpps', ...of('mpps') },
         ...{ wall: of('wall'), share: of('share').min, lost, details },
+        samples: windows.map((one) => one.mpps),
         void: lost === 0 ? details?.wrong : `${lost} frames lost`,
       });
     }

@@ -24,8 +24,8 @@ using Ufid = std::array<std::uint8_t, 16>;
 // (see emc.h).
 //
 // Three cache lines. Forwarding reads the first, and the second if the mask has more than five
-// words; the third is for the writers, under the flow mutex. The number is odd: were it even, the
-// lines that forwarding reads would all fall into the same half of the sets of every cache.
+// words; the third is for the writers, under the flow mutex. Their number is odd: were it even, the
+// first lines of all flows would have to share a part of every cache.
 struct alignas(64) Megaflow {
   static constexpr std::size_t kInlineWords = 13;
   static constexpr std::uint32_t kNowhere = UINT32_MAX;
@@ -37,11 +37,10 @@ struct alignas(64) Megaflow {
   std::uint32_t index = 0;                          // Of the slot; indexes statistics. Fixed.
   std::atomic<const ActionList*> actions{nullptr};  // Replaced as a whole; the old list is retired.
 
-  // From here on: written while nobody can see the slot, constant while it is linked.
-  std::uint32_t hash = 0;  // Of the packed key.
-  std::uint32_t evictable_place =
-      kNowhere;  // In the list of those that may be evicted; a writer's.
-  // The packed key, if it fits; else the address of words on the heap.
+  std::uint32_t hash = 0;                    // Of the packed key.
+  std::uint32_t evictable_place = kNowhere;  // For the writers; see evictables.h.
+  // The packed key, if it fits; else the address of words on the heap. Like hash, mask and ufid
+  // written while nobody can see the slot, and constant while it is linked.
   std::array<std::uint64_t, kInlineWords> inline_key;
 
   std::shared_ptr<const PackedMask> mask;

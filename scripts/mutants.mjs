@@ -14,7 +14,8 @@ function makeCopy() {
   for (const name of ['native', 'test']) rmSync(join(copy, name), { recursive: true, force: true });
   mkdirSync(join(copy, 'test/native'), { recursive: true });
   for (const name of ['package.json', 'CMakeLists.txt']) cpSync(inRoot(name), join(copy, name));
-  cpSync(inRoot('native'), join(copy, 'native'), { recursive: true, preserveTimestamps: true });
+  for (const folder of ['native', 'test/fuzz/replay'])
+    cpSync(inRoot(folder), join(copy, folder), { recursive: true, preserveTimestamps: true });
   const wanted = /^(main\.cc|testbed\.h|seed_.*_test\.cc)$/;
   for (const name of readdirSync(inRoot('test/native'))) {
     if (!wanted.test(name)) continue;

@@ -17,6 +17,13 @@ class Clock {
   std::int64_t NowMs() const {
     return manual_ ? manual_ms_.load(std::memory_order_acquire) : MonotonicNs() / 1'000'000;
   }
+  // The same, some milliseconds behind, for a fraction of the cost.
+  std::int64_t RecentMs() const {
+    if (manual_) return NowMs();
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return static_cast<std::int64_t>(now.tv_sec) * 1'000 + now.tv_nsec / 1'000'000;
+  }
   // Manual clocks only.
   void Advance(std::int64_t ms) { manual_ms_.fetch_add(ms, std::memory_order_acq_rel); }
 

@@ -121,12 +121,13 @@ void Subtable::Remove(const Megaflow* flow) {
 
 // ------------------------------------------------------------------ classifier
 
-Dpcls::Dpcls() : subtables_(new Subtables) {}
+Dpcls::Dpcls() : subtables_(new Subtables), profile_(new PortProfile(FlowMask{})) {}
 
 Dpcls::~Dpcls() {
   const Subtables* subtables = subtables_.load(std::memory_order_relaxed);
   for (Subtable* subtable : *subtables) delete subtable;
   delete subtables;
+  delete profile_.load(std::memory_order_relaxed);
 }
 
 Subtable* Dpcls::FindSubtable(const PackedMask& mask) const {
@@ -148,7 +149,10 @@ void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
   if (fresh) subtable = new Subtable(flow->mask);
   subtable->Insert(flow, qsbr);
   if (fresh) {
-    // Published last, with its first flow in it.
+    // Published last, with its first flow in it; the profile before it.
+    const FlowMask mask = subtable->mask()->Unpack();
+    if (const FlowMask& known = profile()->mask; Union(known, mask) != known)
+      Publish(Union(known, mask), qsbr);
     const Subtables* old = subtables_.load(std::memory_order_relaxed);
     auto* grown = new Subtables(*old);
     grown->push_back(subtable);
@@ -170,6 +174,19 @@ void Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
     delete old;
     delete subtable;
   });
+}
+
+void Dpcls::Publish(const FlowMask& mask, Qsbr& qsbr) {
+  const PortProfile* old = profile_.load(std::memory_order_relaxed);
+  profile_.store(new PortProfile(mask), std::memory_order_release);
+  qsbr.Retire([old] { delete old; });
+}
+
+void Dpcls::ShrinkProfile(Qsbr& qsbr) {
+  FlowMask mask;
+  for (const Subtable* subtable : *subtables_.load(std::memory_order_relaxed))
+    mask = Union(mask, subtable->mask()->Unpack());
+  if (mask != profile()->mask) Publish(mask, qsbr);
 }
 
 Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) const {

@@ -17,6 +17,7 @@
 
 #include "base/qsbr.h"
 #include "classifier/megaflow.h"
+#include "classifier/port_profile.h"
 
 namespace pollux {
 
@@ -88,11 +89,19 @@ class Dpcls {
   // The flow has its packed key.
   void Insert(Megaflow* flow, Qsbr& qsbr);
   void Remove(Megaflow* flow, Qsbr& qsbr);
+  // Lets the profile forget the bits that only masks which are gone looked at.
+  void ShrinkProfile(Qsbr& qsbr);
   // The flow with exactly this mask and packed key.
   Megaflow* FindExact(const PackedMask& mask, const std::uint64_t* packed) const;
   std::size_t masks() const { return subtables_.load(std::memory_order_relaxed)->size(); }
 
-  // Readers: the first flow that matches, or nullptr.
+  // Readers.
+
+  // What the port's flows look at. Whoever finds a flow and reads the profile afterwards finds one
+  // that covers the flow's mask.
+  const PortProfile* profile() const { return profile_.load(std::memory_order_acquire); }
+
+  // The first flow that matches, or nullptr.
   Megaflow* Lookup(const Miniflow& key) const {
     return Lookup(key, [](const Subtable&, bool) {});
   }
@@ -111,7 +120,10 @@ class Dpcls {
   using Subtables = std::vector<Subtable*>;
   Subtable* FindSubtable(const PackedMask& mask) const;
 
+  void Publish(const FlowMask& mask, Qsbr& qsbr);
+
   std::atomic<const Subtables*> subtables_;
+  std::atomic<const PortProfile*> profile_;
 };
 
 }  // namespace pollux

@@ -1,77 +1,282 @@
 // Emc: the exact-match cache of one forwarding context.
 //
-// It maps whole flow keys to flows: a key that was looked up once is found again without asking any
-// subtable. An entry names a megaflow's slot and the epoch it had; slots are never given back while
-// the table lives, so an entry is checked on hit by comparing epochs, and a deleted flow needs no
-// sweep: its entries just never hit again. Each key has two places; a new entry takes an empty or
-// dead one, else the second.
+// It maps packets, under the union of the masks of their port's flows (port_profile.h), to flows.
+// An entry names a megaflow's slot and the epoch it had, and the profile its key was made under. So
+// nothing is ever swept: the entry of a flow that is gone, or of a union that has changed, just
+// does not hit again, and its place goes to the next.
+//
+// Entries stand in sets of four. A set's tags, bits of the hashes, lie in an array of their own,
+// eight bytes a set: a lookup that misses hardly ever touches an entry, and one that hits touches
+// one. A batch goes through in steps (Prefetch, Find, Check), so that the memory for all its
+// packets is on its way at once.
+//
+// Replacement gives a second chance. A hit marks the entry as used. A new key takes a free place of
+// its set, or that of an entry which is not marked; if all are, the marks are taken away and one of
+// them goes with a probability of one in `insert_inv_prob`. So what a scan of addresses brings in
+// is replaced by the rest of the scan. If many keys find only marked entries, the cache grows, up
+// to a million entries; those of the old table move over when they are hit, and a few with every
+// insert.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
-#include <memory>
-#include <vector>
+#include <cstring>
+#include <utility>
 
 #include "classifier/megaflow.h"
+#include "flow/header_key.h"
 
 namespace pollux {
 
-class Emc {
- public:
-  static constexpr std::size_t kEntries = 8192;
+// Numbers nobody outside of the process can guess: keys cannot be made to collide on purpose.
+const std::array<std::uint64_t, 16>& HashSecrets();
 
-  Megaflow* Lookup(const Miniflow& key, std::uint32_t hash) const {
-    if (entries_.empty()) return nullptr;
-    for (const std::size_t place : {First(hash), Second(hash)}) {
-      const Entry& entry = entries_[place];
-      if (entry.hash == hash && entry.Alive() && entry.Holds(key)) return entry.flow;
+// Zeroed memory in huge pages, if there are any.
+void* MapTable(std::size_t bytes);
+void UnmapTable(void* memory, std::size_t bytes);
+
+// One table of the cache, for keys of `kWords` words, an even number.
+template <std::size_t kWords>
+class EmcTable {
+ public:
+  using Key = std::array<std::uint64_t, kWords>;
+  static constexpr std::uint32_t kNowhere = UINT32_MAX;
+  static constexpr std::size_t kFirstSize = 8'192;  // Entries.
+  static constexpr std::size_t kMaxSize = std::size_t{1} << 20;
+
+  EmcTable() : secrets_(HashSecrets()) {}
+  ~EmcTable() {
+    Free(table_);
+    Free(old_);
+  }
+  EmcTable(const EmcTable&) = delete;
+  EmcTable& operator=(const EmcTable&) = delete;
+
+  std::size_t size() const { return table_.size(); }
+
+  std::uint64_t HashOf(const Key& key, std::uint32_t profile) const {
+    __extension__ using Wide = unsigned __int128;
+    std::uint64_t hash = profile;
+    // The products do not wait for each other.
+    for (std::size_t i = 0; i < kWords; i += 2) {
+      const Wide product =
+          static_cast<Wide>(key[i] ^ secrets_[i] ^ profile) * (key[i + 1] ^ secrets_[i + 1]);
+      hash ^= static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+    }
+    return hash;
+  }
+
+  // --- A lookup in steps. Between two steps, those of other packets.
+
+  void Prefetch(std::uint64_t hash) const {
+    if (table_.entries != nullptr) __builtin_prefetch(table_.TagsOf(hash));
+  }
+  // Where the key most likely is.
+  std::uint32_t Find(std::uint64_t hash) const {
+    if (table_.entries == nullptr) return kNowhere;
+    const std::uint32_t place = table_.Find(hash);
+    if (place != kNowhere) __builtin_prefetch(&table_.entries[place]);
+    return place;
+  }
+  // The flow there, if it is that of the key, and the epoch it had; else nullptr.
+  Megaflow* Check(std::uint32_t place, const Key& key, std::uint32_t profile,
+                  std::uint32_t& epoch) const {
+    if (place == kNowhere || !table_.entries[place].Holds(key, profile)) return nullptr;
+    const Entry& entry = table_.entries[place];
+    __builtin_prefetch(entry.flow);
+    epoch = entry.epoch;
+    return entry.flow;
+  }
+  // Whether it is still that flow. The entry may be another's by now: what the packets before this
+  // one found is in the cache already.
+  bool Confirm(std::uint32_t place, const Megaflow& flow, std::uint32_t epoch) {
+    if (flow.epoch.load(std::memory_order_acquire) != epoch) return false;
+    table_.Mark(place);
+    return true;
+  }
+
+  // --- In one go, for what these steps did not find.
+
+  Megaflow* Lookup(const Key& key, std::uint64_t hash, std::uint32_t profile) {
+    const std::uint32_t place = table_.PlaceOf(key, hash, profile);
+    if (place != kNowhere && table_.entries[place].Alive()) {
+      table_.Mark(place);
+      return table_.entries[place].flow;
+    }
+    if (old_.entries == nullptr) [[likely]]
+      return nullptr;
+    const std::uint32_t old_place = old_.PlaceOf(key, hash, profile);
+    if (old_place == kNowhere || !old_.entries[old_place].Alive()) return nullptr;
+    Megaflow* flow = old_.entries[old_place].flow;
+    Put(key, hash, profile, flow);
+    MoveSome();
+    return flow;
+  }
+  // Without leaving a trace: no mark, nothing moved.
+  const Megaflow* Peek(const Key& key, std::uint32_t profile) const {
+    const std::uint64_t hash = HashOf(key, profile);
+    for (const Table* table : {&table_, &old_}) {
+      const std::uint32_t place = table->PlaceOf(key, hash, profile);
+      if (place != kNowhere && table->entries[place].Alive()) return table->entries[place].flow;
     }
     return nullptr;
   }
-  void Insert(const Miniflow& key, std::uint32_t hash, Megaflow* flow) {
-    const std::size_t size = key.size();
-    if (size > kMaxWords || key.map.high() != 0) return;
-    const std::uint32_t epoch = flow->epoch.load(std::memory_order_acquire);
-    if ((epoch & 1) == 0) return;                     // Unlinked since it was found.
-    if (entries_.empty()) entries_.resize(kEntries);  // Contexts that never forward pay nothing.
-    Entry* target = &entries_[First(hash)];
-    if (target->Alive() && !(target->hash == hash && target->Holds(key)))
-      target = &entries_[Second(hash)];
-    target->flow = flow;
-    target->epoch = epoch;
-    target->hash = hash;
-    target->map = key.map.low();
-    std::memcpy(target->words.data(), key.values.data(), size * sizeof(std::uint64_t));
+
+  // `inv_prob`: 0 inserts nothing. `random`: 32 fresh bits.
+  void Insert(const Key& key, std::uint64_t hash, std::uint32_t profile, Megaflow* flow,
+              std::uint32_t inv_prob, std::uint32_t random) {
+    if (inv_prob == 0) return;
+    if (table_.entries == nullptr) table_ = Allocate(kFirstSize);
+    if (table_.entries == nullptr) return;
+    if (old_.entries != nullptr) MoveSome();
+    if (Put(key, hash, profile, flow)) return;
+    // The set is full of entries in use.
+    if (++crowded_ > table_.size() / 4 && table_.size() < kMaxSize && old_.entries == nullptr) {
+      Grow();
+      Put(key, hash, profile, flow);
+      return;
+    }
+    table_.TakeMarks(hash);
+    if (inv_prob != 1 && random % inv_prob != 0) return;
+    table_.Store(table_.SetOf(hash) + (random >> 16) % kWays, key, hash, profile, flow);
   }
 
  private:
-  // Longer keys are not cached, nor those with Geneve options. Three cache lines an entry, of which
-  // a usual key fills less than two.
-  static constexpr std::size_t kMaxWords = 21;
+  static constexpr std::size_t kWays = 4;
+  using Tag = std::uint16_t;
+  static constexpr Tag kInUse = 1;  // 0: a place nobody has taken.
+  static constexpr Tag kMarked = 2;
 
   struct alignas(64) Entry {
-    Megaflow* flow = nullptr;
-    std::uint32_t epoch = 0;
-    std::uint32_t hash = 0;
-    std::uint64_t map = 0;
-    std::array<std::uint64_t, kMaxWords> words;
+    Key key;
+    Megaflow* flow;
+    std::uint32_t epoch;
+    std::uint32_t profile;
 
-    bool Alive() const {
-      return flow != nullptr && flow->epoch.load(std::memory_order_acquire) == epoch;
-    }
-    bool Holds(const Miniflow& key) const {
-      std::uint64_t different = (map ^ key.map.low()) | key.map.high();
-      const auto n = static_cast<std::size_t>(std::popcount(map));
-      for (std::size_t i = 0; i < n; ++i) different |= words[i] ^ key.values[i];
+    bool Alive() const { return flow->epoch.load(std::memory_order_acquire) == epoch; }
+    bool Holds(const Key& other, std::uint32_t its_profile) const {
+      std::uint64_t different = profile ^ its_profile;
+      for (std::size_t i = 0; i < kWords; ++i) different |= key[i] ^ other[i];
       return different == 0;
     }
   };
-  static_assert(sizeof(Entry) == 192);
-  static std::size_t First(std::uint32_t hash) { return hash % kEntries; }
-  static std::size_t Second(std::uint32_t hash) {
-    return (hash >> 16 ^ hash * 0x9e3779b1u) % kEntries;
+  static_assert(sizeof(Entry) == 64 * ((kWords * 8 + 16 + 63) / 64));
+
+  struct Table {
+    std::size_t set_mask = 0;
+    Entry* entries = nullptr;
+    Tag* tags = nullptr;
+
+    std::size_t size() const { return entries == nullptr ? 0 : (set_mask + 1) * kWays; }
+    std::size_t SetOf(std::uint64_t hash) const { return (hash & set_mask) * kWays; }
+    Tag* TagsOf(std::uint64_t hash) const { return tags + SetOf(hash); }
+    static Tag TagOf(std::uint64_t hash) {
+      return static_cast<Tag>(static_cast<Tag>(hash >> 48) << 2 | kInUse);
+    }
+
+    std::uint32_t Find(std::uint64_t hash) const {
+      // Four tags at once: where the difference has a zero, its lanes' top bit stays after the
+      // subtraction.
+      constexpr std::uint64_t kOnes = 0x0001'0001'0001'0001;
+      std::uint64_t lanes;
+      std::memcpy(&lanes, TagsOf(hash), sizeof lanes);
+      const std::uint64_t different = (lanes & ~(kOnes * kMarked)) ^ kOnes * TagOf(hash);
+      const std::uint64_t zeros = (different - kOnes) & ~different & kOnes << 15;
+      if (zeros == 0) return kNowhere;
+      const auto lane = static_cast<std::size_t>(std::countr_zero(zeros)) / 16;
+      return static_cast<std::uint32_t>(
+          SetOf(hash) + (std::endian::native == std::endian::little ? lane : kWays - 1 - lane));
+    }
+    // Where the key is; the entry may be dead.
+    std::uint32_t PlaceOf(const Key& key, std::uint64_t hash, std::uint32_t profile) const {
+      if (entries == nullptr) return kNowhere;
+      const std::size_t set = SetOf(hash);
+      for (std::size_t i = set; i < set + kWays; ++i) {
+        if ((tags[i] & ~kMarked) == TagOf(hash) && entries[i].Holds(key, profile))
+          return static_cast<std::uint32_t>(i);
+      }
+      return kNowhere;
+    }
+    void Mark(std::uint32_t place) {
+      if ((tags[place] & kMarked) == 0) tags[place] |= kMarked;
+    }
+    void TakeMarks(std::uint64_t hash) {
+      for (std::size_t i = 0; i < kWays; ++i) TagsOf(hash)[i] &= static_cast<Tag>(~kMarked);
+    }
+    void Store(std::size_t place, const Key& key, std::uint64_t hash, std::uint32_t profile,
+               Megaflow* flow) {
+      const std::uint32_t epoch = flow->epoch.load(std::memory_order_acquire);
+      if ((epoch & 1) == 0) return;  // Unlinked since it was found.
+      tags[place] = TagOf(hash);
+      entries[place] = {key, flow, epoch, profile};
+    }
+  };
+
+  static constexpr std::size_t kBytesPerEntry = sizeof(Entry) + sizeof(Tag);
+  static Table Allocate(std::size_t size) {
+    auto* memory = static_cast<std::uint8_t*>(MapTable(size * kBytesPerEntry));
+    if (memory == nullptr) return {};
+    return {size / kWays - 1, reinterpret_cast<Entry*>(memory),
+            reinterpret_cast<Tag*>(memory + size * sizeof(Entry))};
+  }
+  static void Free(Table& table) {
+    if (table.entries != nullptr) UnmapTable(table.entries, table.size() * kBytesPerEntry);
+    table = {};
   }
 
-  std::vector<Entry> entries_;
+  // False: every entry of the set is alive and marked.
+  bool Put(const Key& key, std::uint64_t hash, std::uint32_t profile, Megaflow* flow) {
+    std::size_t place = table_.PlaceOf(key, hash, profile);
+    const std::size_t set = table_.SetOf(hash);
+    for (std::size_t i = set; i < set + kWays && place == kNowhere; ++i) {
+      if (table_.tags[i] == 0 || !table_.entries[i].Alive()) place = i;
+    }
+    for (std::size_t i = set; i < set + kWays && place == kNowhere; ++i) {
+      if ((table_.tags[i] & kMarked) == 0) place = i;
+    }
+    if (place == kNowhere) return false;
+    table_.Store(place, key, hash, profile, flow);
+    return true;
+  }
+
+  void Grow() {
+    Table grown = Allocate(table_.size() * 4);
+    crowded_ = 0;
+    if (grown.entries == nullptr) return;
+    old_ = std::exchange(table_, grown);
+    moved_ = 0;
+  }
+
+  // A few entries of the old table.
+  void MoveSome() {
+    for (std::size_t n = 0; n < 4 * kWays && old_.entries != nullptr; ++n, ++moved_) {
+      if (moved_ == old_.size()) {
+        Free(old_);
+        return;
+      }
+      const Entry& entry = old_.entries[moved_];
+      if (old_.tags[moved_] == 0 || !entry.Alive()) continue;
+      Put(entry.key, HashOf(entry.key, entry.profile), entry.profile, entry.flow);
+    }
+  }
+
+  const std::array<std::uint64_t, 16>& secrets_;
+  Table table_;
+  Table old_;                // Being left; empty most of the time.
+  std::size_t moved_ = 0;    // Entries of it that were looked at.
+  std::size_t crowded_ = 0;  // Keys that found their set full of entries in use, since it grew.
+};
+
+class Emc {
+ public:
+  static constexpr std::size_t kWideWords = 14;
+  using Narrow = EmcTable<kHeaderKeyWords>;
+  using Wide = EmcTable<kWideWords>;
+
+  Narrow narrow;  // Keys of up to six words: HeaderKeys, and packed keys of most masks.
+  Wide wide;      // Packed keys of up to fourteen words: IPv6, mostly.
 };
 
 }  // namespace pollux

@@ -220,6 +220,7 @@ std::size_t FlowTable::Clear() {
     Unlink(&slots_[i]);
     Retire(&slots_[i], Report::kNo);
   }
+  ShrinkProfiles();
   qsbr_.Reclaim();
   return n;
 }
@@ -238,7 +239,12 @@ void FlowTable::RemoveIdle() {
     Unlink(&flow);
     Retire(&flow, Report::kYes);
   }
+  ShrinkProfiles();
   qsbr_.Reclaim();
+}
+
+void FlowTable::ShrinkProfiles() {
+  for (const auto& classifier : owned_classifiers_) classifier->ShrinkProfile(qsbr_);
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {

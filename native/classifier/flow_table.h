@@ -160,6 +160,7 @@ class FlowTable {
   void Retire(Megaflow* flow, Report report) REQUIRES(mutex_);
   // Lists or unlists the flow among those that may be evicted, as it is now.
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
+  void ShrinkProfiles() REQUIRES(mutex_);
   std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedMatch& match) const REQUIRES(mutex_);

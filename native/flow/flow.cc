@@ -49,6 +49,13 @@ void MatchMetadata(const Flow& key, FlowMask& mask) {
 
 }  // namespace
 
+FlowMask Union(const FlowMask& a, const FlowMask& b) {
+  FlowWords words = ToWords(a);
+  const FlowWords others = ToWords(b);
+  for (std::size_t i = 0; i < kFlowWords; ++i) words[i] |= others[i];
+  return FromWords(words);
+}
+
 Flow ApplyMask(const Flow& key, const FlowMask& mask) {
   FlowWords words = ToWords(key);
   const FlowWords bits = ToWords(mask);

@@ -212,6 +212,8 @@ inline bool operator==(const Flow& a, const Flow& b) { return ToWords(a) == ToWo
 
 // `key` with the bits that `mask` does not care for cleared.
 Flow ApplyMask(const Flow& key, const FlowMask& mask);
+// The bits that at least one of two masks has.
+FlowMask Union(const FlowMask& a, const FlowMask& b);
 // The mask that matches every field a packet like `key` has, and no other: decided by packet type,
 // EtherType, protocol and fragment type, never by a field being zero. Tags that are absent are
 // matched as absent. Of the metadata that no header carries, recirc_id is always matched, what else

@@ -51,7 +51,6 @@ struct alignas(64) Packet {
   // is none. A later fragment has no layer 4.
   std::uint16_t l3_offset = kNoOffset;
   std::uint16_t l4_offset = kNoOffset;
-  std::uint32_t hash = 0;  // Of the flow key.
 
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
@@ -68,6 +67,12 @@ struct alignas(64) Packet {
   std::uint32_t dp_hash = 0;
   std::uint32_t skb_mark = 0;
   std::uint32_t skb_priority = 0;
+
+  // Whether anything is known of the packet that its bytes and its port do not say.
+  bool has_metadata() const {
+    return (recirc_id | dp_hash | skb_mark | skb_priority | l3_type | std::uint32_t{has_tunnel}) !=
+           0;
+  }
 
   // Stands in a second array, which costs nothing as long as no packet has been in a tunnel.
   TunnelMetadata& tunnel() const;

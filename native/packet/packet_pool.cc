@@ -65,7 +65,6 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->size = size;
   packet->in_port = kNoPort;
   packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
-  packet->hash = 0;
   packet->has_tunnel = false;
   packet->l3_type = 0;
   packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
@@ -104,7 +103,6 @@ PacketPtr PacketPool::Clone(const Packet& packet) {
     copy->in_port = packet.in_port;
     copy->l3_offset = packet.l3_offset;
     copy->l4_offset = packet.l4_offset;
-    copy->hash = packet.hash;
     copy->l3_type = packet.l3_type;
     copy->recirc_id = packet.recirc_id;
     copy->dp_hash = packet.dp_hash;

@@ -92,7 +92,7 @@ std::size_t Context::PollOnce() {
       rxq.counters->bytes.Add(batch.Bytes());
       counters_.received.Add(n);
       packets += n;
-      Input(std::move(batch), rxq.port);
+      Input(batch, rxq.port);
       if (tx_flush_interval_ns_ == 0) FlushOutputs();
     }
     const std::uint64_t after = CycleCount();

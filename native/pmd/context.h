@@ -13,9 +13,9 @@
 // deletion: control removes the port from the shared map, asks for a reload, and closes the device
 // only when the context has acknowledged it, that is, has copied the map again.
 //
-// The life of a burst: PollOnce() takes a batch from each queue; Input() (pipeline.cc) finds the
-// flow of each packet and runs its actions, with this context as their host; Output() (output.cc)
-// collects packets by port; FlushOutputs() sends them.
+// The life of a burst: PollOnce() takes a batch from each queue; Input() (pipeline.cc) has the flow
+// of each packet found (lookup.cc) and runs its actions, with this context as their host; Output()
+// (output.cc) collects packets by port; FlushOutputs() sends them.
 #pragma once
 
 #include <poll.h>
@@ -111,7 +111,7 @@ class Context {
   void Disarm() REQUIRES(role_);
 
   // A batch received on a port: finds flows, runs actions.
-  void Input(PacketBatch batch, PortNumber in_port) REQUIRES(role_);
+  void Input(PacketBatch& batch, PortNumber in_port) REQUIRES(role_);
   void FlushOutputs() REQUIRES(role_);
   // Sends what has waited for the flush interval.
   void FlushDueOutputs() REQUIRES(role_);
@@ -140,19 +140,58 @@ class Context {
  private:
   friend class Tracer;  // Looks at what follows; see trace.h.
 
+  // --- Packets to flows: lookup.cc.
+
+  // What the packets of a batch are looked up by, and what is found for them, by place in the
+  // batch.
+  struct Lookups {
+    static constexpr std::uint32_t kNoKey = 0;  // No profile has this id.
+
+    std::array<HeaderKey, kBatchSize> keys;
+    std::array<std::uint32_t, kBatchSize> ids;  // What kind of key, of which profile.
+    std::array<Megaflow*, kBatchSize> flows;    // nullptr: none.
+    std::array<std::uint16_t, kBatchSize> tcp_flags;
+  };
+  void FindFlows(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
+  void FindNone(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
+  bool FindConstant(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
+                    Lookups& lookups) REQUIRES(role_);
+  bool MakeKeys(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
+                Lookups& lookups) REQUIRES(role_);
+  void MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
+                     std::size_t i, Lookups& lookups) REQUIRES(role_);
+  bool FindSame(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
+                Lookups& lookups) REQUIRES(role_);
+  void FindEach(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
+                Lookups& lookups) REQUIRES(role_);
+  Megaflow* FindWide(const Miniflow& key, const Dpcls& classifier, const PortProfile& profile)
+      REQUIRES(role_);
+  Megaflow* ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
+                             std::uint32_t id, const Dpcls& classifier, const PortProfile& profile)
+      REQUIRES(role_);
+  Megaflow* Classify(const Miniflow& key, const Dpcls& classifier) REQUIRES(role_);
+  // What the cache would say, without leaving a trace in it.
+  const Megaflow* PeekCache(const Packet& packet, const Miniflow& key,
+                            const PortProfile& profile) const REQUIRES(role_);
+
+  // --- Flows to actions: pipeline.cc.
+
+  void Forward(PacketBatch& batch) REQUIRES(role_);
+  void DropRunts(PacketBatch& batch) REQUIRES(role_);
+  void Dispatch(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
+  void OutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
+  void RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags) REQUIRES(role_);
   void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
   void Flood(PacketPtr packet) REQUIRES(role_);
-  PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
-  // Hands packets that have an Ethernet header to the port.
-  void Enqueue(PacketBatch batch, PortNumber port) REQUIRES(role_);
+
+  // --- Packets to ports: output.cc.
+
+  // Take packets that have an Ethernet header; without a port they are dropped.
+  void Enqueue(PacketBatch& batch, PortNumber port) REQUIRES(role_);
+  void EnqueueOne(PacketPtr packet, PortCache::Entry* entry) REQUIRES(role_);
+  void MarkPending(PortCache::Entry& entry) REQUIRES(role_);
   void Send(PortCache::Entry& entry) REQUIRES(role_);
-  // Finds the flows of packets, and runs their actions.
-  void Forward(PacketBatch batch) REQUIRES(role_);
-  void DropRunts(PacketBatch& batch) REQUIRES(role_);
-  Megaflow* Classify(const Miniflow& key, std::uint32_t hash, const Dpcls& classifier)
-      REQUIRES(role_);
-  void RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const* flows) REQUIRES(role_);
-  void RunFlow(const Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) REQUIRES(role_);
+  PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
 
   const PmdShared shared_;
   const std::size_t slot_;

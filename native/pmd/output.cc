@@ -18,10 +18,10 @@ void Context::Output(PacketBatch batch, PortNumber port) {
     batch = std::move(ethernet);
     Drop(std::move(others), DropReason::kPacketType);
   }
-  Enqueue(std::move(batch), port);
+  Enqueue(batch, port);
 }
 
-void Context::Enqueue(PacketBatch batch, PortNumber port) {
+void Context::Enqueue(PacketBatch& batch, PortNumber port) {
   if (batch.empty()) return;
   PortCache::Entry* entry = port_cache_.Find(port);
   if (entry == nullptr) {
@@ -30,23 +30,35 @@ void Context::Enqueue(PacketBatch batch, PortNumber port) {
   }
   if (batch.size() > entry->pending.room()) Send(*entry);
   if (entry->pending.empty()) {
+    MarkPending(*entry);
     entry->pending = std::move(batch);
-    dirty_.push_back(entry);
-    if (tx_flush_interval_ns_ != 0)
-      entry->flush_at_ns = Clock::MonotonicNs() + tx_flush_interval_ns_;
   } else {
     for (Packet* packet : batch) entry->pending.AddRaw(packet);
     batch.Release();
   }
 }
 
+void Context::EnqueueOne(PacketPtr packet, PortCache::Entry* entry) {
+  if (entry == nullptr) [[unlikely]] {
+    counters_.Drop(DropReason::kInvalidPort, 1);
+    return;
+  }
+  if (entry->pending.full()) Send(*entry);
+  if (entry->pending.empty()) MarkPending(*entry);
+  entry->pending.Add(std::move(packet));
+}
+
+void Context::MarkPending(PortCache::Entry& entry) {
+  dirty_.push_back(&entry);
+  if (tx_flush_interval_ns_ != 0) entry.flush_at_ns = Clock::MonotonicNs() + tx_flush_interval_ns_;
+}
+
 void Context::Send(PortCache::Entry& entry) {
   SendResult result;
-  PacketBatch batch = std::move(entry.pending);
-  const std::size_t n = batch.size();
+  const std::size_t n = entry.pending.size();
   std::erase(dirty_, &entry);
-  entry.port.netdev->Send(static_cast<std::uint32_t>(slot_), batch, result);
-  POLLUX_DCHECK(batch.empty());
+  entry.port.netdev->Send(static_cast<std::uint32_t>(slot_), entry.pending, result);
+  POLLUX_DCHECK(entry.pending.empty());
   entry.port.counters->packets.Add(result.packets);
   entry.port.counters->bytes.Add(result.bytes);
   counters_.transmitted.Add(result.packets);

@@ -1,64 +1,40 @@
-// From a received batch to its actions: parse, look up, group by flow, execute.
+// From a received batch to its actions: look up (lookup.cc), group by flow, execute.
 
 #include <algorithm>
 
-#include "flow/extract.h"
 #include "pmd/context.h"
 
 namespace pollux {
-
 namespace {
 
-std::uint16_t TcpFlags(const Miniflow& key) {
-  const auto halves = std::bit_cast<std::array<Be16, 4>>(key.Word(POLLUX_FLOW_WORD(tcp_flags)));
-  return __builtin_bswap16(halves[offsetof(Flow, tcp_flags) % 8 / 2]);
+const ActionList& ActionsOf(const Megaflow& flow) {
+  return *flow.actions.load(std::memory_order_acquire);
+}
+bool OnlyOutputs(const Megaflow* flow) {
+  return flow != nullptr && ActionsOf(*flow).sole_output() != kNoPort;
 }
 
 }  // namespace
 
-void Context::Input(PacketBatch batch, PortNumber in_port) {
-  now_ms_ = static_cast<std::uint64_t>(shared_.clock.NowMs());
-
-  // 1. Runts go; the others learn where they came from.
-  for (Packet* packet : batch) packet->in_port = in_port;
-  if (std::any_of(batch.begin(), batch.end(),
-                  [](const Packet* p) { return p->size < kMinFrame; })) {
-    DropRunts(batch);
+void Context::Input(PacketBatch& batch, PortNumber in_port) {
+  now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
+  // Runts go; the others learn where they came from.
+  bool runts = false;
+  for (Packet* packet : batch) {
+    packet->in_port = in_port;
+    runts |= packet->size < kMinFrame;
   }
-
-  Forward(std::move(batch));
+  if (runts) [[unlikely]]
+    DropRunts(batch);
+  Forward(batch);
   WakeUpcalls();
 }
 
-void Context::Forward(PacketBatch batch) {
+void Context::Forward(PacketBatch& batch) {
   if (batch.empty()) return;
-  const PortNumber in_port = batch[0]->in_port;  // Of all of them.
-
-  // 2. Parse.
-  const std::size_t n = batch.size();
-  std::array<Miniflow, kBatchSize> keys;
-  for (std::size_t i = 0; i < n; ++i) {
-    ExtractMiniflow(*batch[i], keys[i]);
-    batch[i]->hash = Hash(keys[i]);
-  }
-
-  // 3. Find the flows: in the cache, else in the classifier of the port.
-  std::array<Megaflow*, kBatchSize> flows;
-  std::size_t cached = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    flows[i] = emc_.Lookup(keys[i], batch[i]->hash);
-    if (flows[i] != nullptr) ++cached;
-  }
-  counters_.emc_hits.Add(cached);
-  if (cached < n) {
-    const Dpcls* classifier = shared_.flows.ClassifierOf(in_port);
-    for (std::size_t i = 0; i < n && classifier != nullptr; ++i) {
-      if (flows[i] == nullptr) flows[i] = Classify(keys[i], batch[i]->hash, *classifier);
-    }
-  }
-
-  // 4. Group by flow, and run each group's actions.
-  RunGroups(std::move(batch), keys.data(), flows.data());
+  Lookups lookups;
+  FindFlows(batch, lookups);
+  Dispatch(batch, lookups);
 }
 
 // The metadata and offsets that actions left are the packet's; recirc_id in the key makes it
@@ -71,7 +47,7 @@ void Context::Recirculate(PacketBatch batch, std::uint32_t recirc_id) {
   }
   for (Packet* packet : batch) packet->recirc_id = recirc_id;
   ++recirculations_;
-  Forward(std::move(batch));
+  Forward(batch);
   --recirculations_;
 }
 
@@ -92,25 +68,22 @@ void Context::DropRunts(PacketBatch& batch) {
   Drop(std::move(runts), DropReason::kRxInvalid);
 }
 
-Megaflow* Context::Classify(const Miniflow& key, std::uint32_t hash, const Dpcls& classifier) {
-  Megaflow* flow = classifier.Lookup(key);
-  if (flow == nullptr) return nullptr;
-  counters_.megaflow_hits.Add(1);
-  if (emc_insert_inv_prob_ != 0 &&
-      (emc_insert_inv_prob_ == 1 || Random() % emc_insert_inv_prob_ == 0)) {
-    emc_.Insert(key, hash, flow);
-  }
-  return flow;
-}
-
-// Groups keep the order of arrival; a burst of one flow, the usual case, is one group as it stands.
-void Context::RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const* flows) {
+// Packets of flows that only output go out one by one, in the order of arrival. Others are grouped
+// by flow; groups keep the order of arrival; a burst of one flow is one group as it stands.
+void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
   const std::size_t n = batch.size();
-  if (n > 0 && flows[0] != nullptr &&
-      std::all_of(flows, flows + n, [&](const Megaflow* flow) { return flow == flows[0]; })) {
+  const auto& flows = lookups.flows;
+  Megaflow* const first = flows[0];
+  if (first != nullptr && std::all_of(flows.begin() + 1, flows.begin() + n,
+                                      [&](const Megaflow* flow) { return flow == first; })) {
     std::uint16_t tcp_flags = 0;
-    for (std::size_t i = 0; i < n; ++i) tcp_flags |= TcpFlags(keys[i]);
-    RunFlow(flows[0], std::move(batch), tcp_flags);
+    for (std::size_t i = 0; i < n; ++i) tcp_flags |= lookups.tcp_flags[i];
+    RunFlow(*first, batch, tcp_flags);
+    return;
+  }
+  // Recirculated packets may have no Ethernet header.
+  if (recirculations_ == 0 && std::all_of(flows.begin(), flows.begin() + n, OnlyOutputs)) {
+    OutputEach(batch, lookups);
     return;
   }
   std::array<Packet*, kBatchSize> waiting;
@@ -127,17 +100,32 @@ void Context::RunGroups(PacketBatch batch, const Miniflow* keys, Megaflow* const
     for (std::size_t j = i; j < n; ++j) {
       if (flows[j] != flows[i] || waiting[j] == nullptr) continue;
       group.AddRaw(std::exchange(waiting[j], nullptr));
-      tcp_flags |= TcpFlags(keys[j]);
+      tcp_flags |= lookups.tcp_flags[j];
     }
-    RunFlow(flows[i], std::move(group), tcp_flags);
+    RunFlow(*flows[i], group, tcp_flags);
   }
 }
 
-void Context::RunFlow(const Megaflow* flow, PacketBatch batch, std::uint16_t tcp_flags) {
-  shared_.flows.CountersOf(*flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
-  const ActionList& actions = *flow->actions.load(std::memory_order_acquire);
+void Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
+  PortNumber port = kNoPort;
+  PortCache::Entry* entry = nullptr;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const Megaflow& flow = *lookups.flows[i];
+    shared_.flows.CountersOf(flow, slot_).Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
+    if (const PortNumber its = ActionsOf(flow).sole_output(); its != port) {
+      port = its;
+      entry = port_cache_.Find(port);
+    }
+    EnqueueOne(PacketPtr(batch[i]), entry);
+  }
+  batch.Release();
+}
+
+void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags) {
+  shared_.flows.CountersOf(flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
+  const ActionList& actions = ActionsOf(flow);
   if (actions.sole_output() != kNoPort && recirculations_ == 0) {
-    Enqueue(std::move(batch), actions.sole_output());  // As it was received: Ethernet.
+    Enqueue(batch, actions.sole_output());  // As it was received: Ethernet.
   } else {
     ExecuteActions(*this, std::move(batch), actions);
   }

@@ -61,7 +61,6 @@ TraceStep& Tracer::Note(Kind kind, const PacketBatch& batch) {
 void Tracer::Pass(PacketBatch batch) {
   Miniflow key;
   ExtractMiniflow(*batch[0], key);
-  batch[0]->hash = Hash(key);
   Note(Kind::kParse, batch).match.key = key.Expand();
 
   const Megaflow* flow = FindFlow(*batch[0], key);
@@ -77,13 +76,13 @@ void Tracer::Pass(PacketBatch batch) {
   ExecuteActions(*this, std::move(batch), actions);
 }
 
-Megaflow* Tracer::FindFlow(const Packet& packet, const Miniflow& key) {
+const Megaflow* Tracer::FindFlow(const Packet& packet, const Miniflow& key) {
   context_.role().AssertHeld();
-  Megaflow* flow = context_.emc_.Lookup(key, packet.hash);
-  Note(Kind::kCache).hit = flow != nullptr;
-  if (flow != nullptr) return flow;
   const Dpcls* classifier = context_.shared_.flows.ClassifierOf(packet.in_port);
-  if (classifier == nullptr) return nullptr;
+  const Megaflow* flow =
+      classifier == nullptr ? nullptr : context_.PeekCache(packet, key, *classifier->profile());
+  Note(Kind::kCache).hit = flow != nullptr;
+  if (flow != nullptr || classifier == nullptr) return flow;
   return classifier->Lookup(key, [this](const Subtable& subtable, bool hit) {
     TraceStep& step = Note(Kind::kTuple);
     step.hit = hit;

@@ -75,7 +75,7 @@ class Tracer {
 
   // From the parser to the end of the actions.
   void Pass(PacketBatch batch);
-  Megaflow* FindFlow(const Packet& packet, const Miniflow& key);
+  const Megaflow* FindFlow(const Packet& packet, const Miniflow& key);
   void NoteUpcall(const PacketBatch& batch, UpcallReason reason);
   // Why the port would not take the packet.
   std::optional<DropReason> RefusalOf(PortNumber port, const Packet& packet);

@@ -76,13 +76,11 @@ struct Frames {
       packets.back()->in_port = PortNumber{1};
       keys.emplace_back();
       ExtractMiniflow(*packets.back(), keys.back());
-      hashes.push_back(Hash(keys.back()));
     }
   }
   PacketPool pool;
   std::vector<PacketPtr> packets;
   std::vector<Miniflow> keys;
-  std::vector<std::uint32_t> hashes;
 };
 
 FlowPut PutOf(const Match& match) {
@@ -230,16 +228,20 @@ void AddCache(std::vector<Part>& parts) {
   // The last: more than the first caches of a core hold.
   for (const std::uint32_t flows : {1u, 1024u, 8192u}) {
     auto masks = std::make_shared<Masks>(1, flows);
-    auto emc = std::make_shared<Emc>();
-    // Those that the two places of each key could not hold together are left out.
+    // Under a profile that looks at everything a HeaderKey holds: a key for each frame.
+    auto emc = std::make_shared<Emc::Narrow>();
+    const PortProfile profile(ExactMask(masks->frames.keys[0].Expand()));
+    auto keys = std::make_shared<std::vector<HeaderKey>>();
     auto held = std::make_shared<std::vector<std::size_t>>();
+    const std::uint32_t id = profile.header_id();
+    for (const PacketPtr& packet : masks->frames.packets)
+      keys->push_back(profile.header.KeyOf(*packet, ShapeOf(*packet)));
     for (std::size_t i = 0; i < flows; ++i) {
-      emc->Insert(masks->frames.keys[i], masks->frames.hashes[i],
-                  masks->classifier->Lookup(masks->frames.keys[i]));
+      emc->Insert((*keys)[i], emc->HashOf((*keys)[i], id), id,
+                  masks->classifier->Lookup(masks->frames.keys[i]), 1, 0);
     }
     for (std::size_t i = 0; i < flows; ++i) {
-      if (emc->Lookup(masks->frames.keys[i], masks->frames.hashes[i]) != nullptr)
-        held->push_back(i);
+      if (emc->Peek((*keys)[i], id) != nullptr) held->push_back(i);
     }
     std::shuffle(held->begin(), held->end(), std::mt19937(1));
     const auto over_all = [=](auto look) {
@@ -255,9 +257,10 @@ void AddCache(std::vector<Part>& parts) {
       };
     };
     // The plain version: the classifier, which the cache stands in front of.
-    parts.push_back({"Emc::Lookup hit, " + std::to_string(held->size()) + " keys",
+    parts.push_back({"EmcTable::Lookup hit, " + std::to_string(held->size()) + " keys",
                      "Dpcls::Lookup, 1 mask", over_all([=](std::size_t at) {
-                       return emc->Lookup(masks->frames.keys[at], masks->frames.hashes[at]);
+                       const HeaderKey& key = (*keys)[at];
+                       return emc->Lookup(key, emc->HashOf(key, id), id);
                      }),
                      over_all([=](std::size_t at) {
                        return masks->classifier->Lookup(masks->frames.keys[at]);

@@ -102,12 +102,11 @@ class BothExecutors {
   PacketPtr Make(const Arrival& arrival, std::uint32_t id) {
     PacketPtr packet = pool_.Allocate(static_cast<std::uint32_t>(arrival.frame.size()));
     std::copy(arrival.frame.begin(), arrival.frame.end(), packet->data);
-    packet->in_port = PortNumber{1};
+    packet->in_port = PortNumber{id};  // Tells it and its copies from others.
     packet->l3_type = ToBe16(arrival.l3_type);
     packet->recirc_id = arrival.l3_type != 0 ? 7 : 0;
     Miniflow key;
     ExtractMiniflow(*packet, key);
-    packet->hash = id;
     return packet;
   }
 
@@ -127,14 +126,15 @@ class BothExecutors {
     Outcome outcome;
     RecordingHost host(pool_, [&](const std::string& what, const Packet& packet) {
       const PlainPacket plain = PlainOf(packet);
-      outcome.events[packet.hash].push_back(what + " " + plain.Text());
+      outcome.events[static_cast<std::uint32_t>(packet.in_port)].push_back(what + " " +
+                                                                           plain.Text());
       // The offsets lead where the headers are now, behind however many tags, or nowhere.
       const PlainView view(plain, SIZE_MAX);
       const auto is = [](std::uint16_t offset, std::size_t expected) {
         return offset == Packet::kNoOffset || offset == expected;
       };
       if (!is(packet.l3_offset, view.l3) || !is(packet.l4_offset, view.l4))
-        outcome.misled = outcome.events[packet.hash].back();
+        outcome.misled = outcome.events[static_cast<std::uint32_t>(packet.in_port)].back();
     });
     host.dice = Dice(seed);
     // No list pushes more bytes than it has.

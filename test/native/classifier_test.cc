@@ -163,6 +163,35 @@ struct Table {
   FlowTable flows;
 };
 
+// A cache, asked as forwarding asks it: by keys under what the port's flows look at. Keys of more
+// words than fit are not cached.
+class KeyCache {
+ public:
+  Megaflow* Lookup(const Dpcls* classifier, const Miniflow& key) {
+    if (classifier == nullptr || !Fits(*classifier)) return nullptr;
+    const PortProfile& profile = *classifier->profile();
+    const auto packed = Pack(profile, key);
+    return table_.Lookup(packed, table_.HashOf(packed, profile.id), profile.id);
+  }
+  void Insert(const Dpcls& classifier, const Miniflow& key, Megaflow* flow) {
+    if (!Fits(classifier)) return;
+    const PortProfile& profile = *classifier.profile();
+    const auto packed = Pack(profile, key);
+    table_.Insert(packed, table_.HashOf(packed, profile.id), profile.id, flow, 1, 0);
+  }
+  static bool Fits(const Dpcls& classifier) {
+    return classifier.profile()->packed.size() <= Emc::kWideWords;
+  }
+
+ private:
+  static Emc::Wide::Key Pack(const PortProfile& profile, const Miniflow& key) {
+    Emc::Wide::Key packed{};
+    profile.packed.Pack(key, packed.data());
+    return packed;
+  }
+  Emc::Wide table_;
+};
+
 FlowPut Pinned(FlowPut put) {
   put.idle_timeout_ms = 0;
   return put;
@@ -177,7 +206,7 @@ TEST_CASE("the classifier and the cache agree with a linear scan, for thousands 
     Random random(seed);
     const bool rich = seed % 2 != 0;
     FlowTable table(clock, 1000, 0);
-    Emc emc;
+    KeyCache emc;
     std::vector<std::pair<Ufid, Match>> rules;  // The oracle.
     for (std::uint32_t step = 0; step < 60; ++step) {
       // Change something: rules may overlap, so each has an id of its own.
@@ -197,11 +226,11 @@ TEST_CASE("the classifier and the cache agree with a linear scan, for thousands 
         rules.erase(rules.begin() + static_cast<std::ptrdiff_t>(i));
       }
       REQUIRE(table.size() == rules.size());
+      if (random() % 8 == 0) table.RemoveIdle();  // Profiles shrink.
       // Look packets up.
       for (int i = 0; i < 10; ++i) {
         const Flow key = RandomKey(random, rich);
         const Miniflow miniflow = Compress(key);
-        const std::uint32_t hash = Hash(miniflow);
         const bool any = std::any_of(rules.begin(), rules.end(),
                                      [&](const auto& rule) { return Takes(rule.second, key); });
         const Dpcls* classifier = table.ClassifierOf(PortNumber{1});
@@ -210,15 +239,15 @@ TEST_CASE("the classifier and the cache agree with a linear scan, for thousands 
         if (found != nullptr) REQUIRE(Takes(found->match(), key));
         // The cache may know an earlier answer, if that flow is still there; never one that is
         // gone.
-        Megaflow* cached = emc.Lookup(miniflow, hash);
+        Megaflow* cached = emc.Lookup(classifier, miniflow);
         if (cached != nullptr) {
           REQUIRE(any);
           REQUIRE(Takes(cached->match(), key));
           REQUIRE(table.Find(cached->ufid).has_value());
         } else if (found != nullptr) {
-          emc.Insert(miniflow, hash, found);
-          const bool fits = miniflow.map.high() == 0 && miniflow.size() <= 21;
-          REQUIRE(emc.Lookup(miniflow, hash) == (fits ? found : nullptr));
+          emc.Insert(*classifier, miniflow, found);
+          REQUIRE(emc.Lookup(classifier, miniflow) ==
+                  (KeyCache::Fits(*classifier) ? found : nullptr));
         }
       }
     }
@@ -246,48 +275,19 @@ TEST_CASE("a flow's id covers its mask; equal keys under different masks are dif
   CHECK(table.Find(wide)->ufid == UfidOf(7));
 }
 
-TEST_CASE("the cache compares keys, whatever their hashes, and leaves long ones alone") {
-  Random random(7);
-  Table table;
-  REQUIRE(table.Put(PutOf(MatchInPort(1))).ok());
-  Megaflow* flow = table.Lookup(MatchInPort(1).key);
-  Emc emc;
-  constexpr std::uint32_t kHash = 12345;
-  Flow key = RandomKey(random);
-  emc.Insert(Compress(key), kHash, flow);
-  REQUIRE(emc.Lookup(Compress(key), kHash) == flow);
-  CHECK(emc.Lookup(Compress(key), kHash + 1) == nullptr);
-  Flow with_option = key;
-  with_option.tunnel.options[255] = 1;
-  CHECK(emc.Lookup(Compress(with_option), kHash) == nullptr);
-  emc.Insert(Compress(with_option), kHash + 2, flow);
-  CHECK(emc.Lookup(Compress(with_option), kHash + 2) == nullptr);
-  Flow other = key;
-  other.tp_dst ^= 1;
-  CHECK(emc.Lookup(Compress(other), kHash) == nullptr);
-  // As many words as an entry has room for, and one more.
-  FlowWords words{};
-  for (std::size_t n = 1; n <= 22; ++n) {
-    words[n - 1] = n;
-    const Miniflow miniflow = Compress(FromWords(words));
-    emc.Insert(miniflow, kHash + 10, flow);
-    CHECK(emc.Lookup(miniflow, kHash + 10) == (n <= 21 ? flow : nullptr));
-  }
-}
-
 TEST_CASE("soundness: whatever agrees with a packet on its flow's mask gets the same flow") {
   for (std::uint32_t seed = 0; seed < 400u / kSlowdown; ++seed) {
     INFO("seed ", seed);
     Random random(seed);
     Table table;
-    Emc emc;
+    KeyCache emc;
     const auto lookup = [&](const Flow& key) {
       const Miniflow miniflow = Compress(key);
-      const std::uint32_t hash = Hash(miniflow);
-      Megaflow* flow = emc.Lookup(miniflow, hash);
+      const Dpcls* classifier = table.flows.ClassifierOf(PortNumber{1});
+      Megaflow* flow = emc.Lookup(classifier, miniflow);
       if (flow != nullptr) return flow;
       flow = table.Lookup(key);
-      if (flow != nullptr) emc.Insert(miniflow, hash, flow);
+      if (flow != nullptr) emc.Insert(*classifier, miniflow, flow);
       return flow;
     };
     // Disjoint, as flows of a port should be: nothing decides between two that overlap.
@@ -405,11 +405,12 @@ TEST_CASE("put adds or replaces; EEXIST, ENOENT and EINVAL where only one of the
 TEST_CASE("replaced actions are in force for a flow that caches hold") {
   Table table;
   REQUIRE(table.Put(PutOf(MatchInPort(1), 2)).ok());
-  Emc emc;
+  KeyCache emc;
   const Miniflow key = Compress(MatchInPort(1).key);
-  emc.Insert(key, Hash(key), table.Lookup(MatchInPort(1).key));
+  const Dpcls* classifier = table.flows.ClassifierOf(PortNumber{1});
+  emc.Insert(*classifier, key, table.Lookup(MatchInPort(1).key));
   REQUIRE(table.Put(PutOf(MatchInPort(1), 3)).ok());
-  const Megaflow* cached = emc.Lookup(key, Hash(key));
+  const Megaflow* cached = emc.Lookup(classifier, key);
   REQUIRE(cached != nullptr);
   CHECK(cached->actions.load()->sole_output() == PortNumber{3});
 }
@@ -692,18 +693,17 @@ namespace {
 void Forward(FlowTable& table, std::size_t slot, std::uint32_t ports,
              const std::atomic<bool>& stop) {
   Qsbr::Reader reader(table.qsbr());
-  Emc emc;
+  KeyCache emc;
   Random random(static_cast<std::uint32_t>(slot));
   reader.Online();
   while (!stop) {
     const std::uint32_t port = 1 + random() % ports;
     const Miniflow key = Compress(MatchInPort(port).key);
-    const std::uint32_t hash = Hash(key);
-    Megaflow* flow = emc.Lookup(key, hash);
-    if (flow == nullptr) {
-      const Dpcls* classifier = table.ClassifierOf(PortNumber{port});
-      flow = classifier == nullptr ? nullptr : classifier->Lookup(key);
-      if (flow != nullptr) emc.Insert(key, hash, flow);
+    const Dpcls* classifier = table.ClassifierOf(PortNumber{port});
+    Megaflow* flow = emc.Lookup(classifier, key);
+    if (flow == nullptr && classifier != nullptr) {
+      flow = classifier->Lookup(key);
+      if (flow != nullptr) emc.Insert(*classifier, key, flow);
     }
     if (flow != nullptr) {
       POLLUX_CHECK(flow->match().key.in_port == port);

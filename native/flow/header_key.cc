@@ -1,0 +1,27 @@
+#include "flow/header_key.h"
+
+#include <bit>
+#include <cstring>
+
+namespace pollux {
+
+HeaderMask::HeaderMask(const FlowMask& mask) {
+  std::array<std::uint8_t, kHeaderKeyBytes> bytes{};
+  const auto put = [&](std::size_t at, const auto& field) {
+    std::memcpy(bytes.data() + at, &field, sizeof field);
+  };
+  put(0, mask.eth_dst);
+  put(6, mask.eth_src);
+  put(15, mask.nw_tos);
+  put(22, mask.nw_ttl);
+  put(23, std::uint8_t{0xff});  // Tells TCP from UDP, whether or not a flow does.
+  put(26, mask.ipv4_src);
+  put(30, mask.ipv4_dst);
+  put(34, mask.tp_src);
+  put(36, mask.tp_dst);
+  masks_[static_cast<std::size_t>(HeaderShape::kUdp)] = std::bit_cast<HeaderKey>(bytes);
+  put(46, static_cast<Be16>(mask.tcp_flags & ToBe16(TcpHeader::kFlagsMask)));
+  masks_[static_cast<std::size_t>(HeaderShape::kTcp)] = std::bit_cast<HeaderKey>(bytes);
+}
+
+}  // namespace pollux

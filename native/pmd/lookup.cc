@@ -1,0 +1,220 @@
+// From packets to flows: the keys they are looked up by, the cache, and behind it the classifier.
+//
+// Most packets are looked up by their first bytes (flow/header_key.h) and never parsed; the parser
+// is for packets of other shapes and for what the cache does not know. Each step goes through the
+// whole batch before the next begins, so that what one packet has to wait for (a set of the cache,
+// an entry, a flow, its counters) is fetched while the others are in work.
+//
+// Control may add flows at any moment. A flow that is found is cached only if the profile that the
+// key was made under is still the port's: it covers the flow's mask then (classifier/dpcls.h).
+
+#include <algorithm>
+#include <bit>
+
+#include "flow/extract.h"
+#include "pmd/context.h"
+
+namespace pollux {
+namespace {
+
+std::uint16_t TcpFlagsOf(const Miniflow& key) {
+  const auto halves = std::bit_cast<std::array<Be16, 4>>(key.Word(POLLUX_FLOW_WORD(tcp_flags)));
+  return FromBe16(halves[offsetof(Flow, tcp_flags) % 8 / 2]);
+}
+
+// The shape of a packet that needs no parsing; its offsets and TCP flags are noted then.
+HeaderShape TakeShape(Packet& packet, std::uint16_t& tcp_flags) {
+  const HeaderShape shape = ShapeOf(packet);
+  packet.l3_offset = kShapeL3Offset;
+  packet.l4_offset = kShapeL4Offset;
+  tcp_flags = shape == HeaderShape::kTcp ? ShapeTcpFlags(packet) : std::uint16_t{0};
+  return shape;
+}
+
+template <typename Key>
+Key PackedKeyOf(const Miniflow& key, const PortProfile& profile) {
+  Key packed{};
+  profile.packed.Pack(key, packed.data());
+  return packed;
+}
+
+}  // namespace
+
+void Context::FindFlows(const PacketBatch& batch, Lookups& lookups) {
+  const Dpcls* classifier = shared_.flows.ClassifierOf(batch[0]->in_port);  // Of all of them.
+  if (classifier == nullptr) {
+    FindNone(batch, lookups);
+    return;
+  }
+  const PortProfile& profile = *classifier->profile();
+  if (profile.constant && FindConstant(batch, *classifier, profile, lookups)) return;
+  if (MakeKeys(batch, *classifier, profile, lookups) &&
+      FindSame(batch, *classifier, profile, lookups)) {
+    return;
+  }
+  FindEach(batch, *classifier, profile, lookups);
+}
+
+// A port that never had a flow. Who gets its packets may ask where their layers are.
+void Context::FindNone(const PacketBatch& batch, Lookups& lookups) {
+  Miniflow key;
+  for (Packet* packet : batch) ExtractMiniflow(*packet, key);
+  lookups.flows.fill(nullptr);
+}
+
+// Flows that look at the port alone take all of its packets alike. What is read of them is for the
+// actions (where the layers are) and for the statistics (TCP flags). False: the port got other
+// flows meanwhile.
+bool Context::FindConstant(const PacketBatch& batch, const Dpcls& classifier,
+                           const PortProfile& profile, Lookups& lookups) {
+  Flow flow;
+  flow.in_port = static_cast<std::uint32_t>(batch[0]->in_port);
+  flow.recirc_id = batch[0]->recirc_id;
+  Megaflow* const found = classifier.Lookup(Compress(flow));
+  if (classifier.profile() != &profile) return false;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    lookups.flows[i] = found;
+    if (TakeShape(*batch[i], lookups.tcp_flags[i]) != HeaderShape::kOther) [[likely]]
+      continue;
+    Miniflow key;
+    ExtractMiniflow(*batch[i], key);
+    lookups.tcp_flags[i] = TcpFlagsOf(key);
+  }
+  if (found != nullptr) counters_.megaflow_hits.Add(batch.size());
+  return true;
+}
+
+// True: all packets have one and the same key. Packets too long for a key of this size have been
+// looked up when it returns.
+bool Context::MakeKeys(const PacketBatch& batch, const Dpcls& classifier,
+                       const PortProfile& profile, Lookups& lookups) {
+  std::uint64_t different = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const HeaderShape shape = TakeShape(*batch[i], lookups.tcp_flags[i]);
+    if (shape != HeaderShape::kOther) [[likely]] {
+      lookups.keys[i] = profile.header.KeyOf(*batch[i], shape);
+      lookups.ids[i] = profile.header_id();
+    } else {
+      MakePackedKey(*batch[i], classifier, profile, i, lookups);
+    }
+    const std::size_t before = i == 0 ? 0 : i - 1;
+    different |= lookups.ids[i] ^ lookups.ids[before];
+    for (std::size_t j = 0; j < kHeaderKeyWords; ++j)
+      different |= lookups.keys[i][j] ^ lookups.keys[before][j];
+  }
+  return different == 0 && lookups.ids[0] != Lookups::kNoKey;
+}
+
+void Context::MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
+                            std::size_t i, Lookups& lookups) {
+  Miniflow key;
+  ExtractMiniflow(packet, key);
+  lookups.tcp_flags[i] = TcpFlagsOf(key);
+  if (profile.packed.size() <= kHeaderKeyWords) {
+    lookups.keys[i] = PackedKeyOf<HeaderKey>(key, profile);
+    lookups.ids[i] = profile.packed_id();
+  } else {
+    lookups.keys[i] = {};
+    lookups.ids[i] = Lookups::kNoKey;
+    lookups.flows[i] = FindWide(key, classifier, profile);
+  }
+}
+
+// Keys even longer are not cached.
+Megaflow* Context::FindWide(const Miniflow& key, const Dpcls& classifier,
+                            const PortProfile& profile) {
+  if (profile.packed.size() > Emc::kWideWords) return Classify(key, classifier);
+  const auto packed = PackedKeyOf<Emc::Wide::Key>(key, profile);
+  const std::uint64_t hash = emc_.wide.HashOf(packed, profile.packed_id());
+  if (Megaflow* flow = emc_.wide.Lookup(packed, hash, profile.packed_id())) {
+    counters_.emc_hits.Add(1);
+    return flow;
+  }
+  Megaflow* flow = Classify(key, classifier);
+  if (flow != nullptr && classifier.profile() == &profile)
+    emc_.wide.Insert(packed, hash, profile.packed_id(), flow, emc_insert_inv_prob_, Random());
+  return flow;
+}
+
+// A train of packets that no flow of the profile can tell apart. False: the port got other flows
+// meanwhile, and nothing is decided.
+bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
+                       const PortProfile& profile, Lookups& lookups) {
+  const HeaderKey& key = lookups.keys[0];
+  const std::uint32_t id = lookups.ids[0];
+  const std::uint64_t hash = emc_.narrow.HashOf(key, id);
+  Megaflow* flow = emc_.narrow.Lookup(key, hash, id);
+  std::size_t hits = batch.size();
+  if (flow == nullptr) {
+    flow = ClassifyAndCache(*batch[0], key, hash, id, classifier, profile);
+    if (classifier.profile() != &profile) return false;
+    --hits;
+  }
+  std::fill_n(lookups.flows.begin(), batch.size(), flow);
+  if (flow != nullptr) counters_.emc_hits.Add(hits);
+  return true;
+}
+
+void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
+                       const PortProfile& profile, Lookups& lookups) {
+  const std::size_t n = batch.size();
+  auto& [keys, ids, flows, tcp_flags] = lookups;
+  std::array<std::uint64_t, kBatchSize> hashes;
+  std::array<std::uint32_t, kBatchSize> places;
+  std::array<std::uint32_t, kBatchSize> epochs;
+  for (std::size_t i = 0; i < n; ++i) {
+    hashes[i] = emc_.narrow.HashOf(keys[i], ids[i]);
+    emc_.narrow.Prefetch(hashes[i]);
+  }
+  for (std::size_t i = 0; i < n; ++i) places[i] = emc_.narrow.Find(hashes[i]);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (ids[i] != Lookups::kNoKey) [[likely]]
+      flows[i] = emc_.narrow.Check(places[i], keys[i], ids[i], epochs[i]);
+  }
+  std::size_t hits = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (ids[i] == Lookups::kNoKey) [[unlikely]]
+      continue;
+    if (flows[i] == nullptr || !emc_.narrow.Confirm(places[i], *flows[i], epochs[i])) [[unlikely]]
+      flows[i] = emc_.narrow.Lookup(keys[i], hashes[i], ids[i]);
+    if (flows[i] == nullptr) [[unlikely]] {
+      flows[i] = ClassifyAndCache(*batch[i], keys[i], hashes[i], ids[i], classifier, profile);
+      continue;
+    }
+    ++hits;
+    __builtin_prefetch(&shared_.flows.CountersOf(*flows[i], slot_), 1);
+  }
+  counters_.emc_hits.Add(hits);
+}
+
+Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
+                                    std::uint32_t id, const Dpcls& classifier,
+                                    const PortProfile& profile) {
+  Miniflow miniflow;
+  ExtractMiniflow(packet, miniflow);
+  Megaflow* flow = Classify(miniflow, classifier);
+  if (flow != nullptr && classifier.profile() == &profile)
+    emc_.narrow.Insert(key, hash, id, flow, emc_insert_inv_prob_, Random());
+  return flow;
+}
+
+Megaflow* Context::Classify(const Miniflow& key, const Dpcls& classifier) {
+  Megaflow* flow = classifier.Lookup(key);
+  if (flow != nullptr) counters_.megaflow_hits.Add(1);
+  return flow;
+}
+
+const Megaflow* Context::PeekCache(const Packet& packet, const Miniflow& key,
+                                   const PortProfile& profile) const {
+  if (profile.constant) return nullptr;
+  const std::uint32_t id = profile.packed_id();
+  if (const HeaderShape shape = ShapeOf(packet); shape != HeaderShape::kOther)
+    return emc_.narrow.Peek(profile.header.KeyOf(packet, shape), profile.header_id());
+  if (profile.packed.size() <= kHeaderKeyWords)
+    return emc_.narrow.Peek(PackedKeyOf<HeaderKey>(key, profile), id);
+  if (profile.packed.size() <= Emc::kWideWords)
+    return emc_.wide.Peek(PackedKeyOf<Emc::Wide::Key>(key, profile), id);
+  return nullptr;
+}
+
+}  // namespace pollux

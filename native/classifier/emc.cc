@@ -7,13 +7,13 @@
 namespace pollux {
 
 const std::array<std::uint64_t, 16>& HashSecrets() {
-  static const auto secrets = [] {
+  static const auto kSecrets = [] {
     std::random_device device;
     std::array<std::uint64_t, 16> random;
     for (std::uint64_t& word : random) word = std::uint64_t{device()} << 32 | device();
     return random;
   }();
-  return secrets;
+  return kSecrets;
 }
 
 void* MapTable(std::size_t bytes) {

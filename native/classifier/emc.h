@@ -26,7 +26,7 @@
 #include <utility>
 
 #include "classifier/megaflow.h"
-#include "flow/header_key.h"
+#include "classifier/port_profile.h"
 
 namespace pollux {
 
@@ -45,6 +45,7 @@ class EmcTable {
   static constexpr std::uint32_t kNowhere = UINT32_MAX;
   static constexpr std::size_t kFirstSize = 8'192;  // Entries.
   static constexpr std::size_t kMaxSize = std::size_t{1} << 20;
+  static constexpr std::size_t kMaxBatch = 32;
 
   EmcTable() : secrets_(HashSecrets()) {}
   ~EmcTable() {
@@ -56,91 +57,76 @@ class EmcTable {
 
   std::size_t size() const { return table_.size(); }
 
-  std::uint64_t HashOf(const Key& key, std::uint32_t profile) const {
+  std::uint64_t HashOf(const Key& key, KeyId id) const {
     __extension__ using Wide = unsigned __int128;
-    std::uint64_t hash = profile;
+    std::uint64_t hash = id;
     // The products do not wait for each other.
-    for (std::size_t i = 0; i < kWords; i += 2) {
+    for (std::size_t i = 0; i < 2 * PairsOf(id); i += 2) {
       const Wide product =
-          static_cast<Wide>(key[i] ^ secrets_[i] ^ profile) * (key[i + 1] ^ secrets_[i + 1]);
+          static_cast<Wide>(key[i] ^ secrets_[i] ^ id) * (key[i + 1] ^ secrets_[i + 1]);
       hash ^= static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
     }
     return hash;
   }
 
-  // --- A lookup in steps. Between two steps, those of other packets.
+  // --- Lookups.
 
-  void Prefetch(std::uint64_t hash) const {
-    if (table_.entries != nullptr) __builtin_prefetch(table_.TagsOf(hash));
-  }
-  // Where the key most likely is.
-  std::uint32_t Find(std::uint64_t hash) const {
-    if (table_.entries == nullptr) return kNowhere;
-    const std::uint32_t place = table_.Find(hash);
-    if (place != kNowhere) __builtin_prefetch(&table_.entries[place]);
-    return place;
-  }
-  // The flow there, if it is that of the key, and the epoch it had; else nullptr.
-  Megaflow* Check(std::uint32_t place, const Key& key, std::uint32_t profile,
-                  std::uint32_t& epoch) const {
-    if (place == kNowhere || !table_.entries[place].Holds(key, profile)) return nullptr;
-    const Entry& entry = table_.entries[place];
-    __builtin_prefetch(entry.flow);
-    epoch = entry.epoch;
-    return entry.flow;
-  }
-  // Whether it is still that flow. The entry may be another's by now: what the packets before this
-  // one found is in the cache already.
-  bool Confirm(std::uint32_t place, const Megaflow& flow, std::uint32_t epoch) {
-    if (flow.epoch.load(std::memory_order_acquire) != epoch) return false;
-    table_.Mark(place);
-    return true;
+  // Fills `flows` for `n` keys, nullptr where there is none; those without a key are passed over,
+  // with what stands there. While the table fits a cache of the core, key by key; else in steps, so
+  // that the memory for all keys is on its way at once.
+  void LookupBatch(std::size_t n, const Key* keys, const std::uint64_t* hashes, const KeyId* ids,
+                   Megaflow** flows) {
+    if (table_.size() > kFirstSize) {
+      LookupInSteps(n, keys, hashes, ids, flows);
+      return;
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      if (ids[i] != kNoKey) flows[i] = Lookup(keys[i], hashes[i], ids[i]);
+    }
   }
 
-  // --- In one go, for what these steps did not find.
-
-  Megaflow* Lookup(const Key& key, std::uint64_t hash, std::uint32_t profile) {
-    const std::uint32_t place = table_.PlaceOf(key, hash, profile);
+  Megaflow* Lookup(const Key& key, std::uint64_t hash, KeyId id) {
+    const std::uint32_t place = table_.PlaceOf(key, hash, id);
     if (place != kNowhere && table_.entries[place].Alive()) {
       table_.Mark(place);
       return table_.entries[place].flow;
     }
     if (old_.entries == nullptr) [[likely]]
       return nullptr;
-    const std::uint32_t old_place = old_.PlaceOf(key, hash, profile);
+    const std::uint32_t old_place = old_.PlaceOf(key, hash, id);
     if (old_place == kNowhere || !old_.entries[old_place].Alive()) return nullptr;
     Megaflow* flow = old_.entries[old_place].flow;
-    Put(key, hash, profile, flow);
+    Put(key, hash, id, flow);
     MoveSome();
     return flow;
   }
   // Without leaving a trace: no mark, nothing moved.
-  const Megaflow* Peek(const Key& key, std::uint32_t profile) const {
-    const std::uint64_t hash = HashOf(key, profile);
+  const Megaflow* Peek(const Key& key, KeyId id) const {
+    const std::uint64_t hash = HashOf(key, id);
     for (const Table* table : {&table_, &old_}) {
-      const std::uint32_t place = table->PlaceOf(key, hash, profile);
+      const std::uint32_t place = table->PlaceOf(key, hash, id);
       if (place != kNowhere && table->entries[place].Alive()) return table->entries[place].flow;
     }
     return nullptr;
   }
 
   // `inv_prob`: 0 inserts nothing. `random`: 32 fresh bits.
-  void Insert(const Key& key, std::uint64_t hash, std::uint32_t profile, Megaflow* flow,
-              std::uint32_t inv_prob, std::uint32_t random) {
+  void Insert(const Key& key, std::uint64_t hash, KeyId id, Megaflow* flow, std::uint32_t inv_prob,
+              std::uint32_t random) {
     if (inv_prob == 0) return;
     if (table_.entries == nullptr) table_ = Allocate(kFirstSize);
     if (table_.entries == nullptr) return;
     if (old_.entries != nullptr) MoveSome();
-    if (Put(key, hash, profile, flow)) return;
+    if (Put(key, hash, id, flow)) return;
     // The set is full of entries in use.
     if (++crowded_ > table_.size() / 4 && table_.size() < kMaxSize && old_.entries == nullptr) {
       Grow();
-      Put(key, hash, profile, flow);
+      Put(key, hash, id, flow);
       return;
     }
     table_.TakeMarks(hash);
     if (inv_prob != 1 && random % inv_prob != 0) return;
-    table_.Store(table_.SetOf(hash) + (random >> 16) % kWays, key, hash, profile, flow);
+    table_.Store(table_.SetOf(hash) + (random >> 16) % kWays, key, hash, id, flow);
   }
 
  private:
@@ -153,12 +139,13 @@ class EmcTable {
     Key key;
     Megaflow* flow;
     std::uint32_t epoch;
-    std::uint32_t profile;
+    KeyId id;
 
     bool Alive() const { return flow->epoch.load(std::memory_order_acquire) == epoch; }
-    bool Holds(const Key& other, std::uint32_t its_profile) const {
-      std::uint64_t different = profile ^ its_profile;
-      for (std::size_t i = 0; i < kWords; ++i) different |= key[i] ^ other[i];
+    bool Holds(const Key& other, KeyId its_id) const {
+      if (id != its_id) return false;
+      std::uint64_t different = 0;
+      for (std::size_t i = 0; i < 2 * PairsOf(id); ++i) different |= key[i] ^ other[i];
       return different == 0;
     }
   };
@@ -176,6 +163,7 @@ class EmcTable {
       return static_cast<Tag>(static_cast<Tag>(hash >> 48) << 2 | kInUse);
     }
 
+    // The first place of the set that has the hash's tag.
     std::uint32_t Find(std::uint64_t hash) const {
       // Four tags at once: where the difference has a zero, its lanes' top bit stays after the
       // subtraction.
@@ -190,11 +178,17 @@ class EmcTable {
           SetOf(hash) + (std::endian::native == std::endian::little ? lane : kWays - 1 - lane));
     }
     // Where the key is; the entry may be dead.
-    std::uint32_t PlaceOf(const Key& key, std::uint64_t hash, std::uint32_t profile) const {
+    std::uint32_t PlaceOf(const Key& key, std::uint64_t hash, KeyId id) const {
       if (entries == nullptr) return kNowhere;
-      const std::size_t set = SetOf(hash);
-      for (std::size_t i = set; i < set + kWays; ++i) {
-        if ((tags[i] & ~kMarked) == TagOf(hash) && entries[i].Holds(key, profile))
+      const std::uint32_t place = Find(hash);
+      if (place == kNowhere || entries[place].Holds(key, id)) return place;
+      return PlaceBehind(place, key, hash, id);
+    }
+    // The rare case: another key of the same tag stands at `place`.
+    std::uint32_t PlaceBehind(std::uint32_t place, const Key& key, std::uint64_t hash,
+                              KeyId id) const {
+      for (std::size_t i = place + 1; i < SetOf(hash) + kWays; ++i) {
+        if ((tags[i] & ~kMarked) == TagOf(hash) && entries[i].Holds(key, id))
           return static_cast<std::uint32_t>(i);
       }
       return kNowhere;
@@ -205,14 +199,51 @@ class EmcTable {
     void TakeMarks(std::uint64_t hash) {
       for (std::size_t i = 0; i < kWays; ++i) TagsOf(hash)[i] &= static_cast<Tag>(~kMarked);
     }
-    void Store(std::size_t place, const Key& key, std::uint64_t hash, std::uint32_t profile,
-               Megaflow* flow) {
+    void Store(std::size_t place, const Key& key, std::uint64_t hash, KeyId id, Megaflow* flow) {
       const std::uint32_t epoch = flow->epoch.load(std::memory_order_acquire);
       if ((epoch & 1) == 0) return;  // Unlinked since it was found.
       tags[place] = TagOf(hash);
-      entries[place] = {key, flow, epoch, profile};
+      Entry& entry = entries[place];
+      std::copy_n(key.begin(), 2 * PairsOf(id), entry.key.begin());
+      entry.flow = flow;
+      entry.epoch = epoch;
+      entry.id = id;
     }
   };
+
+  void LookupInSteps(std::size_t n, const Key* keys, const std::uint64_t* hashes, const KeyId* ids,
+                     Megaflow** flows) {
+    POLLUX_DCHECK(n <= kMaxBatch);
+    std::array<std::uint32_t, kMaxBatch> places;
+    std::array<std::uint32_t, kMaxBatch> epochs;
+    for (std::size_t i = 0; i < n; ++i) __builtin_prefetch(table_.TagsOf(hashes[i]));
+    for (std::size_t i = 0; i < n; ++i) {
+      places[i] = table_.Find(hashes[i]);
+      if (places[i] != kNowhere) __builtin_prefetch(&table_.entries[places[i]]);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      if (ids[i] == kNoKey) [[unlikely]]
+        continue;
+      flows[i] = nullptr;
+      if (places[i] == kNowhere) continue;
+      const Entry& entry = table_.entries[places[i]];
+      if (!entry.Holds(keys[i], ids[i])) continue;
+      flows[i] = entry.flow;
+      epochs[i] = entry.epoch;
+      __builtin_prefetch(entry.flow);
+    }
+    // A set may have the key behind another one of the same tag; the old table may have it.
+    for (std::size_t i = 0; i < n; ++i) {
+      if (ids[i] == kNoKey) [[unlikely]]
+        continue;
+      if (flows[i] != nullptr && flows[i]->epoch.load(std::memory_order_acquire) == epochs[i])
+          [[likely]] {
+        table_.Mark(places[i]);
+      } else {
+        flows[i] = Lookup(keys[i], hashes[i], ids[i]);
+      }
+    }
+  }
 
   static constexpr std::size_t kBytesPerEntry = sizeof(Entry) + sizeof(Tag);
   static Table Allocate(std::size_t size) {
@@ -227,8 +258,8 @@ class EmcTable {
   }
 
   // False: every entry of the set is alive and marked.
-  bool Put(const Key& key, std::uint64_t hash, std::uint32_t profile, Megaflow* flow) {
-    std::size_t place = table_.PlaceOf(key, hash, profile);
+  bool Put(const Key& key, std::uint64_t hash, KeyId id, Megaflow* flow) {
+    std::size_t place = table_.PlaceOf(key, hash, id);
     const std::size_t set = table_.SetOf(hash);
     for (std::size_t i = set; i < set + kWays && place == kNowhere; ++i) {
       if (table_.tags[i] == 0 || !table_.entries[i].Alive()) place = i;
@@ -237,7 +268,7 @@ class EmcTable {
       if ((table_.tags[i] & kMarked) == 0) place = i;
     }
     if (place == kNowhere) return false;
-    table_.Store(place, key, hash, profile, flow);
+    table_.Store(place, key, hash, id, flow);
     return true;
   }
 
@@ -258,7 +289,7 @@ class EmcTable {
       }
       const Entry& entry = old_.entries[moved_];
       if (old_.tags[moved_] == 0 || !entry.Alive()) continue;
-      Put(entry.key, HashOf(entry.key, entry.profile), entry.profile, entry.flow);
+      Put(entry.key, HashOf(entry.key, entry.id), entry.id, entry.flow);
     }
   }
 

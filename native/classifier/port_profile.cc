@@ -1,13 +1,20 @@
 #include "classifier/port_profile.h"
 
+#include <algorithm>
 #include <atomic>
 
 namespace pollux {
 namespace {
 
-std::uint32_t NextId() {
-  static std::atomic<std::uint32_t> next{2};  // 0: no profile.
-  return next.fetch_add(2, std::memory_order_relaxed);
+constexpr std::size_t kMaxPairs = 7;
+
+std::uint32_t NextNumber() {
+  static std::atomic<std::uint32_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+KeyId IdOf(std::size_t pairs) {
+  return pairs > kMaxPairs ? kNoKey : NextNumber() << 3 | static_cast<KeyId>(pairs);
 }
 
 bool LooksAtNothing(FlowMask u) {
@@ -19,6 +26,11 @@ bool LooksAtNothing(FlowMask u) {
 }  // namespace
 
 PortProfile::PortProfile(const FlowMask& u)
-    : id(NextId()), constant(LooksAtNothing(u)), mask(u), packed(u), header(u) {}
+    : constant(LooksAtNothing(u)),
+      mask(u),
+      packed(u),
+      header(u),
+      header_id(IdOf(header.pairs())),
+      packed_id(IdOf(std::max<std::size_t>(1, (packed.size() + 1) / 2))) {}
 
 }  // namespace pollux

@@ -17,18 +17,23 @@
 
 namespace pollux {
 
+// What kind of key, made under which profile. Its low three bits say how many pairs of words of the
+// key mean something.
+using KeyId = std::uint32_t;
+inline constexpr KeyId kNoKey = 0;
+constexpr std::size_t PairsOf(KeyId id) { return id & 7; }
+
 struct PortProfile {
   explicit PortProfile(const FlowMask& u);
 
-  const std::uint32_t id;  // Unique in the process; even. The id behind it is the port's as well.
-  const bool constant;     // U is in_port and recirc_id alone.
-  const FlowMask mask;     // U.
+  const bool constant;  // U is in_port and recirc_id alone.
+  const FlowMask mask;  // U.
   const PackedMask packed;
   const HeaderMask header;
 
-  // Keys of the two kinds never mean the same, so each has an id.
-  std::uint32_t header_id() const { return id; }
-  std::uint32_t packed_id() const { return id + 1; }
+  // Unique in the process. Keys of the two kinds never mean the same.
+  const KeyId header_id;
+  const KeyId packed_id;  // If the key has 14 words at most; else kNoKey.
 };
 
 }  // namespace pollux

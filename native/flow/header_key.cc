@@ -1,6 +1,6 @@
 #include "flow/header_key.h"
 
-#include <bit>
+#include <algorithm>
 #include <cstring>
 
 namespace pollux {
@@ -19,9 +19,23 @@ HeaderMask::HeaderMask(const FlowMask& mask) {
   put(30, mask.ipv4_dst);
   put(34, mask.tp_src);
   put(36, mask.tp_dst);
-  masks_[static_cast<std::size_t>(HeaderShape::kUdp)] = std::bit_cast<HeaderKey>(bytes);
+  const auto udp = bytes;
   put(46, static_cast<Be16>(mask.tcp_flags & ToBe16(TcpHeader::kFlagsMask)));
-  masks_[static_cast<std::size_t>(HeaderShape::kTcp)] = std::bit_cast<HeaderKey>(bytes);
+
+  constexpr std::size_t kWord = sizeof(std::uint64_t);
+  std::size_t words = 0;
+  for (std::size_t at = 0; at < kHeaderKeyBytes; ++at) {
+    if (bytes[at] == 0) continue;
+    const std::size_t place = std::min(at, kHeaderKeyBytes - kWord);
+    places_[words] = static_cast<std::uint32_t>(place);
+    masks_[static_cast<std::size_t>(HeaderShape::kTcp)][words] =
+        LoadAs<std::uint64_t>(bytes.data() + place);
+    masks_[static_cast<std::size_t>(HeaderShape::kUdp)][words] =
+        LoadAs<std::uint64_t>(udp.data() + place);
+    ++words;
+    at = place + kWord - 1;
+  }
+  pairs_ = (words + 1) / 2;
 }
 
 }  // namespace pollux

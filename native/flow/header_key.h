@@ -54,22 +54,40 @@ inline std::uint16_t ShapeTcpFlags(const Packet& packet) {
   return FromBe16(LoadAs<Be16>(packet.data + 46)) & TcpHeader::kFlagsMask;
 }
 
+// Whether a packet plainly has no TCP header, for whom nothing else matters.
+inline bool PlainlyNotTcp(const Packet& packet) {
+  return packet.size >= 24 && packet.l3_type == 0 &&
+         LoadAs<Be16>(packet.data + 12) == ToBe16(kEthTypeIpv4) && packet.data[23] != kProtoTcp;
+}
+
+// Which of the first bytes a mask looks at, in pairs of words: each word is eight bytes from
+// somewhere in them, so that the five-tuple, say, is one pair.
 class HeaderMask {
  public:
   explicit HeaderMask(const FlowMask& mask);
 
+  // 1 to 3. Of a key, so many pairs of words mean something.
+  std::size_t pairs() const { return pairs_; }
+
   // The key of a packet of the shape.
-  HeaderKey KeyOf(const Packet& packet, HeaderShape shape) const {
+  void MakeKey(const Packet& packet, HeaderShape shape, HeaderKey& key) const {
     const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
-    HeaderKey key;
-    for (std::size_t i = 0; i < kHeaderKeyWords; ++i) {
-      key[i] = LoadAs<std::uint64_t>(packet.data + i * sizeof(std::uint64_t)) & mask[i];
-    }
-    return key;
+    for (std::size_t i = 0; i < 2 * pairs_; ++i)
+      key[i] = LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i];
+  }
+  // Whether that key is `key`.
+  bool Matches(const Packet& packet, HeaderShape shape, const HeaderKey& key) const {
+    const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
+    std::uint64_t different = 0;
+    for (std::size_t i = 0; i < 2 * pairs_; ++i)
+      different |= (LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i]) ^ key[i];
+    return different == 0;
   }
 
  private:
-  std::array<HeaderKey, 2> masks_;  // By shape: only TCP has flags.
+  std::size_t pairs_ = 0;
+  std::array<std::uint32_t, kHeaderKeyWords> places_{};  // Where in the packet each word is.
+  std::array<HeaderKey, 2> masks_{};                     // By shape: only TCP has flags.
 };
 
 }  // namespace pollux

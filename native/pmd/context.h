@@ -63,6 +63,10 @@ struct PolledRxq {
   RxqCounters* counters = nullptr;
 };
 
+inline const ActionList& ActionsOf(const Megaflow& flow) {
+  return *flow.actions.load(std::memory_order_acquire);
+}
+
 class Tracer;
 
 class Context {
@@ -145,12 +149,12 @@ class Context {
   // What the packets of a batch are looked up by, and what is found for them, by place in the
   // batch.
   struct Lookups {
-    static constexpr std::uint32_t kNoKey = 0;  // No profile has this id.
-
     std::array<HeaderKey, kBatchSize> keys;
-    std::array<std::uint32_t, kBatchSize> ids;  // What kind of key, of which profile.
-    std::array<Megaflow*, kBatchSize> flows;    // nullptr: none.
+    std::array<KeyId, kBatchSize> ids;
+    std::array<std::uint64_t, kBatchSize> hashes;
+    std::array<Megaflow*, kBatchSize> flows;  // nullptr: none.
     std::array<std::uint16_t, kBatchSize> tcp_flags;
+    bool located = true;  // The offsets of all packets' layers are noted.
   };
   void FindFlows(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
   void FindNone(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
@@ -158,6 +162,8 @@ class Context {
                     Lookups& lookups) REQUIRES(role_);
   bool MakeKeys(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                 Lookups& lookups) REQUIRES(role_);
+  void MakeKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile, std::size_t i,
+               Lookups& lookups) REQUIRES(role_);
   void MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
                      std::size_t i, Lookups& lookups) REQUIRES(role_);
   bool FindSame(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
@@ -166,9 +172,8 @@ class Context {
                 Lookups& lookups) REQUIRES(role_);
   Megaflow* FindWide(const Miniflow& key, const Dpcls& classifier, const PortProfile& profile)
       REQUIRES(role_);
-  Megaflow* ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
-                             std::uint32_t id, const Dpcls& classifier, const PortProfile& profile)
-      REQUIRES(role_);
+  Megaflow* ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash, KeyId id,
+                             const Dpcls& classifier, const PortProfile& profile) REQUIRES(role_);
   Megaflow* Classify(const Miniflow& key, const Dpcls& classifier) REQUIRES(role_);
   // What the cache would say, without leaving a trace in it.
   const Megaflow* PeekCache(const Packet& packet, const Miniflow& key,
@@ -179,8 +184,10 @@ class Context {
   void Forward(PacketBatch& batch) REQUIRES(role_);
   void DropRunts(PacketBatch& batch) REQUIRES(role_);
   void Dispatch(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
-  void OutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
-  void RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags) REQUIRES(role_);
+  // False, and nothing done: some packet's flow does something else than to output it.
+  bool OutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
+  void RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags, bool located)
+      REQUIRES(role_);
   void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
   void Flood(PacketPtr packet) REQUIRES(role_);
 

@@ -33,7 +33,8 @@ HeaderShape TakeShape(Packet& packet, std::uint16_t& tcp_flags) {
 
 template <typename Key>
 Key PackedKeyOf(const Miniflow& key, const PortProfile& profile) {
-  Key packed{};
+  Key packed;
+  packed[(profile.packed.size() - 1) | 1] = 0;  // The other half of the last pair.
   profile.packed.Pack(key, packed.data());
   return packed;
 }
@@ -63,17 +64,24 @@ void Context::FindNone(const PacketBatch& batch, Lookups& lookups) {
 }
 
 // Flows that look at the port alone take all of its packets alike. What is read of them is for the
-// actions (where the layers are) and for the statistics (TCP flags). False: the port got other
-// flows meanwhile.
+// statistics (TCP flags), and for actions that want to know where the layers are. False: the port
+// got other flows meanwhile.
 bool Context::FindConstant(const PacketBatch& batch, const Dpcls& classifier,
                            const PortProfile& profile, Lookups& lookups) {
   Flow flow;
   flow.in_port = static_cast<std::uint32_t>(batch[0]->in_port);
   flow.recirc_id = batch[0]->recirc_id;
-  Megaflow* const found = classifier.Lookup(Compress(flow));
+  Miniflow look;
+  look.map.Add(POLLUX_FLOW_WORD(in_port));
+  look.values[0] = LoadAs<std::uint64_t>(&flow);
+  Megaflow* const found = classifier.Lookup(look);
   if (classifier.profile() != &profile) return false;
+  lookups.located = found == nullptr || ActionsOf(*found).sole_output() == kNoPort;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     lookups.flows[i] = found;
+    lookups.tcp_flags[i] = 0;
+    if (!lookups.located && PlainlyNotTcp(*batch[i])) [[likely]]
+      continue;
     if (TakeShape(*batch[i], lookups.tcp_flags[i]) != HeaderShape::kOther) [[likely]]
       continue;
     Miniflow key;
@@ -84,25 +92,41 @@ bool Context::FindConstant(const PacketBatch& batch, const Dpcls& classifier,
   return true;
 }
 
-// True: all packets have one and the same key. Packets too long for a key of this size have been
-// looked up when it returns.
+// True: all packets have one and the same key, and only that of the first was written down. Packets
+// too long for a key of this size have been looked up when it returns.
 bool Context::MakeKeys(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
-  std::uint64_t different = 0;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    const HeaderShape shape = TakeShape(*batch[i], lookups.tcp_flags[i]);
-    if (shape != HeaderShape::kOther) [[likely]] {
-      lookups.keys[i] = profile.header.KeyOf(*batch[i], shape);
-      lookups.ids[i] = profile.header_id();
-    } else {
-      MakePackedKey(*batch[i], classifier, profile, i, lookups);
+  const std::size_t n = batch.size();
+  MakeKey(*batch[0], classifier, profile, 0, lookups);
+  std::size_t i = 1;
+  if (lookups.ids[0] == profile.header_id) {
+    // A train, as far as it goes.
+    const HeaderKey first = lookups.keys[0];
+    for (; i < n; ++i) {
+      const HeaderShape shape = TakeShape(*batch[i], lookups.tcp_flags[i]);
+      if (shape == HeaderShape::kOther || !profile.header.Matches(*batch[i], shape, first)) break;
     }
-    const std::size_t before = i == 0 ? 0 : i - 1;
-    different |= lookups.ids[i] ^ lookups.ids[before];
-    for (std::size_t j = 0; j < kHeaderKeyWords; ++j)
-      different |= lookups.keys[i][j] ^ lookups.keys[before][j];
+    if (i == n) return true;
+    for (std::size_t j = 1; j < i; ++j) {
+      lookups.keys[j] = first;
+      lookups.ids[j] = lookups.ids[0];
+      lookups.hashes[j] = lookups.hashes[0];
+    }
   }
-  return different == 0 && lookups.ids[0] != Lookups::kNoKey;
+  for (; i < n; ++i) MakeKey(*batch[i], classifier, profile, i, lookups);
+  return false;
+}
+
+void Context::MakeKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
+                      std::size_t i, Lookups& lookups) {
+  const HeaderShape shape = TakeShape(packet, lookups.tcp_flags[i]);
+  if (shape != HeaderShape::kOther) [[likely]] {
+    profile.header.MakeKey(packet, shape, lookups.keys[i]);
+    lookups.ids[i] = profile.header_id;
+    lookups.hashes[i] = emc_.narrow.HashOf(lookups.keys[i], profile.header_id);
+  } else {
+    MakePackedKey(packet, classifier, profile, i, lookups);
+  }
 }
 
 void Context::MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
@@ -112,10 +136,10 @@ void Context::MakePackedKey(Packet& packet, const Dpcls& classifier, const PortP
   lookups.tcp_flags[i] = TcpFlagsOf(key);
   if (profile.packed.size() <= kHeaderKeyWords) {
     lookups.keys[i] = PackedKeyOf<HeaderKey>(key, profile);
-    lookups.ids[i] = profile.packed_id();
+    lookups.ids[i] = profile.packed_id;
+    lookups.hashes[i] = emc_.narrow.HashOf(lookups.keys[i], profile.packed_id);
   } else {
-    lookups.keys[i] = {};
-    lookups.ids[i] = Lookups::kNoKey;
+    lookups.ids[i] = kNoKey;
     lookups.flows[i] = FindWide(key, classifier, profile);
   }
 }
@@ -123,16 +147,16 @@ void Context::MakePackedKey(Packet& packet, const Dpcls& classifier, const PortP
 // Keys even longer are not cached.
 Megaflow* Context::FindWide(const Miniflow& key, const Dpcls& classifier,
                             const PortProfile& profile) {
-  if (profile.packed.size() > Emc::kWideWords) return Classify(key, classifier);
+  if (profile.packed_id == kNoKey) return Classify(key, classifier);
   const auto packed = PackedKeyOf<Emc::Wide::Key>(key, profile);
-  const std::uint64_t hash = emc_.wide.HashOf(packed, profile.packed_id());
-  if (Megaflow* flow = emc_.wide.Lookup(packed, hash, profile.packed_id())) {
+  const std::uint64_t hash = emc_.wide.HashOf(packed, profile.packed_id);
+  if (Megaflow* flow = emc_.wide.Lookup(packed, hash, profile.packed_id)) {
     counters_.emc_hits.Add(1);
     return flow;
   }
   Megaflow* flow = Classify(key, classifier);
   if (flow != nullptr && classifier.profile() == &profile)
-    emc_.wide.Insert(packed, hash, profile.packed_id(), flow, emc_insert_inv_prob_, Random());
+    emc_.wide.Insert(packed, hash, profile.packed_id, flow, emc_insert_inv_prob_, Random());
   return flow;
 }
 
@@ -141,8 +165,8 @@ Megaflow* Context::FindWide(const Miniflow& key, const Dpcls& classifier,
 bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const HeaderKey& key = lookups.keys[0];
-  const std::uint32_t id = lookups.ids[0];
-  const std::uint64_t hash = emc_.narrow.HashOf(key, id);
+  const KeyId id = lookups.ids[0];
+  const std::uint64_t hash = lookups.hashes[0];
   Megaflow* flow = emc_.narrow.Lookup(key, hash, id);
   std::size_t hits = batch.size();
   if (flow == nullptr) {
@@ -158,38 +182,27 @@ bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
 void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const std::size_t n = batch.size();
-  auto& [keys, ids, flows, tcp_flags] = lookups;
-  std::array<std::uint64_t, kBatchSize> hashes;
-  std::array<std::uint32_t, kBatchSize> places;
-  std::array<std::uint32_t, kBatchSize> epochs;
-  for (std::size_t i = 0; i < n; ++i) {
-    hashes[i] = emc_.narrow.HashOf(keys[i], ids[i]);
-    emc_.narrow.Prefetch(hashes[i]);
-  }
-  for (std::size_t i = 0; i < n; ++i) places[i] = emc_.narrow.Find(hashes[i]);
-  for (std::size_t i = 0; i < n; ++i) {
-    if (ids[i] != Lookups::kNoKey) [[likely]]
-      flows[i] = emc_.narrow.Check(places[i], keys[i], ids[i], epochs[i]);
-  }
+  auto& [keys, ids, hashes, flows, tcp_flags, located] = lookups;
+  emc_.narrow.LookupBatch(n, keys.data(), hashes.data(), ids.data(), flows.data());
   std::size_t hits = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    if (ids[i] == Lookups::kNoKey) [[unlikely]]
+    if (ids[i] == kNoKey) [[unlikely]]
       continue;
-    if (flows[i] == nullptr || !emc_.narrow.Confirm(places[i], *flows[i], epochs[i])) [[unlikely]]
-      flows[i] = emc_.narrow.Lookup(keys[i], hashes[i], ids[i]);
     if (flows[i] == nullptr) [[unlikely]] {
-      flows[i] = ClassifyAndCache(*batch[i], keys[i], hashes[i], ids[i], classifier, profile);
-      continue;
+      // What a packet before this one brought in may be what it looks for.
+      flows[i] = emc_.narrow.Lookup(keys[i], hashes[i], ids[i]);
+      if (flows[i] == nullptr) {
+        flows[i] = ClassifyAndCache(*batch[i], keys[i], hashes[i], ids[i], classifier, profile);
+        continue;
+      }
     }
     ++hits;
-    __builtin_prefetch(&shared_.flows.CountersOf(*flows[i], slot_), 1);
   }
   counters_.emc_hits.Add(hits);
 }
 
 Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
-                                    std::uint32_t id, const Dpcls& classifier,
-                                    const PortProfile& profile) {
+                                    KeyId id, const Dpcls& classifier, const PortProfile& profile) {
   Miniflow miniflow;
   ExtractMiniflow(packet, miniflow);
   Megaflow* flow = Classify(miniflow, classifier);
@@ -207,14 +220,15 @@ Megaflow* Context::Classify(const Miniflow& key, const Dpcls& classifier) {
 const Megaflow* Context::PeekCache(const Packet& packet, const Miniflow& key,
                                    const PortProfile& profile) const {
   if (profile.constant) return nullptr;
-  const std::uint32_t id = profile.packed_id();
-  if (const HeaderShape shape = ShapeOf(packet); shape != HeaderShape::kOther)
-    return emc_.narrow.Peek(profile.header.KeyOf(packet, shape), profile.header_id());
+  if (const HeaderShape shape = ShapeOf(packet); shape != HeaderShape::kOther) {
+    HeaderKey header;
+    profile.header.MakeKey(packet, shape, header);
+    return emc_.narrow.Peek(header, profile.header_id);
+  }
+  if (profile.packed_id == kNoKey) return nullptr;
   if (profile.packed.size() <= kHeaderKeyWords)
-    return emc_.narrow.Peek(PackedKeyOf<HeaderKey>(key, profile), id);
-  if (profile.packed.size() <= Emc::kWideWords)
-    return emc_.wide.Peek(PackedKeyOf<Emc::Wide::Key>(key, profile), id);
-  return nullptr;
+    return emc_.narrow.Peek(PackedKeyOf<HeaderKey>(key, profile), profile.packed_id);
+  return emc_.wide.Peek(PackedKeyOf<Emc::Wide::Key>(key, profile), profile.packed_id);
 }
 
 }  // namespace pollux

@@ -2,19 +2,10 @@
 
 #include <algorithm>
 
+#include "flow/extract.h"
 #include "pmd/context.h"
 
 namespace pollux {
-namespace {
-
-const ActionList& ActionsOf(const Megaflow& flow) {
-  return *flow.actions.load(std::memory_order_acquire);
-}
-bool OnlyOutputs(const Megaflow* flow) {
-  return flow != nullptr && ActionsOf(*flow).sole_output() != kNoPort;
-}
-
-}  // namespace
 
 void Context::Input(PacketBatch& batch, PortNumber in_port) {
   now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
@@ -78,14 +69,11 @@ void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
                                       [&](const Megaflow* flow) { return flow == first; })) {
     std::uint16_t tcp_flags = 0;
     for (std::size_t i = 0; i < n; ++i) tcp_flags |= lookups.tcp_flags[i];
-    RunFlow(*first, batch, tcp_flags);
+    RunFlow(*first, batch, tcp_flags, lookups.located);
     return;
   }
   // Recirculated packets may have no Ethernet header.
-  if (recirculations_ == 0 && std::all_of(flows.begin(), flows.begin() + n, OnlyOutputs)) {
-    OutputEach(batch, lookups);
-    return;
-  }
+  if (recirculations_ == 0 && OutputEach(batch, lookups)) return;
   std::array<Packet*, kBatchSize> waiting;
   std::copy(batch.begin(), batch.end(), waiting.begin());
   batch.Release();
@@ -102,33 +90,49 @@ void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
       group.AddRaw(std::exchange(waiting[j], nullptr));
       tcp_flags |= lookups.tcp_flags[j];
     }
-    RunFlow(*flows[i], group, tcp_flags);
+    RunFlow(*flows[i], group, tcp_flags, lookups.located);
   }
 }
 
-void Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
-  PortNumber port = kNoPort;
-  PortCache::Entry* entry = nullptr;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    const Megaflow& flow = *lookups.flows[i];
-    shared_.flows.CountersOf(flow, slot_).Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
-    if (const PortNumber its = ActionsOf(flow).sole_output(); its != port) {
-      port = its;
-      entry = port_cache_.Find(port);
-    }
-    EnqueueOne(PacketPtr(batch[i]), entry);
+bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
+  const std::size_t n = batch.size();
+  // Read once: control may replace actions at any moment.
+  std::array<PortNumber, kBatchSize> outputs{};
+  bool same = true;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Megaflow* flow = lookups.flows[i];
+    outputs[i] = flow == nullptr ? kNoPort : ActionsOf(*flow).sole_output();
+    if (outputs[i] == kNoPort) return false;
+    same &= outputs[i] == outputs[0];
+    __builtin_prefetch(&shared_.flows.CountersOf(*flow, slot_), 1);
   }
+  for (std::size_t i = 0; i < n; ++i) {
+    FlowCounters& counters = shared_.flows.CountersOf(*lookups.flows[i], slot_);
+    counters.Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
+  }
+  if (same) {
+    Enqueue(batch, outputs[0]);
+    return true;
+  }
+  for (std::size_t i = 0; i < n; ++i) EnqueueOne(PacketPtr(batch[i]), port_cache_.Find(outputs[i]));
   batch.Release();
+  return true;
 }
 
-void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags) {
+void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags,
+                      bool located) {
   shared_.flows.CountersOf(flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
   const ActionList& actions = ActionsOf(flow);
   if (actions.sole_output() != kNoPort && recirculations_ == 0) {
     Enqueue(batch, actions.sole_output());  // As it was received: Ethernet.
-  } else {
-    ExecuteActions(*this, std::move(batch), actions);
+    return;
   }
+  if (!located) [[unlikely]] {
+    // The actions were others when the packets were looked up.
+    Miniflow key;
+    for (Packet* packet : batch) ExtractMiniflow(*packet, key);
+  }
+  ExecuteActions(*this, std::move(batch), actions);
 }
 
 // ------------------------------------------------------------------ upcalls

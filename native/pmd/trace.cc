@@ -68,7 +68,7 @@ void Tracer::Pass(PacketBatch batch) {
     NoteUpcall(batch, UpcallReason::kMiss);
     return;
   }
-  const ActionList& actions = *flow->actions.load(std::memory_order_acquire);
+  const ActionList& actions = ActionsOf(*flow);
   TraceStep& step = Note(Kind::kFlow);
   step.match = flow->match();
   step.ufid = flow->ufid;

@@ -233,9 +233,9 @@ void AddCache(std::vector<Part>& parts) {
     const PortProfile profile(ExactMask(masks->frames.keys[0].Expand()));
     auto keys = std::make_shared<std::vector<HeaderKey>>();
     auto held = std::make_shared<std::vector<std::size_t>>();
-    const std::uint32_t id = profile.header_id();
+    const KeyId id = profile.header_id;
     for (const PacketPtr& packet : masks->frames.packets)
-      keys->push_back(profile.header.KeyOf(*packet, ShapeOf(*packet)));
+      profile.header.MakeKey(*packet, ShapeOf(*packet), keys->emplace_back());
     for (std::size_t i = 0; i < flows; ++i) {
       emc->Insert((*keys)[i], emc->HashOf((*keys)[i], id), id,
                   masks->classifier->Lookup(masks->frames.keys[i]), 1, 0);

@@ -171,17 +171,15 @@ class KeyCache {
     if (classifier == nullptr || !Fits(*classifier)) return nullptr;
     const PortProfile& profile = *classifier->profile();
     const auto packed = Pack(profile, key);
-    return table_.Lookup(packed, table_.HashOf(packed, profile.id), profile.id);
+    return table_.Lookup(packed, table_.HashOf(packed, profile.packed_id), profile.packed_id);
   }
   void Insert(const Dpcls& classifier, const Miniflow& key, Megaflow* flow) {
     if (!Fits(classifier)) return;
     const PortProfile& profile = *classifier.profile();
     const auto packed = Pack(profile, key);
-    table_.Insert(packed, table_.HashOf(packed, profile.id), profile.id, flow, 1, 0);
+    table_.Insert(packed, table_.HashOf(packed, profile.packed_id), profile.packed_id, flow, 1, 0);
   }
-  static bool Fits(const Dpcls& classifier) {
-    return classifier.profile()->packed.size() <= Emc::kWideWords;
-  }
+  static bool Fits(const Dpcls& classifier) { return classifier.profile()->packed_id != kNoKey; }
 
  private:
   static Emc::Wide::Key Pack(const PortProfile& profile, const Miniflow& key) {

@@ -112,7 +112,12 @@ TEST_CASE("header keys: equal exactly where the flow keys are, under any mask") 
     FlowMask mask = RandomMask(random);
     mask.nw_proto = 0xff;  // A HeaderKey always tells TCP from UDP.
     const HeaderMask header(mask);
-    const bool same = header.KeyOf(*a, shape_a) == header.KeyOf(*b, shape_b);
+    HeaderKey key_a{};
+    HeaderKey key_b{};
+    header.MakeKey(*a, shape_a, key_a);
+    header.MakeKey(*b, shape_b, key_b);
+    const bool same = key_a == key_b;
+    REQUIRE(same == header.Matches(*b, shape_b, key_a));
     REQUIRE(same == (ApplyMask(KeyOf(*a), mask) == ApplyMask(KeyOf(*b), mask)));
     equal += same ? 1 : 0;
   }
@@ -133,6 +138,36 @@ TEST_CASE("header keys: packets that something else is known of are of another s
   CHECK(shape([](Packet& p) { p.skb_priority = 1; }) == HeaderShape::kOther);
   CHECK(shape([](Packet& p) { p.has_tunnel = true; }) == HeaderShape::kOther);
   CHECK(shape([](Packet& p) { p.l3_type = ToBe16(kEthTypeIpv4); }) == HeaderShape::kOther);
+}
+
+TEST_CASE("header keys: what a mask looks at takes as few words as it can") {
+  const auto pairs = [](auto set) {
+    FlowMask mask;
+    set(mask);
+    return HeaderMask(mask).pairs();
+  };
+  const auto five_tuple = [](FlowMask& mask) {
+    mask.ipv4_src = mask.ipv4_dst = UINT32_MAX;
+    mask.tp_src = mask.tp_dst = 0xffff;
+  };
+  CHECK(pairs([](FlowMask&) {}) == 1);
+  CHECK(pairs(five_tuple) == 1);
+  CHECK(pairs([](FlowMask& mask) { std::memset(static_cast<void*>(&mask), 0xff, sizeof mask); }) == 3);
+  CHECK(pairs([](FlowMask& mask) { mask.tcp_flags = ToBe16(0xf000); }) == 1);
+}
+
+TEST_CASE("header keys: a packet that is plainly not TCP has no TCP flags") {
+  std::size_t plain = 0;
+  const auto check = [&](const Frame& frame) {
+    HeapPacket packet(frame);
+    if (!PlainlyNotTcp(*packet)) return;
+    ++plain;
+    REQUIRE(KeyOf(*packet).tcp_flags == 0);
+  };
+  for (const NamedFrame& kind : EveryKind()) check(kind.frame);
+  Random random(3);
+  for (int i = 0; i < 20'000 / kSlowdown; ++i) check(NearlyOfTheShape(random));
+  CHECK(plain > 5'000 / kSlowdown);
 }
 
 }  // namespace pollux::test

@@ -25,6 +25,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/pages.h"
 #include "classifier/megaflow.h"
 #include "classifier/port_profile.h"
 
@@ -33,19 +34,17 @@ namespace pollux {
 // Numbers nobody outside of the process can guess: keys cannot be made to collide on purpose.
 const std::array<std::uint64_t, 16>& HashSecrets();
 
-// Zeroed memory in huge pages, if there are any.
-void* MapTable(std::size_t bytes);
-void UnmapTable(void* memory, std::size_t bytes);
-
 // One table of the cache, for keys of `kWords` words, an even number.
 template <std::size_t kWords>
 class EmcTable {
  public:
   using Key = std::array<std::uint64_t, kWords>;
   static constexpr std::uint32_t kNowhere = UINT32_MAX;
-  static constexpr std::size_t kFirstSize = 8'192;  // Entries.
+  static constexpr std::size_t kFirstSize = 32'768;  // Entries: in narrow tables, 2 MiB.
   static constexpr std::size_t kMaxSize = std::size_t{1} << 20;
   static constexpr std::size_t kMaxBatch = 32;
+  // So many entries lie in the second cache of a core.
+  static constexpr std::size_t kNear = 4'096;
 
   EmcTable() : secrets_(HashSecrets()) {}
   ~EmcTable() {
@@ -61,22 +60,22 @@ class EmcTable {
     __extension__ using Wide = unsigned __int128;
     std::uint64_t hash = id;
     // The products do not wait for each other.
-    for (std::size_t i = 0; i < 2 * PairsOf(id); i += 2) {
+    ForPairs(PairsOf(id), [&](std::size_t i) {
       const Wide product =
           static_cast<Wide>(key[i] ^ secrets_[i] ^ id) * (key[i + 1] ^ secrets_[i + 1]);
       hash ^= static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-    }
+    });
     return hash;
   }
 
   // --- Lookups.
 
   // Fills `flows` for `n` keys, nullptr where there is none; those without a key are passed over,
-  // with what stands there. While the table fits a cache of the core, key by key; else in steps, so
+  // with what stands there. While the entries are near, key by key; else in steps, so
   // that the memory for all keys is on its way at once.
   void LookupBatch(std::size_t n, const Key* keys, const std::uint64_t* hashes, const KeyId* ids,
                    Megaflow** flows) {
-    if (table_.size() > kFirstSize) {
+    if (filled_ > kNear) {
       LookupInSteps(n, keys, hashes, ids, flows);
       return;
     }
@@ -145,7 +144,9 @@ class EmcTable {
     bool Holds(const Key& other, KeyId its_id) const {
       if (id != its_id) return false;
       std::uint64_t different = 0;
-      for (std::size_t i = 0; i < 2 * PairsOf(id); ++i) different |= key[i] ^ other[i];
+      ForPairs(PairsOf(id), [&](std::size_t i) {
+        different |= (key[i] ^ other[i]) | (key[i + 1] ^ other[i + 1]);
+      });
       return different == 0;
     }
   };
@@ -153,8 +154,8 @@ class EmcTable {
 
   struct Table {
     std::size_t set_mask = 0;
-    Entry* entries = nullptr;
     Tag* tags = nullptr;
+    Entry* entries = nullptr;
 
     std::size_t size() const { return entries == nullptr ? 0 : (set_mask + 1) * kWays; }
     std::size_t SetOf(std::uint64_t hash) const { return (hash & set_mask) * kWays; }
@@ -247,13 +248,13 @@ class EmcTable {
 
   static constexpr std::size_t kBytesPerEntry = sizeof(Entry) + sizeof(Tag);
   static Table Allocate(std::size_t size) {
-    auto* memory = static_cast<std::uint8_t*>(MapTable(size * kBytesPerEntry));
+    auto* memory = static_cast<std::uint8_t*>(MapPages(size * kBytesPerEntry));
     if (memory == nullptr) return {};
-    return {size / kWays - 1, reinterpret_cast<Entry*>(memory),
-            reinterpret_cast<Tag*>(memory + size * sizeof(Entry))};
+    return {size / kWays - 1, reinterpret_cast<Tag*>(memory),
+            reinterpret_cast<Entry*>(memory + size * sizeof(Tag))};
   }
   static void Free(Table& table) {
-    if (table.entries != nullptr) UnmapTable(table.entries, table.size() * kBytesPerEntry);
+    if (table.tags != nullptr) UnmapPages(table.tags, table.size() * kBytesPerEntry);
     table = {};
   }
 
@@ -268,15 +269,17 @@ class EmcTable {
       if ((table_.tags[i] & kMarked) == 0) place = i;
     }
     if (place == kNowhere) return false;
+    if (table_.tags[place] == 0) ++filled_;
     table_.Store(place, key, hash, id, flow);
     return true;
   }
 
   void Grow() {
-    Table grown = Allocate(table_.size() * 4);
+    Table grown = Allocate(std::min(4 * table_.size(), kMaxSize));
     crowded_ = 0;
     if (grown.entries == nullptr) return;
     old_ = std::exchange(table_, grown);
+    filled_ = 0;
     moved_ = 0;
   }
 
@@ -297,6 +300,7 @@ class EmcTable {
   Table table_;
   Table old_;                // Being left; empty most of the time.
   std::size_t moved_ = 0;    // Entries of it that were looked at.
+  std::size_t filled_ = 0;   // Places that were ever taken.
   std::size_t crowded_ = 0;  // Keys that found their set full of entries in use, since it grew.
 };
 

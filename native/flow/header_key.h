@@ -60,6 +60,17 @@ inline bool PlainlyNotTcp(const Packet& packet) {
          LoadAs<Be16>(packet.data + 12) == ToBe16(kEthTypeIpv4) && packet.data[23] != kProtoTcp;
 }
 
+// Calls `each(i)` for the first word i of each of `pairs` pairs of words, at least one. Keys have
+// one, two or three, so this is straight code.
+template <typename Each>
+inline void ForPairs(std::size_t pairs, Each each) {
+  each(std::size_t{0});
+  if (pairs == 1) return;
+  each(std::size_t{2});
+  if (pairs == 2) return;
+  for (std::size_t i = 4; i < 2 * pairs; i += 2) each(i);
+}
+
 // Which of the first bytes a mask looks at, in pairs of words: each word is eight bytes from
 // somewhere in them, so that the five-tuple, say, is one pair.
 class HeaderMask {
@@ -72,15 +83,19 @@ class HeaderMask {
   // The key of a packet of the shape.
   void MakeKey(const Packet& packet, HeaderShape shape, HeaderKey& key) const {
     const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
-    for (std::size_t i = 0; i < 2 * pairs_; ++i)
+    ForPairs(pairs_, [&](std::size_t i) {
       key[i] = LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i];
+      key[i + 1] = LoadAs<std::uint64_t>(packet.data + places_[i + 1]) & mask[i + 1];
+    });
   }
   // Whether that key is `key`.
   bool Matches(const Packet& packet, HeaderShape shape, const HeaderKey& key) const {
     const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
     std::uint64_t different = 0;
-    for (std::size_t i = 0; i < 2 * pairs_; ++i)
+    ForPairs(pairs_, [&](std::size_t i) {
       different |= (LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i]) ^ key[i];
+      different |= (LoadAs<std::uint64_t>(packet.data + places_[i + 1]) & mask[i + 1]) ^ key[i + 1];
+    });
     return different == 0;
   }
 

@@ -1,7 +1,6 @@
-#include <sys/mman.h>
-
 #include <algorithm>
 
+#include "base/pages.h"
 #include "packet/packet.h"
 
 namespace pollux {
@@ -20,7 +19,7 @@ struct PacketSlab {
   std::size_t region_size;
   TunnelMetadata* tunnels;
   std::unique_ptr<Packet[]> packets;
-  ~PacketSlab() { munmap(region, region_size); }
+  ~PacketSlab() { UnmapPages(region, region_size); }
 };
 
 TunnelMetadata& Packet::tunnel() const { return slab->tunnels[this - slab->packets.get()]; }
@@ -34,11 +33,8 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
   const std::size_t region_size = bytes + count * sizeof(TunnelMetadata);
-  void* region =
-      mmap(nullptr, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (region == MAP_FAILED) return false;
-  madvise(region, bytes, MADV_HUGEPAGE);  // A wish: works without.
-  madvise(region, region_size, MADV_DONTFORK);
+  void* region = MapPages(region_size);
+  if (region == nullptr) return false;
   auto slab = std::make_unique<PacketSlab>();
   slab->pool = this;
   slab->region = static_cast<std::uint8_t*>(region);

@@ -97,13 +97,16 @@ void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
 bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
   const std::size_t n = batch.size();
   // Read once: control may replace actions at any moment.
-  std::array<PortNumber, kBatchSize> outputs{};
+  std::array<PortNumber, kBatchSize> outputs;
+  const Megaflow* const first = lookups.flows[0];
+  if (first == nullptr) return false;
+  const PortNumber output = ActionsOf(*first).sole_output();
   bool same = true;
   for (std::size_t i = 0; i < n; ++i) {
     const Megaflow* flow = lookups.flows[i];
     outputs[i] = flow == nullptr ? kNoPort : ActionsOf(*flow).sole_output();
     if (outputs[i] == kNoPort) return false;
-    same &= outputs[i] == outputs[0];
+    same &= outputs[i] == output;
     __builtin_prefetch(&shared_.flows.CountersOf(*flow, slot_), 1);
   }
   for (std::size_t i = 0; i < n; ++i) {
@@ -111,7 +114,7 @@ bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
     counters.Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
   }
   if (same) {
-    Enqueue(batch, outputs[0]);
+    Enqueue(batch, output);
     return true;
   }
   for (std::size_t i = 0; i < n; ++i) EnqueueOne(PacketPtr(batch[i]), port_cache_.Find(outputs[i]));

@@ -134,7 +134,7 @@ TEST_CASE("emc: what it answers is the last that was put in, for any sequence of
     std::vector<Megaflow*> flows;
     for (int i = 0; i < 50; ++i) flows.push_back(cache.NewFlow());
     std::size_t hits = 0;
-    const std::uint32_t keys = seed % 2 == 0 ? 5'000 : 60'000;
+    const std::uint32_t keys = seed % 2 == 0 ? 5'000 : 100'000;
     for (int i = 0; i < 200'000 / kSlowdown; ++i) {
       const Key key = KeyOf(random() % keys);
       Megaflow* flow = flows[random() % flows.size()];
@@ -157,7 +157,7 @@ TEST_CASE("emc: what it answers is the last that was put in, for any sequence of
 TEST_CASE("emc: grows until what is used fits, and forgets nothing on the way") {
   Cache cache;
   Megaflow* flow = cache.NewFlow();
-  constexpr std::uint32_t kKeys = 60'000;
+  constexpr std::uint32_t kKeys = 100'000;
   std::size_t size = 0;
   for (int round = 0; round < 40; ++round) {
     std::size_t missed = 0;
@@ -178,7 +178,7 @@ TEST_CASE("emc: grows until what is used fits, and forgets nothing on the way") 
 TEST_CASE("emc: a scan of addresses does not push out what is used, nor make it grow") {
   Cache cache;
   Megaflow* flow = cache.NewFlow();
-  constexpr std::uint32_t kUsed = 1'000;
+  constexpr std::uint32_t kUsed = 4'000;
   for (std::uint32_t i = 0; i < kUsed; ++i) cache.Insert(KeyOf(i), flow);
   std::size_t missed = 0;
   std::uint64_t scanned = kUsed;
@@ -188,7 +188,7 @@ TEST_CASE("emc: a scan of addresses does not push out what is used, nor make it 
       ++missed;
       cache.Insert(KeyOf(i), flow);
     }
-    for (int i = 0; i < 2'000; ++i) cache.Insert(KeyOf(++scanned), flow, kProfile, 100);
+    for (int i = 0; i < 8'000; ++i) cache.Insert(KeyOf(++scanned), flow, kProfile, 100);
   }
   CHECK(missed < 100 * kUsed / 50);
   CHECK(cache.table.size() == Narrow::kFirstSize);

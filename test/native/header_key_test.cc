@@ -152,7 +152,8 @@ TEST_CASE("header keys: what a mask looks at takes as few words as it can") {
   };
   CHECK(pairs([](FlowMask&) {}) == 1);
   CHECK(pairs(five_tuple) == 1);
-  CHECK(pairs([](FlowMask& mask) { std::memset(static_cast<void*>(&mask), 0xff, sizeof mask); }) == 3);
+  CHECK(pairs([](FlowMask& mask) { std::memset(static_cast<void*>(&mask), 0xff, sizeof mask); }) ==
+        3);
   CHECK(pairs([](FlowMask& mask) { mask.tcp_flags = ToBe16(0xf000); }) == 1);
 }
 

@@ -172,19 +172,50 @@ void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
       flows[i] = emc_.narrow.Check(places[i], keys[i], ids[i], epochs[i]);
   }
   std::size_t hits = 0;
+  Misses misses;
   for (std::size_t i = 0; i < n; ++i) {
     if (ids[i] == Lookups::kNoKey) [[unlikely]]
       continue;
     if (flows[i] == nullptr || !emc_.narrow.Confirm(places[i], *flows[i], epochs[i])) [[unlikely]]
       flows[i] = emc_.narrow.Lookup(keys[i], hashes[i], ids[i]);
     if (flows[i] == nullptr) [[unlikely]] {
-      flows[i] = ClassifyAndCache(*batch[i], keys[i], hashes[i], ids[i], classifier, profile);
+      misses.hashes[misses.n] = hashes[i];
+      misses.places[misses.n++] = i;
       continue;
     }
     ++hits;
     __builtin_prefetch(&shared_.flows.CountersOf(*flows[i], slot_), 1);
   }
   counters_.emc_hits.Add(hits);
+  if (misses.n > 0) [[unlikely]]
+    ClassifyAndCache(batch, misses, classifier, profile, lookups);
+}
+
+// Asks the classifier for all of them at once, then goes through them in their order: the second
+// packet of a new key finds it in the cache, as it would have one by one.
+void Context::ClassifyAndCache(const PacketBatch& batch, const Misses& misses,
+                               const Dpcls& classifier, const PortProfile& profile,
+                               Lookups& lookups) {
+  std::array<Miniflow, kBatchSize> miniflows;
+  for (std::size_t k = 0; k < misses.n; ++k)
+    ExtractMiniflow(*batch[misses.places[k]], miniflows[k]);
+  std::array<Megaflow*, kBatchSize> found;
+  classifier.LookupBatch(miniflows.data(), misses.n, found.data(), shared_.flows.HitsOf(slot_));
+  for (std::size_t k = 0; k < misses.n; ++k) {
+    if (found[k] == nullptr) continue;
+    const std::size_t i = misses.places[k];
+    const HeaderKey& key = lookups.keys[i];
+    const std::uint32_t id = lookups.ids[i];
+    lookups.flows[i] = k == 0 ? nullptr : emc_.narrow.Lookup(key, misses.hashes[k], id);
+    if (lookups.flows[i] != nullptr) {
+      counters_.emc_hits.Add(1);
+      continue;
+    }
+    lookups.flows[i] = found[k];
+    counters_.megaflow_hits.Add(1);
+    if (classifier.profile() == &profile)
+      emc_.narrow.Insert(key, misses.hashes[k], id, found[k], emc_insert_inv_prob_, Random());
+  }
 }
 
 Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
@@ -199,7 +230,7 @@ Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::u
 }
 
 Megaflow* Context::Classify(const Miniflow& key, const Dpcls& classifier) {
-  Megaflow* flow = classifier.Lookup(key);
+  Megaflow* flow = classifier.Lookup(key, shared_.flows.HitsOf(slot_));
   if (flow != nullptr) counters_.megaflow_hits.Add(1);
   return flow;
 }

@@ -240,11 +240,23 @@ void FlowTable::RemoveIdle() {
     Retire(&flow, Report::kYes);
   }
   ShrinkProfiles();
+  OrderTuples();
   qsbr_.Reclaim();
 }
 
 void FlowTable::ShrinkProfiles() {
   for (const auto& classifier : owned_classifiers_) classifier->ShrinkProfile(qsbr_);
+}
+
+void FlowTable::OrderTuples() {
+  const auto hits = [this](std::uint32_t subtable) {
+    std::uint64_t sum = 0;
+    for (const auto& context : hits_) {
+      if (context != nullptr) sum += context->Of(subtable);
+    }
+    return sum;
+  };
+  for (const auto& classifier : owned_classifiers_) classifier->Reorder(hits, qsbr_);
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
@@ -330,6 +342,7 @@ void FlowTable::Retire(Megaflow* flow, Report report) {
 void FlowTable::AddContext(std::size_t slot) {
   MutexLock lock(mutex_);
   slots_.AddContext(slot);
+  if (hits_[slot] == nullptr) hits_[slot] = std::make_unique<TupleHits>();
 }
 
 void FlowTable::RemoveContext(std::size_t slot) {

@@ -88,7 +88,7 @@ class FlowTable {
   std::vector<FlowView> Dump(std::size_t& cursor, std::size_t n,
                              std::optional<std::size_t> slot) const EXCLUDES(mutex_);
   std::size_t Clear() EXCLUDES(mutex_);
-  // Unlinks flows unused for longer than their timeout.
+  // Unlinks flows unused for longer than their timeout; masks used of late are asked first then.
   void RemoveIdle() EXCLUDES(mutex_);
   // Flows above a lower limit go, the least recently used first.
   void SetLimits(std::size_t limit, std::int64_t max_idle_ms) EXCLUDES(mutex_);
@@ -118,6 +118,8 @@ class FlowTable {
   FlowCounters& CountersOf(const Megaflow& flow, std::size_t slot) const {
     return slots_.CountersOf(flow, slot);
   }
+  // Where the context counts what the classifiers found.
+  TupleHits* HitsOf(std::size_t slot) const { return hits_[slot].get(); }
 
  private:
   // What one Put() or a name speaks of, packed.
@@ -161,6 +163,7 @@ class FlowTable {
   // Lists or unlists the flow among those that may be evicted, as it is now.
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
   void ShrinkProfiles() REQUIRES(mutex_);
+  void OrderTuples() REQUIRES(mutex_);
   std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedMatch& match) const REQUIRES(mutex_);
@@ -180,7 +183,9 @@ class FlowTable {
   // Read by forwarding without a lock. Entries are set once and stay until the table dies.
   std::array<std::atomic<Dpcls*>, 65'536> classifiers_{};
   FlowSlots slots_;  // Its header says what may be called without the mutex.
-  Qsbr qsbr_;        // Last: what it still frees refers to the members above.
+  // By context. Set before the first one with the slot starts; the next ones go on counting in it.
+  std::array<std::unique_ptr<TupleHits>, kMaxContexts> hits_;
+  Qsbr qsbr_;  // Last: what it still frees refers to the members above.
 };
 
 }  // namespace pollux

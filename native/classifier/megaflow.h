@@ -64,7 +64,7 @@ struct alignas(64) Megaflow {
   void SetKey(std::shared_ptr<const PackedMask> its_mask, const std::uint64_t* packed) {
     ClearKey();
     mask = std::move(its_mask);
-    hash = static_cast<std::uint32_t>(mask->Hash(packed, mask->size()));
+    hash = mask->Hash(packed);
     if (spilled()) inline_key[0] = std::bit_cast<std::uint64_t>(new std::uint64_t[mask->size()]);
     std::copy_n(packed, mask->size(), const_cast<std::uint64_t*>(packed_key()));
   }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "classifier/tuple_hash.h"
 #include "flow/flow.h"
 #include "flow/netlink.h"
 
@@ -37,6 +38,8 @@ class PackedMask {
 
   std::size_t size() const { return size_; }  // Words of a packed key.
   const FlowMap& map() const { return map_; }
+  std::size_t place(std::size_t i) const { return places_[i]; }  // Which word of the Flow.
+  std::uint64_t word(std::size_t i) const { return words_[i]; }
 
   void Pack(const Flow& key, std::uint64_t* out) const {
     const FlowWords words = ToWords(key);
@@ -45,25 +48,21 @@ class PackedMask {
   void Pack(const Miniflow& key, std::uint64_t* out) const {
     for (std::size_t i = 0; i < size_; ++i) out[i] = key.Word(places_[i]) & words_[i];
   }
-  // The same for a mask of `kSize` words, none of them of Geneve options: straight code.
-  template <std::size_t kSize>
-  void PackLow(const Miniflow& key, std::uint64_t* out) const {
-    const std::uint64_t present = key.map.low();
-    for (std::size_t i = 0; i < kSize; ++i) {
-      const std::uint64_t bit = std::uint64_t{1} << places_[i];
-      const auto rank = static_cast<std::size_t>(std::popcount(present & (bit - 1)));
-      out[i] = (present & bit) != 0 ? key.values[rank] & words_[i] : 0;
+  // Of a packed key; see tuple_hash.h.
+  std::uint32_t Hash(const std::uint64_t* packed) const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < size_; ++i) {
+      const WordSecret& secret = WordSecrets()[places_[i]];
+      sum += HashTerm(packed[i], secret) - secret.excess();
     }
+    return FinishHash(sum);
   }
-  // Of a packed key of `size` words; good in all bits.
-  std::uint64_t Hash(const std::uint64_t* packed, std::size_t size) const {
-    return HashWords64(packed, size, map_.low());
+  std::uint64_t HashOfMask(std::uint64_t seed = 0) const {
+    return HashWords64(words_.data(), size_, seed ^ map_.low() ^ std::rotl(map_.high(), 32));
   }
   // A function of mask and packed key together, so that equal keys under different masks differ.
   std::uint64_t HashWithMask(const std::uint64_t* packed, std::uint64_t seed) const {
-    const std::uint64_t mask =
-        HashWords64(words_.data(), size_, seed ^ map_.low() ^ std::rotl(map_.high(), 32));
-    return HashWords64(packed, size_, mask);
+    return HashWords64(packed, size_, HashOfMask(seed));
   }
 
   FlowMask Unpack() const { return Unpack(words_.data()); }

@@ -156,6 +156,11 @@ class Context {
     std::array<std::uint16_t, kBatchSize> tcp_flags;
     bool located = true;  // The offsets of all packets' layers are noted.
   };
+  // Packets whose keys the cache does not know.
+  struct Misses {
+    std::size_t n = 0;
+    std::array<std::size_t, kBatchSize> places;  // In the batch.
+  };
   void FindFlows(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
   void FindNone(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
   bool FindConstant(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
@@ -174,6 +179,8 @@ class Context {
       REQUIRES(role_);
   Megaflow* ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash, KeyId id,
                              const Dpcls& classifier, const PortProfile& profile) REQUIRES(role_);
+  void ClassifyAndCache(const PacketBatch& batch, const Misses& misses, const Dpcls& classifier,
+                        const PortProfile& profile, Lookups& lookups) REQUIRES(role_);
   Megaflow* Classify(const Miniflow& key, const Dpcls& classifier) REQUIRES(role_);
   // What the cache would say, without leaving a trace in it.
   const Megaflow* PeekCache(const Packet& packet, const Miniflow& key,

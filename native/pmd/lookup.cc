@@ -185,20 +185,47 @@ void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
   auto& [keys, ids, hashes, flows, tcp_flags, located] = lookups;
   emc_.narrow.LookupBatch(n, keys.data(), hashes.data(), ids.data(), flows.data());
   std::size_t hits = 0;
+  Misses misses;
   for (std::size_t i = 0; i < n; ++i) {
     if (ids[i] == kNoKey) [[unlikely]]
       continue;
     if (flows[i] == nullptr) [[unlikely]] {
-      // What a packet before this one brought in may be what it looks for.
-      flows[i] = emc_.narrow.Lookup(keys[i], hashes[i], ids[i]);
-      if (flows[i] == nullptr) {
-        flows[i] = ClassifyAndCache(*batch[i], keys[i], hashes[i], ids[i], classifier, profile);
-        continue;
-      }
+      misses.places[misses.n++] = i;
+      continue;
     }
     ++hits;
   }
   counters_.emc_hits.Add(hits);
+  if (misses.n > 0) [[unlikely]]
+    ClassifyAndCache(batch, misses, classifier, profile, lookups);
+}
+
+// Asks the classifier for all of them at once, then goes through them in their order: the second
+// packet of a new key finds it in the cache, as it would have one by one.
+void Context::ClassifyAndCache(const PacketBatch& batch, const Misses& misses,
+                               const Dpcls& classifier, const PortProfile& profile,
+                               Lookups& lookups) {
+  std::array<Miniflow, kBatchSize> miniflows;
+  for (std::size_t k = 0; k < misses.n; ++k)
+    ExtractMiniflow(*batch[misses.places[k]], miniflows[k]);
+  std::array<Megaflow*, kBatchSize> found;
+  classifier.LookupBatch(miniflows.data(), misses.n, found.data(), shared_.flows.HitsOf(slot_));
+  for (std::size_t k = 0; k < misses.n; ++k) {
+    if (found[k] == nullptr) continue;
+    const std::size_t i = misses.places[k];
+    const HeaderKey& key = lookups.keys[i];
+    const KeyId id = lookups.ids[i];
+    const std::uint64_t hash = lookups.hashes[i];
+    lookups.flows[i] = k == 0 ? nullptr : emc_.narrow.Lookup(key, hash, id);
+    if (lookups.flows[i] != nullptr) {
+      counters_.emc_hits.Add(1);
+      continue;
+    }
+    lookups.flows[i] = found[k];
+    counters_.megaflow_hits.Add(1);
+    if (classifier.profile() == &profile)
+      emc_.narrow.Insert(key, hash, id, found[k], emc_insert_inv_prob_, Random());
+  }
 }
 
 Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
@@ -212,7 +239,7 @@ Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::u
 }
 
 Megaflow* Context::Classify(const Miniflow& key, const Dpcls& classifier) {
-  Megaflow* flow = classifier.Lookup(key);
+  Megaflow* flow = classifier.Lookup(key, shared_.flows.HitsOf(slot_));
   if (flow != nullptr) counters_.megaflow_hits.Add(1);
   return flow;
 }

@@ -2,7 +2,7 @@
 // the last core; where there is a plain version of the same thing, it is measured beside it, window
 // by window.
 //
-//   micro_bench [--windows=7] [--window-ms=40]
+//   micro_bench [--windows=7] [--window-ms=40] [--row=TEXT]: rows whose name has the text in it
 #include <arpa/inet.h>
 
 #include <functional>
@@ -268,13 +268,22 @@ void AddCache(std::vector<Part>& parts) {
   }
 }
 
+// Packets of the flows, of all masks alike; and strangers, for whom every mask is asked in vain.
 void AddClassifier(std::vector<Part>& parts) {
   for (const std::uint32_t count : {1u, 4u, 20u, 100u, 500u}) {
     auto masks = std::make_shared<Masks>(count);
     auto keys = std::make_shared<std::vector<Flow>>();
-    for (const Miniflow& key : masks->frames.keys) keys->push_back(key.Expand());
+    auto strangers = std::make_shared<std::vector<Miniflow>>();
+    for (const Miniflow& key : masks->frames.keys) {
+      keys->push_back(key.Expand());
+      Flow stranger = keys->back();
+      stranger.ipv4_dst ^= htonl(0x02000000);
+      strangers->push_back(Compress(stranger));
+      if (masks->classifier->Lookup(strangers->back()) != nullptr) Fail("a stranger has a flow");
+    }
+    const std::string of = std::to_string(count) + (count == 1 ? " mask" : " masks");
     Part part;
-    part.name = "Dpcls::Lookup, " + std::to_string(count) + (count == 1 ? " mask" : " masks");
+    part.name = "Dpcls::Lookup, " + of;
     part.run = [=](std::uint64_t n) {
       for (std::uint64_t i = 0; i < n; ++i)
         Use(masks->classifier->Lookup(masks->frames.keys[i % kFrames]));
@@ -288,6 +297,28 @@ void AddClassifier(std::vector<Part>& parts) {
       };
     }
     parts.push_back(std::move(part));
+    const auto one_by_one = [=](std::uint64_t n) {
+      for (std::uint64_t i = 0; i < n; ++i)
+        Use(masks->classifier->Lookup((*strangers)[i % kFrames]));
+      return n;
+    };
+    parts.push_back({"Dpcls::Lookup of a stranger, " + of, "", one_by_one, {}});
+    const auto batches = [=](const std::vector<Miniflow>& of_keys) {
+      return [masks, &of_keys](std::uint64_t n) {
+        std::uint64_t done = 0;
+        for (; done < n; done += kBatchSize) {
+          std::array<Megaflow*, kBatchSize> flows;
+          masks->classifier->LookupBatch(&of_keys[done % kFrames], kBatchSize, flows.data());
+          Use(flows);
+        }
+        return done;
+      };
+    };
+    parts.push_back({"Dpcls::LookupBatch, " + of, "", batches(masks->frames.keys), {}});
+    parts.push_back({"Dpcls::LookupBatch of strangers, " + of,
+                     "",
+                     [=](std::uint64_t n) { return batches(*strangers)(n); },
+                     {}});
   }
 }
 
@@ -461,11 +492,14 @@ int main(int argc, char** argv) {
   const std::uint64_t window_ms = options.Number("window-ms", 40);
   const std::vector<std::uint32_t> cores = AllowedCores();
 
-  Pin(cores.front());
-  const std::size_t times = windows * 30;
-  PrintReload("ReloadGate alone, spinning thread", GateRoundTrips(cores.back(), times));
-  PrintReload("PMD thread asleep", Reloads(cores.back(), false, times));
-  PrintReload("PMD thread forwarding at full speed", Reloads(cores.back(), true, times));
+  const std::string wanted = options.Text("row", "");
+  if (wanted.empty()) {
+    Pin(cores.front());
+    const std::size_t times = windows * 30;
+    PrintReload("ReloadGate alone, spinning thread", GateRoundTrips(cores.back(), times));
+    PrintReload("PMD thread asleep", Reloads(cores.back(), false, times));
+    PrintReload("PMD thread forwarding at full speed", Reloads(cores.back(), true, times));
+  }
 
   Pin(cores.back());
   std::vector<Part> parts;
@@ -476,6 +510,8 @@ int main(int argc, char** argv) {
   AddFlowTable(parts);
   AddPorts(parts);
   AddPool(parts);
+  std::erase_if(parts,
+                [&](const Part& part) { return part.name.find(wanted) == std::string::npos; });
   std::vector<Windows> ns(parts.size()), plain(parts.size());
   for (std::uint64_t round = 0; round < windows; ++round) {
     for (std::size_t i = 0; i < parts.size(); ++i) {

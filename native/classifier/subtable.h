@@ -1,0 +1,55 @@
+// Subtable: the flows of one port that have the same mask, as writers see them. Lookups find them
+// through the port's TupleList. Writers hold the flow mutex.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/qsbr.h"
+#include "classifier/flow_buckets.h"
+#include "classifier/tuple_hits.h"
+
+namespace pollux {
+
+class Subtable {
+ public:
+  explicit Subtable(std::shared_ptr<const PackedMask> mask);
+  ~Subtable();
+  Subtable(const Subtable&) = delete;
+  Subtable& operator=(const Subtable&) = delete;
+
+  const std::shared_ptr<const PackedMask>& mask() const { return mask_; }
+  std::uint32_t id() const { return id_; }  // Under which its hits are counted.
+
+  // --- Writers.
+
+  std::size_t size() const { return size_; }
+  // True: the buckets are others now.
+  bool Insert(Megaflow* flow, Qsbr& qsbr);
+  void Remove(const Megaflow* flow);
+  // The flow with exactly this packed key, or nullptr.
+  Megaflow* FindExact(const std::uint64_t* packed) const;
+  // Where it is in the TupleList that is in force.
+  std::size_t place = 0;
+  // Hits of late: those since the last call count whole, older ones half as much each time.
+  // `counted`: all there ever were.
+  void NoteHits(std::uint64_t counted);
+  std::uint64_t recent_hits() const { return recent_hits_; }
+
+  // --- Anyone.
+
+  FlowBuckets buckets() const { return buckets_.load(std::memory_order_acquire); }
+  // One of its flows; without flows, the mask alone.
+  Match Example() const;
+
+ private:
+  const std::shared_ptr<const PackedMask> mask_;
+  const std::uint32_t id_;
+  std::atomic<FlowBuckets> buckets_;
+  std::size_t size_ = 0;
+  std::uint64_t counted_hits_ = 0;
+  std::uint64_t recent_hits_ = 0;
+};
+
+}  // namespace pollux

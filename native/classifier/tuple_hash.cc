@@ -1,0 +1,17 @@
+#include "classifier/tuple_hash.h"
+
+#include <random>
+
+namespace pollux {
+
+const std::array<WordSecret, kFlowWords>& WordSecrets() {
+  static const auto secrets = [] {
+    std::random_device device;
+    std::array<WordSecret, kFlowWords> random;
+    for (WordSecret& secret : random) secret = {device(), device()};
+    return random;
+  }();
+  return secrets;
+}
+
+}  // namespace pollux

@@ -29,6 +29,10 @@ class PackedMask {
       places_[size_] = static_cast<std::uint8_t>(i);
       words_[size_++] = words[i];
     }
+    for (std::size_t i = 0; i < id_seeds_.size(); ++i) {
+      const std::uint64_t seed = (kIdSeed + i) ^ map_.low() ^ std::rotl(map_.high(), 32);
+      id_seeds_[i] = HashWords64(words_.data(), size_, seed);
+    }
   }
   bool operator==(const PackedMask& other) const {
     return map_ == other.map_ &&
@@ -37,6 +41,7 @@ class PackedMask {
 
   std::size_t size() const { return size_; }  // Words of a packed key.
   const FlowMap& map() const { return map_; }
+  const std::uint64_t* words() const { return words_.data(); }
 
   void Pack(const Flow& key, std::uint64_t* out) const {
     const FlowWords words = ToWords(key);
@@ -59,11 +64,9 @@ class PackedMask {
   std::uint64_t Hash(const std::uint64_t* packed, std::size_t size) const {
     return HashWords64(packed, size, map_.low());
   }
-  // A function of mask and packed key together, so that equal keys under different masks differ.
-  std::uint64_t HashWithMask(const std::uint64_t* packed, std::uint64_t seed) const {
-    const std::uint64_t mask =
-        HashWords64(words_.data(), size_, seed ^ map_.low() ^ std::rotl(map_.high(), 32));
-    return HashWords64(packed, size_, mask);
+  // A name for mask and packed key together: equal keys under different masks differ.
+  std::array<std::uint64_t, 2> Id(const std::uint64_t* packed) const {
+    return {HashWords64(packed, size_, id_seeds_[0]), HashWords64(packed, size_, id_seeds_[1])};
   }
 
   FlowMask Unpack() const { return Unpack(words_.data()); }
@@ -75,8 +78,11 @@ class PackedMask {
   Match UnpackMatch(const std::uint64_t* packed) const { return {Unpack(packed), Unpack()}; }
 
  private:
+  static constexpr std::uint64_t kIdSeed = 0x706f6c6c75780001;
+
   FlowMap map_;
   std::size_t size_ = 0;
+  std::array<std::uint64_t, 2> id_seeds_{};
   std::array<std::uint8_t, kFlowWords> places_{};  // Which words of the Flow, ascending.
   PackedWords words_{};
 };

@@ -9,12 +9,15 @@ import { encode } from './match-netlink.js';
 import { kMaxPort, matchFromTyped } from './match-typed.js';
 import { fieldOf, type Group, groupByKey, groups, type Member } from './schema.js';
 import type { FlowMatch, PortNames } from './types.js';
+import { isMasked } from './value.js';
 
 /** One value: the same as it was, or, if it has a place, one to be written there. */
 interface Value {
   readonly name: string;
   /** What it was; undefined if it may differ. */
   readonly same: unknown;
+  /** Of a number that is given with one. */
+  readonly mask: unknown;
   /** In the key. */
   readonly place: number;
   /** Undefined: a number of `size` bytes. */
@@ -112,7 +115,12 @@ function writeFields(
   return next === fields.length;
 }
 
-function writeValue(value: Value, given: unknown, out: Uint8Array, at: number): boolean {
+function writeValue(value: Value, whole: unknown, out: Uint8Array, at: number): boolean {
+  let given = whole;
+  if (value.mask !== undefined) {
+    if (!isMasked(whole) || whole.mask !== value.mask) return false;
+    given = whole.value;
+  }
   if (value.place < 0) return given === value.same;
   const place = at + value.place;
   if (value.kind !== undefined) {
@@ -164,30 +172,37 @@ function stepsOf(typed: FlowMatch, places: Int32Array, free: Uint8Array): Step[]
   return steps;
 }
 
+function isPlain(value: unknown): boolean {
+  return typeof value === 'number' || typeof value === 'string' || typeof value === 'bigint';
+}
+
 function readValue(
   name: string,
   member: Member,
   group: Group,
-  given: unknown,
+  whole: unknown,
   groupPlace: number,
   free: Uint8Array,
 ): Value | undefined {
+  const mask = isMasked(whole) ? whole.mask : undefined;
+  const given = isMasked(whole) ? whole.value : whole;
   // What is no plain value is looked into in the general way alone; so is the name of a port.
-  if (typeof given !== 'number' && typeof given !== 'string') return undefined;
+  if (!isPlain(given) || (mask !== undefined && !isPlain(mask))) return undefined;
   if (member.kind === 'nest' || member.kind === 'options') return undefined;
   if (member === inPortValue && typeof given === 'string') return undefined;
-  const { kind, size, little, whole, big } = member;
+  const { kind, size, little, big } = member;
   const address = kind === 'mac' || kind === 'ipv4' || kind === 'ipv6' ? kind : undefined;
   const place = groupPlace < 0 ? -1 : groupPlace + member.at - group.slot;
   const differs =
     place >= 0 &&
-    whole &&
+    member.whole &&
     free.subarray(place, place + size).every((byte) => byte !== 0) &&
     (address !== undefined ? typeof given === 'string' : typeof given === 'number' && !big);
   const slash = typeof given === 'string' ? given.indexOf('/') : -1;
   return {
     name,
     same: differs ? undefined : given,
+    mask,
     place: differs ? place : -1,
     kind: address,
     suffix: differs && slash >= 0 ? (given as string).slice(slash) : '',

@@ -172,12 +172,22 @@ export interface NativeDatapath {
   stats(): NativeStats;
 
   /**
-   * Changes as records; outcomes are written to `out`, one for each change, or the failure alone if
-   * atomic changes failed. See flow-records.ts. The errors of those that failed, in order.
+   * Changes as records; see change-batch.ts for these, and for the outcomes written to `out`. The
+   * errors of those that failed, in order. Or the places of changes whose texts the core cannot
+   * read, up to `maxUnread` of them, and nothing was done.
    */
-  flowApply(changes: Uint8Array, atomic: boolean, out: Uint8Array): Error[] | undefined;
-  /** `name`: the record of a deletion. The answer is a flow record. */
-  flowFind(name: Uint8Array): Buffer | undefined;
+  flowApply(
+    headers: Uint8Array,
+    payload: Uint8Array,
+    texts: Uint8Array,
+    maxUnread: number,
+    atomic: boolean,
+    out: Uint8Array,
+  ): Error[] | Uint32Array | undefined;
+  /** From now on the core reads texts like this one; `values` as of an `Example`. */
+  learnText(text: Uint8Array, values: Uint32Array, key: Uint8Array, mask: Uint8Array): void;
+  /** The record of a deletion. The answer is a flow record. */
+  flowFind(header: Uint8Array, payload: Uint8Array): Buffer | undefined;
   /** Flow records from `cursor` on, none at the end; undefined: no such core. */
   flowDump(cursor: number, n: number, core?: Core): { cursor: number; slab?: Buffer } | undefined;
   flowClear(): number;
@@ -205,6 +215,8 @@ interface Addon {
   readonly defaultOptions: NativeOptions;
   readonly dropReasons: readonly string[];
   readonly flowFields: readonly string[];
+  /** Not zero for those bytes of a key whose value nothing else depends on. */
+  freeBytes(key: Uint8Array): Uint8Array;
   portTypes(): { type: string; available: boolean; reason?: string }[];
 }
 

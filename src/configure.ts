@@ -9,10 +9,11 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { NativeDatapath, NativeOptions, NativePortSpec } from './binding.js';
+import { type Change, ChangeBatch, encodePut, type Put } from './change-batch.js';
 import { checkList, checkObject, throwIfAborted } from './check.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { encodePut, type FlowSpec, readFlowSpec } from './flow.js';
-import { applyChanges, type Change, FlowRecord, type Put, packChanges } from './flow-records.js';
+import { type FlowSpec, readFlowSpec } from './flow.js';
+import { FlowRecord } from './flow-records.js';
 import {
   decodeActions,
   decodeMatch,
@@ -230,6 +231,7 @@ export class Configurator {
     if (wanted === undefined) return flows;
 
     const native = this.#host.live();
+    const batch = new ChangeBatch(names);
     const puts: Put[] = [];
     const staying = new Set<string>();
     const seen = new Map<string, number>();
@@ -244,7 +246,9 @@ export class Configurator {
       }
       seen.set(identity, i);
       const text = flowText(put.key, put.mask, put.actions);
-      const found = native.flowFind(packChanges([{ key: put.key, mask: put.mask }]));
+      batch.clear();
+      batch.add({ key: put.key, mask: put.mask });
+      const found = batch.find(native);
       const flow = found && new FlowRecord(found, 0);
       if (flow !== undefined) {
         const renamed = put.ufid !== undefined && formatUfid(put.ufid) !== flow.ufid;
@@ -351,7 +355,9 @@ export class Configurator {
     }
     for (const spec of plan.added) await add(spec);
     throwIfAborted(signal);
-    const outcomes = applyChanges(host.live(), plan.flows, true);
+    const batch = new ChangeBatch(host.ports);
+    for (const change of plan.flows) batch.add(change);
+    const outcomes = batch.apply(host.live(), true);
     const failure = outcomes.find((outcome) => outcome instanceof DatapathError);
     if (failure !== undefined) throw failure;
     if (options !== undefined && options.flowLimit < roomy) await host.setOptions(options);

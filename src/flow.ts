@@ -1,6 +1,7 @@
 /** Flows: the table of a datapath, and a flow as it is shown. */
 import { setImmediate } from 'node:timers/promises';
 import type { Core, NativeDatapath } from './binding.js';
+import { ChangeBatch, kAddOrReplace } from './change-batch.js';
 import {
   checkBoolean,
   checkChoice,
@@ -8,28 +9,14 @@ import {
   checkList,
   checkObject,
   checkOptions,
+  type Fields,
   show,
   signalOf,
   throwIfAborted,
 } from './check.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import {
-  applyChanges,
-  type Change,
-  type FlowName,
-  FlowRecord,
-  type Put,
-  packChanges,
-} from './flow-records.js';
-import {
-  type Action as AnyAction,
-  type FlowMatch as AnyFlowMatch,
-  encodeActions,
-  encodeMatch,
-  type PortNames,
-  parseUfid,
-  type Ufid,
-} from './odp/index.js';
+import { FlowRecord } from './flow-records.js';
+import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from './odp/index.js';
 import type { PortRef, PortTable } from './port.js';
 
 export type FlowMatch = AnyFlowMatch<PortRef>;
@@ -127,7 +114,7 @@ export interface FlowTable {
 
 // ----------------------------------------------------------------------------------------------------------- encoding
 
-const kUfid = /^(ufid:)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const kUfid = /^\s*(ufid:)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\s*$/i;
 
 /** A timeout in milliseconds, checked; undefined stays undefined. */
 export function checkIdleTimeout(value: unknown): number | undefined {
@@ -135,51 +122,43 @@ export function checkIdleTimeout(value: unknown): number | undefined {
   return checkInteger(value, 'idleTimeoutMs', 0, Number.MAX_SAFE_INTEGER);
 }
 
-export function encodePut(
-  spec: FlowSpec,
-  ports: PortNames,
-  { replace = true, create = true } = {},
-): Put {
-  const { key, mask, ufid: written } = encodeMatch(spec.match, ports);
-  const actions = encodeActions(spec.actions, ports);
-  const ufid = spec.ufid ?? written;
-  return {
-    key,
-    mask,
-    actions,
-    ufid: ufid === undefined ? undefined : parseUfid(ufid),
-    idleTimeoutMs: checkIdleTimeout(spec.idleTimeoutMs),
-    replace,
-    create,
-  };
-}
-
-function encodeName(flow: unknown, ports: PortNames): FlowName {
-  if (typeof flow === 'string' && kUfid.test(flow.trim())) return { ufid: parseUfid(flow.trim()) };
-  if (typeof flow !== 'string' && (typeof flow !== 'object' || flow === null)) {
+/** Adds the deletion of a flow that is named by its ufid or its match. */
+function addDeletion(batch: ChangeBatch, flow: unknown): void {
+  if (typeof flow === 'string') {
+    if (kUfid.test(flow)) batch.deleteByUfid(flow.trim());
+    else batch.delete(flow);
+  } else if (typeof flow === 'object' && flow !== null) {
+    batch.delete(flow as FlowMatch);
+  } else {
     throw invalid(`a flow is named by its ufid or its match, got ${show(flow)}`);
   }
-  const { key, mask, ufid } = encodeMatch(flow as MatchLike, ports);
-  return ufid === undefined ? { key, mask } : { ufid: parseUfid(ufid) };
 }
 
-function encodeChange(value: unknown, at: number, ports: PortNames): Change {
-  const what = `changes[${at}]`;
-  const change = checkObject(value, what, ['put', 'delete']);
+function addChange(batch: ChangeBatch, value: unknown, at: number): void {
+  const change = checkFields(value, kChangeKeys, 'changes', at);
   if ((change.put === undefined) === (change.delete === undefined)) {
-    throw invalid(`${what} must have either "put" or "delete"`);
+    throw invalid(`changes[${at}] must have either "put" or "delete"`);
   }
-  if (change.put === undefined) return encodeName(change.delete, ports);
-  return encodePut(readFlowSpec(change.put, `${what}.put`), ports);
+  if (change.put === undefined) addDeletion(batch, change.delete);
+  else
+    batch.put(
+      checkFields(change.put, kSpecKeys, 'changes', at, '.put') as unknown as FlowSpec,
+      kAddOrReplace,
+    );
 }
+
+/** As checkObject(), for many: the words for people are made when they are needed. */
+function checkFields(value: unknown, keys: readonly string[], list: string, at: number, rest = '') {
+  let known = typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (known) for (const key in value as object) known &&= keys.includes(key);
+  return known ? (value as Fields) : checkObject(value, `${list}[${at}]${rest}`, keys);
+}
+
+const kChangeKeys = ['put', 'delete'];
+const kSpecKeys = ['match', 'actions', 'ufid', 'idleTimeoutMs'];
 
 export function readFlowSpec(value: unknown, what: string): FlowSpec {
-  return checkObject(value, what, [
-    'match',
-    'actions',
-    'ufid',
-    'idleTimeoutMs',
-  ]) as unknown as FlowSpec;
+  return checkObject(value, what, kSpecKeys) as unknown as FlowSpec;
 }
 
 // -------------------------------------------------------------------------------------------------------------- table
@@ -190,6 +169,7 @@ const kChunk = 256;
 export class DatapathFlowTable implements FlowTable {
   readonly #native: () => NativeDatapath;
   readonly #ports: PortTable;
+  #spare: ChangeBatch | undefined;
 
   /** `native` throws once the datapath is closed. */
   constructor(native: () => NativeDatapath, ports: PortTable) {
@@ -221,23 +201,21 @@ export class DatapathFlowTable implements FlowTable {
       ...(ufid !== undefined && { ufid }),
       ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
     };
-    return this.#apply([encodePut(spec, this.#ports, { replace, create })], true)[0] as Ufid;
+    return this.#one((batch) => batch.put(spec, { replace, create })) as Ufid;
   }
 
   delete(flow: Ufid | MatchLike): boolean {
     this.#native();
-    return this.#apply([encodeName(flow, this.#ports)], true)[0] as boolean;
+    return this.#one((batch) => addDeletion(batch, flow)) as boolean;
   }
 
   get(flow: Ufid | MatchLike): Flow | undefined {
     const native = this.#native();
-    const name = encodeName(flow, this.#ports);
-    try {
-      const slab = native.flowFind(packChanges([name]));
+    return this.#gather((batch) => {
+      addDeletion(batch, flow);
+      const slab = nativeErrors(() => batch.find(native));
       return slab === undefined ? undefined : new FlowRecord(slab, 0);
-    } catch (error) {
-      throw fromNative(error);
-    }
+    });
   }
 
   apply(
@@ -246,25 +224,46 @@ export class DatapathFlowTable implements FlowTable {
   ): readonly (Ufid | boolean)[] {
     this.#native();
     const { atomic } = checkOptions(options, 'the options of apply()', ['atomic']);
-    const list = checkList(changes, 'changes').map((change, i) =>
-      encodeChange(change, i, this.#ports),
-    );
-    return this.#apply(list, atomic !== undefined && checkBoolean(atomic, 'atomic'));
+    const list = checkList(changes, 'changes');
+    return this.#gather((batch) => {
+      try {
+        for (let i = 0; i < list.length; i++) addChange(batch, list[i], i);
+      } catch (error) {
+        batch.readTexts(); // What is wrong with an earlier one comes first.
+        throw error;
+      }
+      return this.#apply(batch, atomic !== undefined && checkBoolean(atomic, 'atomic'));
+    });
   }
 
-  #apply(changes: readonly Change[], atomic: boolean): (Ufid | boolean)[] {
-    let outcomes: (Ufid | boolean | DatapathError)[];
+  /** The outcome of one change. */
+  #one(add: (batch: ChangeBatch) => void): Ufid | boolean {
+    return this.#gather((batch) => {
+      add(batch);
+      return this.#apply(batch, true)[0]!;
+    });
+  }
+
+  /** Lends an empty batch. Getters of what is given may come back here: let them find none. */
+  #gather<T>(use: (batch: ChangeBatch) => T): T {
+    const batch = this.#spare ?? new ChangeBatch(this.#ports);
+    this.#spare = undefined;
     try {
-      outcomes = applyChanges(this.#native(), changes, atomic);
-    } catch (error) {
-      throw fromNative(error);
+      return use(batch);
+    } finally {
+      batch.clear();
+      this.#spare = batch;
     }
+  }
+
+  #apply(batch: ChangeBatch, atomic: boolean): (Ufid | boolean)[] {
+    const outcomes = nativeErrors(() => batch.apply(this.#native(), atomic));
+    if (batch.failed === 0) return outcomes as (Ufid | boolean)[];
     const failures = outcomes.filter((outcome) => outcome instanceof DatapathError);
-    const first = failures[0];
-    if (first === undefined) return outcomes as (Ufid | boolean)[];
+    const first = failures[0]!;
     if (failures.length === 1) throw first;
     throw new DatapathError(
-      `${failures.length} of ${changes.length} changes failed, the first: ${first.message}`,
+      `${failures.length} of ${batch.length} changes failed, the first: ${first.message}`,
       { code: first.code, hint: first.hint, cause: new AggregateError(failures) },
     );
   }
@@ -300,6 +299,14 @@ export class DatapathFlowTable implements FlowTable {
 
   clear(): number {
     return this.#native().flowClear();
+  }
+}
+
+function nativeErrors<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromNative(error);
   }
 }
 

@@ -19,12 +19,17 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceValue("dropReasons", DropReasonsToJs(env)),
                              InstanceValue("flowFields", FlowFieldsToJs(env)),
                              InstanceMethod<&Pollux::PortTypes>("portTypes"),
+                             InstanceMethod<&Pollux::FreeBytes>("freeBytes"),
                          });
   }
 
  private:
   // A method: the answer may change while the process runs.
   Napi::Value PortTypes(const Napi::CallbackInfo& info) { return PortTypesToJs(info.Env()); }
+  // (key)
+  Napi::Value FreeBytes(const Napi::CallbackInfo& info) {
+    return FreeBytesToJs(info.Env(), BytesFromJs(info[0]));
+  }
 };
 
 NODE_API_ADDON(Pollux)

@@ -19,6 +19,7 @@
 #include <napi.h>
 
 #include "datapath/datapath.h"
+#include "flow/match_texts.h"
 
 namespace pollux {
 
@@ -47,10 +48,8 @@ std::uint32_t U32FromJs(const Napi::Value& value);
 std::uint32_t CoreFromJs(const Napi::Value& value);
 DatapathOptions OptionsFromJs(const Napi::Object& options);
 PortSpec PortSpecFromJs(const Napi::Object& spec);
-// What to do with a flow, or which one is meant: a record as src/flow-records.ts packs it. Cuts it
-// off the front of `records`. A Result: what the decoder says of one change is that change's
-// outcome.
-Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records);
+// Six numbers for each value: start, end, place in the key, kind, size, maximum.
+std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value);
 // {execute} or {install, key?, mask?, idleTimeoutMs?}; undefined: drop.
 UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& verdict);
 
@@ -63,10 +62,9 @@ Napi::Object ToJs(Napi::Env env, const PortInfo& info);
 Napi::Value ToJs(Napi::Env env, const PortStats& stats);
 Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports);
 Napi::Object ToJs(Napi::Env env, const DatapathStats& stats);
-// Writes 17 bytes for each outcome to `out` (src/flow-records.ts has the layout), as far as there
-// is room; returns the list of Errors, undefined if there are none.
-Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes,
-                         std::span<std::uint8_t> out);
+// Writes outcomes to `out` (src/flow-records.ts has the layout), as far as there is room; returns
+// the list of Errors, undefined if there are none.
+Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<std::uint8_t> out);
 // `now_ms` by the datapath's clock: records say how long ago a flow was used. src/flow-records.ts
 // has the layout.
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);
@@ -77,6 +75,8 @@ Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uin
 // {slab, lengths}.
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets);
 Napi::Value ToJs(Napi::Env env, const std::vector<TraceStep>& steps);
+// A byte for each of the key: 1 if it is of a free field.
+Napi::Value FreeBytesToJs(Napi::Env env, Bytes key);
 Napi::Value DefaultOptionsToJs(Napi::Env env);
 Napi::Value PortTypesToJs(Napi::Env env);
 Napi::Value DropReasonsToJs(Napi::Env env);

@@ -1,7 +1,6 @@
 // Values from JavaScript; see convert.h.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -155,49 +154,21 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   return spec;
 }
 
-Result<FlowChange> TakeFlowChange(Napi::Env env, Bytes& records) {
-  constexpr std::uint32_t kPut = 1;
-  constexpr std::uint32_t kByUfid = 2;
-  constexpr std::uint32_t kTimeout = 4;
-  constexpr std::uint32_t kReplace = 8;
-  constexpr std::uint32_t kCreate = 16;
-  struct Header {
-    std::uint32_t flags;
-    std::uint32_t key_size;
-    std::uint32_t mask_size;
-    std::uint32_t actions_size;
-    double idle_timeout_ms;
-    Ufid ufid;
-  } header;
-  const auto take = [env, &records](std::size_t size) {
-    if (size > records.size()) Refuse(env, "a flow record is cut short");
-    const Bytes taken = records.first(size);
-    records = records.subspan(size);
-    return taken;
-  };
-  std::memcpy(&header, take(sizeof header).data(), sizeof header);
-  const Bytes key = take(header.key_size);
-  const Bytes mask = take(header.mask_size);
-  const Bytes attributes = take(header.actions_size);
-  const bool by_ufid = (header.flags & kByUfid) != 0;
-
-  if ((header.flags & kPut) == 0 && by_ufid) return FlowChange(FlowDelete{header.ufid});
-  Result<Match> match = DecodeMatch(key, mask);
-  if (!match.ok()) return match.error();
-  if ((header.flags & kPut) == 0) return FlowChange(FlowDelete{std::move(*match)});
-  auto actions = ActionList::Parse(attributes, *match);
-  if (!actions.ok()) return actions.error();
-  FlowPut put;
-  put.match = std::move(*match);
-  put.actions = std::move(*actions);
-  if (by_ufid) put.ufid = header.ufid;
-  if ((header.flags & kTimeout) != 0) {
-    put.idle_timeout_ms =
-        static_cast<std::int64_t>(std::clamp(header.idle_timeout_ms, 0.0, kMaxExact));
+std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value) {
+  constexpr std::size_t kNumbers = 6;
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array)
+    Refuse(value.Env(), "expected a Uint32Array");
+  const auto array = value.As<Napi::Uint32Array>();
+  const std::span<const std::uint32_t> numbers(array.Data(), array.ElementLength());
+  std::vector<MatchTexts::Value> values;
+  for (std::size_t i = 0; i + kNumbers <= numbers.size(); i += kNumbers) {
+    const auto one = numbers.subspan(i, kNumbers);
+    if (one[3] > static_cast<std::uint32_t>(MatchTexts::Kind::kIpv6))
+      Refuse(value.Env(), "expected a kind of value");
+    values.push_back({one[0], one[1], one[2], MatchTexts::Kind{static_cast<std::uint8_t>(one[3])},
+                      static_cast<std::uint8_t>(one[4]), one[5]});
   }
-  put.replace = (header.flags & kReplace) != 0;
-  put.create = (header.flags & kCreate) != 0;
-  return FlowChange(std::move(put));
+  return values;
 }
 
 UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& value) {

@@ -1,10 +1,14 @@
 #include "binding/native_datapath.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 namespace pollux {
 namespace {
+
+// Changes whose memory is kept from one call to the next.
+constexpr std::size_t kKeptChanges = 8192;
 
 PortId IdFromJs(const Napi::Value& value) { return PortId{U32FromJs(value)}; }
 
@@ -37,6 +41,7 @@ Napi::Function NativeDatapath::Define(Napi::Env env) {
                          InstanceMethod<&Self::Trace>("trace"),
                          InstanceMethod<&Self::Stats>("stats"),
                          InstanceMethod<&Self::FlowApply>("flowApply"),
+                         InstanceMethod<&Self::LearnText>("learnText"),
                          InstanceMethod<&Self::FlowFind>("flowFind"),
                          InstanceMethod<&Self::FlowDump>("flowDump"),
                          InstanceMethod<&Self::FlowClear>("flowClear"),
@@ -186,43 +191,53 @@ Napi::Value NativeDatapath::Stats(Info info) { return ToJs(info.Env(), Live(info
 
 // -------------------------------------------------------------------- flows
 
-// (records, atomic, out): one outcome for each change; with `atomic`, in case of failure, that
-// alone.
+// (headers, payload, texts, max_unread, atomic, out): a Uint32Array of the changes whose texts are
+// to be read above, up to max_unread, and nothing is done; or the Errors.
 Napi::Value NativeDatapath::FlowApply(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
-  Bytes records = BytesFromJs(info[0]);
-  const bool atomic = info[1].ToBoolean();
-  const std::span<std::uint8_t> out = OutputFromJs(info[2]);
+  const ChangeRecords records{BytesFromJs(info[0]), BytesFromJs(info[1]), BytesFromJs(info[2])};
+  const std::uint32_t max_unread = U32FromJs(info[3]);
+  const bool atomic = info[4].ToBoolean();
+  const std::span<std::uint8_t> out = OutputFromJs(info[5]);
 
-  std::vector<FlowChange> changes;
-  std::vector<std::pair<std::size_t, Error>> refused;  // By the decoder; by place.
-  for (std::size_t i = 0; !records.empty(); ++i) {
-    Result<FlowChange> change = TakeFlowChange(env, records);
-    if (change.ok()) {
-      changes.push_back(std::move(*change));
-    } else if (atomic) {
-      return OutcomesToJs(env, {change.error()}, out);
-    } else {
-      refused.emplace_back(i, std::move(change.error()));
-    }
+  FlowChanges changes = std::move(changes_);
+  std::vector<std::uint32_t> unread;
+  changes.Clear();
+  if (!reader_.Read(records, changes, max_unread, unread))
+    Throw(env, Invalid("a flow record is cut short"));
+  Napi::Value answer = env.Undefined();
+  if (unread.empty()) {
+    answer = OutcomesToJs(env, datapath.flows().Apply(changes, atomic), out);
+  } else {
+    auto places = Napi::Uint32Array::New(env, unread.size());
+    std::copy(unread.begin(), unread.end(), places.Data());
+    answer = places;
   }
-  std::vector<FlowOutcome> outcomes = datapath.flows().Apply(changes, atomic);
-  for (auto& [place, error] : refused) {
-    outcomes.insert(outcomes.begin() + static_cast<std::ptrdiff_t>(place), std::move(error));
-  }
-  return OutcomesToJs(env, outcomes, out);
+  changes.Clear();
+  if (changes.capacity() <= kKeptChanges) changes_ = std::move(changes);
+  return answer;
 }
 
-// (record): the flow that a deletion with this record would delete.
+// (text, values, key, mask)
+void NativeDatapath::LearnText(Info info) {
+  Live(info.Env());
+  const Bytes text = BytesFromJs(info[0]);
+  reader_.texts().Learn({reinterpret_cast<const char*>(text.data()), text.size()},
+                        TextValuesFromJs(info[1]), BytesFromJs(info[2]), BytesFromJs(info[3]));
+}
+
+// (header, payload): the flow that a deletion with this record would delete.
 Napi::Value NativeDatapath::FlowFind(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
-  Bytes record = BytesFromJs(info[0]);
-  const FlowChange named = ValueOrThrow(env, TakeFlowChange(env, record));
-  const auto* which = std::get_if<FlowDelete>(&named);
-  if (which == nullptr) Throw(env, Invalid("expected the record of a deletion"));
-  const std::optional<FlowView> flow = datapath.flows().Find(which->which);
+  const ChangeRecords records{BytesFromJs(info[0]), BytesFromJs(info[1]), {}};
+  FlowChanges named;
+  std::vector<std::uint32_t> unread;
+  if (!reader_.Read(records, named, 1, unread) || named.size() != 1)
+    Throw(env, Invalid("expected one flow record"));
+  if (named[0].kind == PackedChange::Kind::kRefused) Throw(env, named.ErrorOf(named[0]));
+  const std::optional<FlowView> flow = datapath.flows().Find(named[0], named.KeyOf(named[0]));
   if (!flow.has_value()) return env.Undefined();
   return ToJs(env, std::vector<FlowView>{*flow}, datapath.now_ms());
 }

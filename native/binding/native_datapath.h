@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "binding/event_bridge.h"
+#include "datapath/change_reader.h"
 
 namespace pollux {
 
@@ -36,6 +37,7 @@ class NativeDatapath : public Napi::ObjectWrap<NativeDatapath> {
   Napi::Value Stats(Info info);
 
   Napi::Value FlowApply(Info info);
+  void LearnText(Info info);
   Napi::Value FlowFind(Info info);
   Napi::Value FlowDump(Info info);
   Napi::Value FlowClear(Info info);
@@ -53,6 +55,8 @@ class NativeDatapath : public Napi::ObjectWrap<NativeDatapath> {
 
   std::shared_ptr<EventBridge> bridge_;
   std::uint32_t snap_length_ = kWholeFrame;
+  ChangeReader reader_;
+  FlowChanges changes_;  // Between calls: memory to use again.
 };
 
 }  // namespace pollux

@@ -6,6 +6,7 @@
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
+#include "flow/free_fields.h"
 
 namespace pollux {
 namespace {
@@ -34,6 +35,23 @@ class Slab {
   }
   std::vector<std::uint8_t> bytes_;
 };
+
+// 8-4-4-4-12 hexadecimal digits; returns where it ends.
+constexpr std::size_t kUfidText = 36;
+std::uint8_t* WriteUfid(const Ufid& ufid, std::uint8_t* out) {
+  static constexpr auto kHex = [] {
+    std::array<std::array<char, 2>, 256> hex{};
+    for (std::size_t i = 0; i < hex.size(); ++i)
+      hex[i] = {"0123456789abcdef"[i >> 4], "0123456789abcdef"[i & 15]};
+    return hex;
+  }();
+  for (std::size_t i = 0; i < ufid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) *out++ = '-';
+    std::memcpy(out, kHex[ufid[i]].data(), 2);
+    out += 2;
+  }
+  return out;
+}
 
 template <typename List, typename Convert>
 Napi::Array ListToJs(Napi::Env env, const List& list, Convert convert) {
@@ -175,27 +193,17 @@ Napi::Object ToJs(Napi::Env env, const DatapathStats& stats) {
 
 // -------------------------------------------------------------------- flows
 
-Napi::Value OutcomesToJs(Napi::Env env, const std::vector<FlowOutcome>& outcomes,
-                         std::span<std::uint8_t> out) {
-  enum : std::uint8_t { kNotFound, kDeleted, kPut, kFailed };
-  constexpr std::size_t kSize = 1 + sizeof(Ufid);
-  Napi::Value errors = env.Undefined();
-  for (const FlowOutcome& outcome : outcomes) {
-    if (out.size() < kSize) break;
-    if (!outcome.ok()) {
-      out[0] = kFailed;
-      if (errors.IsUndefined()) errors = Napi::Array::New(env);
-      auto list = errors.As<Napi::Array>();
-      list.Set(list.Length(), ErrorToJs(env, outcome.error()));
-    } else if (const Ufid* ufid = std::get_if<Ufid>(&outcome.value())) {
-      out[0] = kPut;
-      std::copy(ufid->begin(), ufid->end(), out.begin() + 1);
-    } else {
-      out[0] = std::get<bool>(outcome.value()) ? kDeleted : kNotFound;
-    }
-    out = out.subspan(kSize);
+Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<std::uint8_t> out) {
+  const std::size_t n = std::min(outcomes.each.size(), out.size() / (1 + kUfidText));
+  std::uint8_t* text = out.data() + n;
+  for (std::size_t i = 0; i < n; ++i) {
+    const FlowOutcomes::One& one = outcomes.each[i];
+    out[i] = static_cast<std::uint8_t>(one.kind);
+    if (one.kind == FlowOutcomes::Kind::kPut) text = WriteUfid(one.ufid, text);
   }
-  return errors;
+  if (outcomes.errors.empty()) return env.Undefined();
+  return ListToJs(env, outcomes.errors,
+                  [env](const Error& error) { return ErrorToJs(env, error); });
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {
@@ -223,6 +231,15 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
     slab.Append(actions);
   }
   return slab.ToJs(env);
+}
+
+Napi::Value FreeBytesToJs(Napi::Env env, Bytes key) {
+  auto free = Napi::Uint8Array::New(env, key.size());
+  std::fill_n(free.Data(), key.size(), std::uint8_t{0});
+  ForEachFreeField(key, [&free](const FreeField& field, std::size_t at) {
+    std::fill_n(free.Data() + at, field.size, std::uint8_t{1});
+  });
+  return free;
 }
 
 // ------------------------------------------------------- events and upcalls

@@ -1,7 +1,7 @@
 #include "classifier/flow_table.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <string>
 #include <utility>
 
@@ -39,29 +39,56 @@ Error Full(std::size_t limit) {
   return error;
 }
 
-FlowOutcome Done(const Ufid& ufid) { return std::variant<Ufid, bool>(ufid); }
-FlowOutcome Done(bool found) { return std::variant<Ufid, bool>(found); }
+// Of a packed key: in_port is in its first word, which every mask looks at.
+std::uint32_t InPortOf(const PackedMask& mask, const std::uint64_t* key) {
+  static_assert(offsetof(Flow, in_port) == 0);
+  return mask.map().Has(0) ? std::bit_cast<std::array<std::uint32_t, 2>>(*key)[0] : 0;
+}
+
+bool IsOf(const PackedMask& mask, const std::uint64_t* key, const Megaflow& flow) {
+  return *flow.mask == mask && std::equal(key, key + mask.size(), flow.packed_key());
+}
+
+// A packet that has the fields of the key, and no others.
+Miniflow PacketOf(const PackedMask& mask, const std::uint64_t* key) {
+  Miniflow packet;
+  packet.map = mask.map();
+  std::copy_n(key, mask.size(), packet.values.begin());
+  return packet;
+}
+
+PackedChange Pack(const Match& match, PackedWords& key) {
+  PackedChange change;
+  change.mask = std::make_shared<const PackedMask>(match.mask);
+  change.mask->Pack(match.key, key.data());
+  return change;
+}
+
+PackedChange Pack(const FlowPut& put, PackedWords& key) {
+  PackedChange change = Pack(put.match, key);
+  change.actions = put.actions;
+  change.has_ufid = put.ufid.has_value();
+  if (put.ufid.has_value()) change.ufid = *put.ufid;
+  change.idle_timeout_ms = put.idle_timeout_ms.value_or(Megaflow::kTableTimeout);
+  change.replace = put.replace;
+  change.create = put.create;
+  change.optional = put.optional;
+  return change;
+}
+
+PackedChange Pack(const FlowDelete& del, PackedWords& key) {
+  PackedChange change;
+  if (const auto* match = std::get_if<Match>(&del.which)) {
+    change = Pack(*match, key);
+  } else {
+    change.has_ufid = true;
+    change.ufid = std::get<Ufid>(del.which);
+  }
+  change.kind = PackedChange::Kind::kDelete;
+  return change;
+}
 
 }  // namespace
-
-std::size_t FlowTable::UfidHash::operator()(const Ufid& ufid) const {
-  std::size_t hash = 0;
-  std::memcpy(&hash, ufid.data(), sizeof hash);
-  return hash;
-}
-
-// The id of a flow that was given none: a function of masked key and mask, so that equal keys under
-// different masks differ.
-Ufid FlowTable::PackedMatch::MakeUfid() const {
-  const std::array<std::uint64_t, 2> id = {mask.HashWithMask(key.data(), 0x706f6c6c75780001),
-                                           mask.HashWithMask(key.data(), 0x706f6c6c75780002)};
-  return std::bit_cast<Ufid>(id);
-}
-
-bool FlowTable::PackedMatch::IsOf(const Megaflow& flow) const {
-  return *flow.mask == mask &&
-         std::equal(key.begin(), key.begin() + mask.size(), flow.packed_key());
-}
 
 FlowTable::FlowTable(const Clock& clock, std::size_t limit, std::int64_t max_idle_ms)
     : clock_(clock), limit_(limit), max_idle_ms_(max_idle_ms) {}
@@ -69,82 +96,123 @@ FlowTable::~FlowTable() = default;
 
 // ------------------------------------------------------------------ changes
 
-std::vector<FlowOutcome> FlowTable::Apply(const std::vector<FlowChange>& changes, bool atomic) {
+FlowOutcomes FlowTable::Apply(const FlowChanges& changes, bool atomic) {
   MutexLock lock(mutex_);
-  std::vector<FlowOutcome> outcomes;
-  outcomes.reserve(changes.size());
-  std::vector<Undo> undo;
-  for (const FlowChange& change : changes) {
-    const auto* put = std::get_if<FlowPut>(&change);
-    FlowOutcome outcome =
-        put != nullptr ? Put(*put, undo) : Delete(std::get<FlowDelete>(change), undo);
-    if (atomic && !outcome.ok()) {
-      RollBack(undo);
-      outcomes.clear();
-      outcomes.push_back(std::move(outcome));
-      return outcomes;
+  Run run{clock_.NowMs(), {}, {}};
+  run.undo.reserve(changes.size());
+  run.outcomes.each.reserve(changes.size());
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const PackedChange& change = changes[i];
+    switch (change.kind) {
+      case PackedChange::Kind::kPut:
+        Put(change, changes.KeyOf(change), run);
+        break;
+      case PackedChange::Kind::kDelete:
+        Delete(change, changes.KeyOf(change), run);
+        break;
+      case PackedChange::Kind::kRefused:
+        run.outcomes.Fail(changes.ErrorOf(change));
+        break;
     }
-    outcomes.push_back(std::move(outcome));
+    if (atomic && !run.outcomes.errors.empty()) {
+      RollBack(run.undo);
+      run.outcomes.each = {run.outcomes.each.back()};
+      return std::move(run.outcomes);
+    }
   }
-  Commit(undo);
+  Commit(run.undo);
   qsbr_.Reclaim();
-  return outcomes;
+  return std::move(run.outcomes);
 }
 
-FlowOutcome FlowTable::Put(const FlowPut& put, std::vector<Undo>& undo) {
-  if (put.match.key.in_port >= classifiers_.size()) return Invalid("in_port is not a port number");
-  const PackedMatch match(put.match);
-  const Ufid ufid = put.ufid.value_or(match.MakeUfid());
-  const auto named = by_ufid_.find(ufid);
-  Megaflow* flow = named == by_ufid_.end() ? FindLinked(match) : named->second;
-  if (flow == nullptr) return Add(put, match, ufid, undo);
-  if (!match.IsOf(*flow)) {
-    return Exists("another flow has this ufid", "delete that flow first, or leave the ufid out");
+std::vector<FlowOutcome> FlowTable::Apply(const std::vector<FlowChange>& changes, bool atomic) {
+  FlowChanges packed;
+  PackedWords key;
+  for (const FlowChange& change : changes) {
+    packed.Add(std::visit([&](const auto& one) { return Pack(one, key); }, change), key.data());
   }
-  if (put.ufid.has_value() && flow->ufid != ufid) {
-    return Exists("this flow is installed under another ufid",
-                  "use that ufid, or delete the flow first");
+  FlowOutcomes outcomes = Apply(packed, atomic);
+  std::vector<FlowOutcome> answers;
+  auto error = outcomes.errors.begin();
+  for (const FlowOutcomes::One& one : outcomes.each) {
+    using Answer = std::variant<Ufid, bool>;
+    switch (one.kind) {
+      case FlowOutcomes::Kind::kFailed:
+        answers.emplace_back(std::move(*error++));
+        break;
+      case FlowOutcomes::Kind::kPut:
+        answers.emplace_back(Answer(one.ufid));
+        break;
+      default:
+        answers.emplace_back(Answer(one.kind == FlowOutcomes::Kind::kDeleted));
+    }
   }
-  return Replace(put, flow, undo);
+  return answers;
 }
 
-FlowOutcome FlowTable::Replace(const FlowPut& put, Megaflow* flow, std::vector<Undo>& undo) {
-  if (!put.replace)
-    return Exists("the flow exists", "pass ifExists: 'replace' to change its actions");
-  undo.push_back({Undo::Kind::kReplaced, flow, flow->owned_actions, flow->idle_timeout_ms});
+void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run) {
+  const PackedMask& mask = *put.mask;
+  if (InPortOf(mask, key) >= classifiers_.size())
+    return run.outcomes.Fail(Invalid("in_port is not a port number"));
+  const Ufid ufid = put.has_ufid ? put.ufid : std::bit_cast<Ufid>(mask.Id(key));
+  Megaflow* flow = by_ufid_.Find(ufid);
+  if (flow == nullptr) {
+    // A flow with this match would take its packets.
+    const Dpcls* classifier = ClassifierOf(PortNumber{InPortOf(mask, key)});
+    const bool taken = classifier != nullptr && classifier->Lookup(PacketOf(mask, key)) != nullptr;
+    if (taken) flow = FindLinked(mask, key);
+    if (flow == nullptr) return Add(put, key, ufid, taken, run);
+  }
+  if (!IsOf(mask, key, *flow)) {
+    return run.outcomes.Fail(
+        Exists("another flow has this ufid", "delete that flow first, or leave the ufid out"));
+  }
+  if (put.has_ufid && flow->ufid != ufid) {
+    return run.outcomes.Fail(Exists("this flow is installed under another ufid",
+                                    "use that ufid, or delete the flow first"));
+  }
+  Replace(put, flow, run);
+}
+
+void FlowTable::Replace(const PackedChange& put, Megaflow* flow, Run& run) {
+  if (!put.replace) {
+    return run.outcomes.Fail(
+        Exists("the flow exists", "pass ifExists: 'replace' to change its actions"));
+  }
+  run.undo.push_back({Undo::Kind::kReplaced, flow, flow->owned_actions, flow->idle_timeout_ms});
   flow->owned_actions = put.actions;
-  flow->idle_timeout_ms = put.idle_timeout_ms.value_or(Megaflow::kTableTimeout);
+  flow->idle_timeout_ms = put.idle_timeout_ms;
   flow->actions.store(put.actions.get(), std::memory_order_release);
   if (evictables_.Has(*flow)) evictables_.Remove(flow);  // Until Commit().
-  return Done(flow->ufid);
+  run.outcomes.Put(flow->ufid);
 }
 
-FlowOutcome FlowTable::Add(const FlowPut& put, const PackedMatch& match, const Ufid& ufid,
-                           std::vector<Undo>& undo) {
-  if (!put.create) return Missing();
-  Dpcls& classifier = ClassifierFor(match.in_port);
-  if (!put.ufid.has_value() && classifier.Lookup(Compress(put.match.key)) != nullptr) {
-    if (put.optional) return Done(false);
-    return Invalid("the flow overlaps one that is installed",
-                   "flows of a port have no priority: make them disjoint, or give this one a "
-                   "ufid of its own");
+void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, const Ufid& ufid, bool taken,
+                    Run& run) {
+  if (!put.create) return run.outcomes.Fail(Missing());
+  if (!put.has_ufid && taken) {
+    if (put.optional) return run.outcomes.Found(false);
+    return run.outcomes.Fail(
+        Invalid("the flow overlaps one that is installed",
+                "flows of a port have no priority: make them disjoint, or give this one a "
+                "ufid of its own"));
   }
   Megaflow* flow = slots_.Take();
-  if (flow == nullptr) return SystemError(ENOMEM, {}, "no memory for the flow");
-  if (!MakeRoom(undo)) {
+  if (flow == nullptr) return run.outcomes.Fail(SystemError(ENOMEM, {}, "no memory for the flow"));
+  if (!MakeRoom(run.undo)) {
     slots_.GiveBack(flow);
-    if (put.optional) return Done(false);
-    return Full(limit_);
+    if (put.optional) return run.outcomes.Found(false);
+    return run.outcomes.Fail(Full(limit_));
   }
-  flow->SetKey(classifier.Share(match.mask), match.key.data());
+  flow->SetKey(ClassifierFor(InPortOf(*put.mask, key)).Share(*put.mask), key);
   flow->ufid = ufid;
-  flow->idle_timeout_ms = put.idle_timeout_ms.value_or(Megaflow::kTableTimeout);
-  flow->created_ms = clock_.NowMs();
+  flow->idle_timeout_ms = put.idle_timeout_ms;
+  flow->created_ms = run.now_ms;
   flow->owned_actions = put.actions;
   flow->actions.store(put.actions.get(), std::memory_order_release);
   Link(flow);
-  undo.push_back({Undo::Kind::kAdded, flow, nullptr});
-  return Done(ufid);
+  run.undo.push_back({Undo::Kind::kAdded, flow, nullptr});
+  run.outcomes.Put(ufid);
 }
 
 bool FlowTable::MakeRoom(std::vector<Undo>& undo) {
@@ -159,12 +227,13 @@ bool FlowTable::MakeRoom(std::vector<Undo>& undo) {
   return true;
 }
 
-FlowOutcome FlowTable::Delete(const FlowDelete& del, std::vector<Undo>& undo) {
-  Megaflow* flow = FindLinked(del.which);
-  if (flow == nullptr) return Done(false);
-  Unlink(flow);
-  undo.push_back({Undo::Kind::kDeleted, flow, nullptr});
-  return Done(true);
+void FlowTable::Delete(const PackedChange& del, const std::uint64_t* key, Run& run) {
+  Megaflow* flow = FindLinked(del, key);
+  if (flow != nullptr) {
+    Unlink(flow);
+    run.undo.push_back({Undo::Kind::kDeleted, flow, nullptr});
+  }
+  run.outcomes.Found(flow != nullptr);
 }
 
 void FlowTable::RollBack(std::vector<Undo>& undo) {
@@ -315,11 +384,11 @@ void FlowTable::Link(Megaflow* flow) {
   // Odd before it can be found: whoever finds it may cache it.
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   ClassifierFor(flow->in_port()).Insert(flow, qsbr_);
-  by_ufid_.emplace(flow->ufid, flow);
+  by_ufid_.Insert(*flow);
 }
 
 void FlowTable::Unlink(Megaflow* flow) {
-  by_ufid_.erase(flow->ufid);
+  by_ufid_.Remove(*flow);
   ClassifierFor(flow->in_port()).Remove(flow, qsbr_);
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   NoteEvictable(flow);
@@ -352,16 +421,22 @@ void FlowTable::RemoveContext(std::size_t slot) {
 
 // ------------------------------------------------------------------ showing
 
-Megaflow* FlowTable::FindLinked(const PackedMatch& match) const {
-  const Dpcls* classifier = ClassifierOf(PortNumber{match.in_port});
-  return classifier == nullptr ? nullptr : classifier->FindExact(match.mask, match.key.data());
+Megaflow* FlowTable::FindLinked(const PackedMask& mask, const std::uint64_t* key) const {
+  const Dpcls* classifier = ClassifierOf(PortNumber{InPortOf(mask, key)});
+  return classifier == nullptr ? nullptr : classifier->FindExact(mask, key);
+}
+
+Megaflow* FlowTable::FindLinked(const PackedChange& named, const std::uint64_t* key) const {
+  return named.mask == nullptr ? by_ufid_.Find(named.ufid) : FindLinked(*named.mask, key);
 }
 
 Megaflow* FlowTable::FindLinked(const std::variant<Ufid, Match>& which) const {
-  const auto* ufid = std::get_if<Ufid>(&which);
-  if (ufid == nullptr) return FindLinked(PackedMatch(std::get<Match>(which)));
-  const auto found = by_ufid_.find(*ufid);
-  return found == by_ufid_.end() ? nullptr : found->second;
+  if (const auto* ufid = std::get_if<Ufid>(&which)) return by_ufid_.Find(*ufid);
+  const auto& match = std::get<Match>(which);
+  const PackedMask mask(match.mask);
+  PackedWords key;
+  mask.Pack(match.key, key.data());
+  return FindLinked(mask, key.data());
 }
 
 FlowView FlowTable::View(const Megaflow& flow, std::optional<std::size_t> slot) const {
@@ -378,6 +453,13 @@ FlowView FlowTable::View(const Megaflow& flow, std::optional<std::size_t> slot) 
 std::optional<FlowView> FlowTable::Find(const std::variant<Ufid, Match>& which) const {
   MutexLock lock(mutex_);
   const Megaflow* flow = FindLinked(which);
+  if (flow == nullptr) return std::nullopt;
+  return View(*flow);
+}
+
+std::optional<FlowView> FlowTable::Find(const PackedChange& named, const std::uint64_t* key) const {
+  MutexLock lock(mutex_);
+  const Megaflow* flow = FindLinked(named, key);
   if (flow == nullptr) return std::nullopt;
   return View(*flow);
 }

@@ -23,7 +23,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -33,8 +32,10 @@
 #include "base/sync.h"
 #include "classifier/dpcls.h"
 #include "classifier/evictables.h"
+#include "classifier/flow_changes.h"
 #include "classifier/flow_slots.h"
 #include "classifier/megaflow.h"
+#include "classifier/ufid_index.h"
 
 namespace pollux {
 
@@ -79,9 +80,14 @@ class FlowTable {
   // Applies the changes in order. With `atomic`, the first failure undoes those before it and the
   // rest is not tried: the answer then holds one outcome, the failure. Otherwise one outcome for
   // each. No flow that was put makes room for another one of the same call.
+  FlowOutcomes Apply(const FlowChanges& changes, bool atomic) EXCLUDES(mutex_);
+  // The same for a few, with matches as they are.
   std::vector<FlowOutcome> Apply(const std::vector<FlowChange>& changes, bool atomic)
       EXCLUDES(mutex_);
   std::optional<FlowView> Find(const std::variant<Ufid, Match>& which) const EXCLUDES(mutex_);
+  // The flow that a deletion names.
+  std::optional<FlowView> Find(const PackedChange& named, const std::uint64_t* key) const
+      EXCLUDES(mutex_);
   // Up to `n` flows from place `cursor` on, which moves behind them; empty: the end. Flows that
   // stay throughout a dump are seen exactly once. With `slot`, statistics are those of that context
   // alone.
@@ -122,21 +128,6 @@ class FlowTable {
   TupleHits* HitsOf(std::size_t slot) const { return hits_[slot].get(); }
 
  private:
-  // What one Put() or a name speaks of, packed.
-  struct PackedMatch {
-    explicit PackedMatch(const Match& match) : in_port(match.key.in_port), mask(match.mask) {
-      mask.Pack(match.key, key.data());
-    }
-    Ufid MakeUfid() const;
-    bool IsOf(const Megaflow& flow) const;
-
-    std::uint32_t in_port;
-    PackedMask mask;
-    PackedWords key;
-  };
-  struct UfidHash {
-    std::size_t operator()(const Ufid& ufid) const;
-  };
   // What a change did, so that it can be undone.
   struct Undo {
     enum class Kind : std::uint8_t { kAdded, kReplaced, kDeleted, kEvicted };
@@ -146,12 +137,20 @@ class FlowTable {
     std::int64_t old_idle_timeout_ms = 0;           // kReplaced
   };
   enum class Report : bool { kNo, kYes };
+  // A call of Apply(): what it did so far.
+  struct Run {
+    std::int64_t now_ms;
+    std::vector<Undo> undo;
+    FlowOutcomes outcomes;
+  };
 
-  FlowOutcome Put(const FlowPut& put, std::vector<Undo>& undo) REQUIRES(mutex_);
-  FlowOutcome Replace(const FlowPut& put, Megaflow* flow, std::vector<Undo>& undo) REQUIRES(mutex_);
-  FlowOutcome Add(const FlowPut& put, const PackedMatch& match, const Ufid& ufid,
-                  std::vector<Undo>& undo) REQUIRES(mutex_);
-  FlowOutcome Delete(const FlowDelete& del, std::vector<Undo>& undo) REQUIRES(mutex_);
+  // Each adds one outcome to `run`. `key`: packed.
+  void Put(const PackedChange& put, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
+  void Replace(const PackedChange& put, Megaflow* flow, Run& run) REQUIRES(mutex_);
+  // taken: a packet with its fields has a flow already.
+  void Add(const PackedChange& put, const std::uint64_t* key, const Ufid& ufid, bool taken,
+           Run& run) REQUIRES(mutex_);
+  void Delete(const PackedChange& del, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
   // Whether there is room for one flow more.
   bool MakeRoom(std::vector<Undo>& undo) REQUIRES(mutex_);
   void RollBack(std::vector<Undo>& undo) REQUIRES(mutex_);
@@ -166,7 +165,8 @@ class FlowTable {
   void OrderTuples() REQUIRES(mutex_);
   std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
-  Megaflow* FindLinked(const PackedMatch& match) const REQUIRES(mutex_);
+  Megaflow* FindLinked(const PackedMask& mask, const std::uint64_t* key) const REQUIRES(mutex_);
+  Megaflow* FindLinked(const PackedChange& named, const std::uint64_t* key) const REQUIRES(mutex_);
   Megaflow* FindLinked(const std::variant<Ufid, Match>& which) const REQUIRES(mutex_);
   FlowView View(const Megaflow& flow, std::optional<std::size_t> slot = {}) const REQUIRES(mutex_);
 
@@ -174,7 +174,6 @@ class FlowTable {
   mutable Mutex mutex_;
   std::size_t limit_ GUARDED_BY(mutex_);
   std::int64_t max_idle_ms_ GUARDED_BY(mutex_);
-  std::unordered_map<Ufid, Megaflow*, UfidHash> by_ufid_ GUARDED_BY(mutex_);
   Evictables evictables_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Dpcls>> owned_classifiers_ GUARDED_BY(mutex_);
   std::vector<FlowView> removed_ GUARDED_BY(mutex_);
@@ -185,6 +184,7 @@ class FlowTable {
   FlowSlots slots_;  // Its header says what may be called without the mutex.
   // By context. Set before the first one with the slot starts; the next ones go on counting in it.
   std::array<std::unique_ptr<TupleHits>, kMaxContexts> hits_;
+  UfidIndex by_ufid_ GUARDED_BY(mutex_) = UfidIndex(slots_);
   Qsbr qsbr_;  // Last: what it still frees refers to the members above.
 };
 

@@ -30,6 +30,10 @@ class PackedMask {
       places_[size_] = static_cast<std::uint8_t>(i);
       words_[size_++] = words[i];
     }
+    for (std::size_t i = 0; i < id_seeds_.size(); ++i) {
+      const std::uint64_t seed = (kIdSeed + i) ^ map_.low() ^ std::rotl(map_.high(), 32);
+      id_seeds_[i] = HashWords64(words_.data(), size_, seed);
+    }
   }
   bool operator==(const PackedMask& other) const {
     return map_ == other.map_ &&
@@ -40,6 +44,7 @@ class PackedMask {
   const FlowMap& map() const { return map_; }
   std::size_t place(std::size_t i) const { return places_[i]; }  // Which word of the Flow.
   std::uint64_t word(std::size_t i) const { return words_[i]; }
+  const std::uint64_t* words() const { return words_.data(); }
 
   void Pack(const Flow& key, std::uint64_t* out) const {
     const FlowWords words = ToWords(key);
@@ -60,9 +65,9 @@ class PackedMask {
   std::uint64_t HashOfMask(std::uint64_t seed = 0) const {
     return HashWords64(words_.data(), size_, seed ^ map_.low() ^ std::rotl(map_.high(), 32));
   }
-  // A function of mask and packed key together, so that equal keys under different masks differ.
-  std::uint64_t HashWithMask(const std::uint64_t* packed, std::uint64_t seed) const {
-    return HashWords64(packed, size_, HashOfMask(seed));
+  // A name for mask and packed key together: equal keys under different masks differ.
+  std::array<std::uint64_t, 2> Id(const std::uint64_t* packed) const {
+    return {HashWords64(packed, size_, id_seeds_[0]), HashWords64(packed, size_, id_seeds_[1])};
   }
 
   FlowMask Unpack() const { return Unpack(words_.data()); }
@@ -74,8 +79,11 @@ class PackedMask {
   Match UnpackMatch(const std::uint64_t* packed) const { return {Unpack(packed), Unpack()}; }
 
  private:
+  static constexpr std::uint64_t kIdSeed = 0x706f6c6c75780001;
+
   FlowMap map_;
   std::size_t size_ = 0;
+  std::array<std::uint64_t, 2> id_seeds_{};
   std::array<std::uint8_t, kFlowWords> places_{};  // Which words of the Flow, ascending.
   PackedWords words_{};
 };

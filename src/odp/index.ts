@@ -12,6 +12,8 @@ import type { ActionsLike, FlowMatch, KnownAction, MatchLike, PortNames, Ufid } 
 import { formatUfid, parseUfid } from './ufid.js';
 
 export { type FlowLine, formatFlow } from './flow-line.js';
+export { readExample } from './match-example.js';
+export { MatchPlan } from './match-plan.js';
 export type { FormatOptions } from './match-text.js';
 export type {
   Action,

@@ -82,8 +82,11 @@ function put(type: number, match: Match, slot: number, size: number): void {
   maskSide.put(type, match.mask, slot, size);
 }
 
-/** Encode a complete Match. */
-export function encode(match: Match): { key: Buffer; mask: Buffer } {
+/**
+ * Encode a complete Match. `places`: by `Group.index`, is told where in the key the bytes of each
+ * group stand that are there as they are in the Match.
+ */
+export function encode(match: Match, places?: Int32Array): { key: Buffer; mask: Buffer } {
   const keyEncaps: number[] = [];
   const maskEncaps: number[] = [];
   keySide.at = 0;
@@ -101,6 +104,7 @@ export function encode(match: Match): { key: Buffer; mask: Buffer } {
     } else if (group.parts !== undefined) {
       encodeParts(match, group, group.parts);
     } else {
+      if (places !== undefined) places[i] = keySide.at + kHeaderSize;
       put(group.attribute, match, slot, group.entries === undefined ? size : 4 * count);
     }
   }

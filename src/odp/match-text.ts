@@ -4,7 +4,7 @@ import { acquire, isFull, Match, readInteger, writeInteger } from './match.js';
 import { kMaxPort } from './match-typed.js';
 import { parseNumber } from './number.js';
 import { complete, imply } from './prerequisites.js';
-import { Scanner } from './scan.js';
+import { type ScannedValue, Scanner } from './scan.js';
 import {
   type Field,
   fieldOf,
@@ -28,13 +28,15 @@ const kClose = 41;
 
 /**
  * A Match from text, complete, and the ufid in front of it. An in_port name stays a name without
- * `names`.
+ * `names`. `values`: gathers where values stand.
  */
 export function matchFromText(
   text: string,
   names: PortNames | undefined,
+  values?: ScannedValue[],
 ): { match: Match; ufid?: Ufid } {
   const scanner = new Scanner(text, 'flow');
+  scanner.values = values;
   const match = acquire();
   const ufid = takeUfid(scanner);
   readLevel(scanner, match, 0, names);

@@ -62,8 +62,17 @@ function pointer(text: string, position: number): string {
   return `${line.replace(/\s/g, ' ')}\n${indent}^`;
 }
 
+/** Where the value of a field stands, its mask not counted. */
+export interface ScannedValue {
+  readonly field: Field;
+  readonly start: number;
+  readonly end: number;
+}
+
 export class Scanner {
   at = 0;
+  /** Of the fields that were read, if somebody wants to know. */
+  values: ScannedValue[] | undefined = undefined;
 
   constructor(
     readonly text: string,
@@ -140,12 +149,17 @@ export class Scanner {
 
   /** The value of `field`, with its mask if one follows, written into key and mask. */
   value(field: Field, name: string, key: Uint8Array, mask: Uint8Array): void {
+    const start = this.at;
     if (isAddress(field)) this.#address(field, name, key, mask);
     else if (field.big) this.#big(field, name, key, mask);
     else if (field.kind === 'flags') this.#flags(field, name, key, mask);
     else if (field.kind === 'frag') this.#frag(field, name, key, mask);
     else this.#integer(field, name, key, mask);
     forgetUnmatched(key, mask, field);
+    if (this.values !== undefined) {
+      const slash = this.text.indexOf('/', start);
+      this.values.push({ field, start, end: slash < 0 ? this.at : Math.min(slash, this.at) });
+    }
   }
 
   #integer(field: Field, name: string, key: Uint8Array, mask: Uint8Array): void {

@@ -1,0 +1,79 @@
+// ChangeReader: changes of flows as they come from TypeScript, any number in three byte strings.
+//
+//   headers   one Header for each change
+//   payload   what they point to: keys (each with its mask behind it) and actions as netlink
+//             attributes
+//   texts     matches as text, which they point to too
+//
+// Most changes are like one before (match_shapes.h, match_texts.h), and what was worked out for
+// that one is not worked out again. For one thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "actions/action_list.h"
+#include "classifier/flow_changes.h"
+#include "classifier/match_shapes.h"
+#include "flow/match_texts.h"
+
+namespace pollux {
+
+struct ChangeRecords {
+  Bytes headers;
+  Bytes payload;
+  Bytes texts;
+};
+
+class ChangeReader {
+ public:
+  struct Header {
+    std::uint32_t flags;
+    std::uint32_t key_at;  // In the payload; of a text, in the texts.
+    std::uint32_t key_size;
+    std::uint32_t mask_size;  // Of a text: 0.
+    std::uint32_t actions_at;
+    std::uint32_t actions_size;
+    double idle_timeout_ms;
+    Ufid ufid;
+  };
+  static_assert(sizeof(Header) == 48);
+  // Flags.
+  static constexpr std::uint32_t kPut = 1;  // Else a deletion.
+  static constexpr std::uint32_t kByUfid = 2;
+  static constexpr std::uint32_t kTimeout = 4;
+  static constexpr std::uint32_t kReplace = 8;
+  static constexpr std::uint32_t kCreate = 16;
+  static constexpr std::uint32_t kText = 32;
+
+  // Reads all changes. False: the records do not add up. `unread`: places of those whose text was
+  // not learnt, up to `max_unread`, where reading ends.
+  bool Read(const ChangeRecords& records, FlowChanges& out, std::size_t max_unread,
+            std::vector<std::uint32_t>& unread);
+
+  MatchTexts& texts() { return texts_; }
+
+ private:
+  // Action lists that were made for matches of a shape. What an action needs to know of the packets
+  // (known.h) is in the fields that do not differ, so the list is right for the others too.
+  struct Made {
+    std::uint64_t shape = 0;
+    ActionListPtr actions;
+  };
+  static constexpr std::size_t kMade = 256;
+
+  void ReadOne(const Header& header, Bytes key, Bytes mask, Bytes actions, FlowChanges& out);
+  Result<ActionListPtr> ActionsOf(Bytes attributes, Bytes key, Bytes mask);
+
+  MatchShapes shapes_;
+  MatchTexts texts_;
+  MatchShapes::Packed match_;  // Of the change that is being read.
+  std::array<Made, kMade> made_;
+  Made* last_made_ = &made_[0];
+};
+
+}  // namespace pollux

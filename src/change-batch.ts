@@ -1,0 +1,481 @@
+/**
+ * Changes of flows on their way down to the core: any number in three byte strings, so that one
+ * crossing carries them all. All numbers are little-endian.
+ *
+ *   headers   one for each change: kHeaderSize bytes
+ *   payload   keys, each with its mask behind it, and actions, as netlink attributes
+ *   texts     matches as text
+ *
+ * Texts are not read here if it can be helped. The core knows texts by example: those that differ
+ * from one it has seen in nothing but values. It tells which ones it does not know; these are read
+ * here and become examples. So what a text means, and what is wrong with one, is decided here
+ * alone.
+ */
+import { addon, type NativeDatapath } from './binding.js';
+import { type DatapathError, fromNative } from './errors.js';
+import {
+  type ActionsLike,
+  checkIdleTimeout,
+  type FlowMatch,
+  type FlowSpec,
+  type MatchLike,
+} from './flow.js';
+import {
+  encodeActions,
+  encodeMatch,
+  MatchPlan,
+  type PortNames,
+  parseUfid,
+  readExample,
+  type Ufid,
+} from './odp/index.js';
+
+/** Which flow: by its 16 bytes of ufid, or by its match. */
+export type FlowName =
+  | { readonly ufid: Uint8Array }
+  | { readonly ufid?: undefined; readonly key: Uint8Array; readonly mask: Uint8Array };
+
+export interface Put {
+  readonly key: Uint8Array;
+  readonly mask: Uint8Array;
+  readonly actions: Uint8Array;
+  readonly ufid: Uint8Array | undefined;
+  readonly idleTimeoutMs: number | undefined;
+}
+
+/** A deletion is the name of a flow. */
+export type Change = Put | FlowName;
+
+export function encodePut(spec: FlowSpec, ports: PortNames): Put {
+  const { key, mask, ufid: written } = encodeMatch(spec.match, ports);
+  const ufid = spec.ufid ?? written;
+  return {
+    key,
+    mask,
+    actions: encodeActions(spec.actions, ports),
+    ufid: ufid === undefined ? undefined : parseUfid(ufid),
+    idleTimeoutMs: checkIdleTimeout(spec.idleTimeoutMs),
+  };
+}
+
+export interface PutMode {
+  /** False: EEXIST if the flow is there. */
+  readonly replace: boolean;
+  /** False: ENOENT if it is not. */
+  readonly create: boolean;
+}
+export const kAddOrReplace: PutMode = { replace: true, create: true };
+
+/**
+ * Flags, place and size of the key, size of the mask, place and size of the actions (32 bits each),
+ * timeout (a double), ufid.
+ */
+const kHeaderSize = 48;
+const kHeaderWords = kHeaderSize / 4;
+const kTimeoutAt = 24;
+const kUfidAt = 32;
+const kPut = 1;
+const kByUfid = 2;
+const kTimeout = 4;
+const kReplace = 8;
+const kCreate = 16;
+/** The key is text. */
+const kText = 32;
+
+const kNothing = new Uint8Array(0);
+/** Texts that are joined at a time. */
+const kJoined = 4096;
+/** Texts that become examples in one round, at first. */
+const kFirstExamples = 16;
+/** Rounds, each with four times as many, before all other texts are read here at once. */
+const kRounds = 5;
+/** Room that is kept from one call to the next, in changes. */
+const kKept = 8192;
+
+/** What became of a change: one byte, then the text of the ufid of each flow that was put. */
+const kDeleted = 1;
+const kWasPut = 2;
+const kFailed = 3;
+const kUfidText = 36;
+/** Ufids that are made into text together: a ufid keeps those of its group in memory. */
+const kUfidGroup = 64;
+
+export class ChangeBatch {
+  readonly #ports: PortNames;
+  #headers = new Uint32Array(kHeaderWords * 64);
+  #doubles = new Float64Array(this.#headers.buffer);
+  #bytes = new Uint8Array(this.#headers.buffer);
+  #payload = new Uint8Array(4096);
+  #payloadSize = 0;
+  /** By place; '' for changes whose match is no text. */
+  readonly #texts: string[] = [];
+  #textSize = 0;
+  #count = 0;
+  readonly #actions: ActionBytes;
+  readonly #plans = new MatchPlans();
+
+  constructor(ports: PortNames) {
+    this.#ports = ports;
+    this.#actions = new ActionBytes(ports);
+  }
+
+  get length(): number {
+    return this.#count;
+  }
+
+  /** How many of the changes that were applied failed. */
+  failed = 0;
+
+  clear(): void {
+    this.#payloadSize = 0;
+    this.#texts.length = 0;
+    this.#textSize = 0;
+    this.#count = 0;
+    this.#actions.forgetPlace();
+    this.#plans.renew();
+    if (this.#bytes.length <= kKept * kHeaderSize && this.#payload.length <= kKept * 256) return;
+    this.#setHeaders(64);
+    this.#payload = new Uint8Array(4096);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- gathering
+
+  put(spec: FlowSpec, mode: PutMode): void {
+    const at = this.#begin();
+    const flags = kPut | (mode.replace ? kReplace : 0) | (mode.create ? kCreate : 0);
+    this.#match(at, flags, spec.match);
+    this.#putActions(at, this.#actions.of(spec.actions));
+    if (spec.ufid !== undefined) this.#ufid(at, parseUfid(spec.ufid));
+    const idleTimeoutMs = checkIdleTimeout(spec.idleTimeoutMs);
+    if (idleTimeoutMs !== undefined) this.#timeout(at, idleTimeoutMs);
+  }
+
+  delete(match: MatchLike): void {
+    this.#match(this.#begin(), 0, match);
+  }
+
+  deleteByUfid(ufid: Ufid): void {
+    const at = this.#begin();
+    this.#header(at, 0, 0, 0, 0);
+    this.#ufid(at, parseUfid(ufid));
+  }
+
+  /** What was encoded already. */
+  add(change: Change): void {
+    const at = this.#begin();
+    if ('key' in change) {
+      const isPut = 'actions' in change;
+      this.#attributes(at, isPut ? kPut | kReplace | kCreate : 0, change.key, change.mask);
+      if (isPut) {
+        this.#putActions(at, change.actions);
+        if (change.idleTimeoutMs !== undefined) this.#timeout(at, change.idleTimeoutMs);
+      }
+    } else {
+      this.#header(at, 0, 0, 0, 0);
+    }
+    if (change.ufid !== undefined) this.#ufid(at, change.ufid);
+  }
+
+  /** Room for one more; where its header begins, in words. */
+  #begin(): number {
+    const at = this.#count * kHeaderWords;
+    if (at === this.#headers.length) {
+      const old = this.#headers;
+      this.#setHeaders(2 * this.#count);
+      this.#headers.set(old);
+    }
+    this.#count++;
+    this.#texts.push('');
+    return at;
+  }
+
+  #setHeaders(count: number): void {
+    this.#headers = new Uint32Array(kHeaderWords * count);
+    this.#doubles = new Float64Array(this.#headers.buffer);
+    this.#bytes = new Uint8Array(this.#headers.buffer);
+  }
+
+  #header(at: number, flags: number, keyAt: number, keySize: number, maskSize: number): void {
+    const headers = this.#headers;
+    headers[at] = flags;
+    headers[at + 1] = keyAt;
+    headers[at + 2] = keySize;
+    headers[at + 3] = maskSize;
+    headers[at + 4] = 0;
+    headers[at + 5] = 0;
+  }
+
+  #match(at: number, flags: number, match: MatchLike): void {
+    if (typeof match === 'string') {
+      this.#texts[this.#count - 1] = match;
+      this.#header(at, flags | kText, this.#textSize, match.length, 0);
+      this.#textSize += match.length;
+    } else {
+      this.#typed(at, flags, match);
+    }
+  }
+
+  #typed(at: number, flags: number, match: FlowMatch): void {
+    for (const plan of this.#plans.known) {
+      const { bytes, keySize, maskSize } = plan;
+      const keyAt = this.#reserve(bytes.length);
+      if (!plan.write(match, this.#payload, keyAt)) continue;
+      this.#payloadSize += bytes.length;
+      this.#header(at, flags, keyAt, keySize, maskSize);
+      this.#plans.hit(plan);
+      return;
+    }
+    const { key, mask } = this.#plans.encode(match, this.#ports);
+    this.#attributes(at, flags, key, mask);
+  }
+
+  #attributes(at: number, flags: number, key: Uint8Array, mask: Uint8Array): void {
+    const keyAt = this.#append(key);
+    this.#append(mask);
+    this.#header(at, flags, keyAt, key.length, mask.length);
+  }
+
+  #putActions(at: number, actions: Uint8Array): void {
+    const cache = this.#actions;
+    if (cache.placed !== actions) {
+      cache.placed = actions;
+      cache.place = this.#append(actions);
+    }
+    this.#headers[at + 4] = cache.place;
+    this.#headers[at + 5] = actions.length;
+  }
+
+  #ufid(at: number, ufid: Uint8Array): void {
+    this.#headers[at]! |= kByUfid;
+    this.#bytes.set(ufid, 4 * at + kUfidAt);
+  }
+
+  #timeout(at: number, ms: number): void {
+    this.#headers[at]! |= kTimeout;
+    this.#doubles[(4 * at + kTimeoutAt) / 8] = ms;
+  }
+
+  #append(bytes: Uint8Array): number {
+    const at = this.#reserve(bytes.length);
+    // A call costs more than a few bytes.
+    if (bytes.length > 16) this.#payload.set(bytes, at);
+    else for (let i = 0; i < bytes.length; i++) this.#payload[at + i] = bytes[i]!;
+    this.#payloadSize += bytes.length;
+    return at;
+  }
+
+  /** Room for so many bytes at the end of the payload; where that is. */
+  #reserve(size: number): number {
+    const at = this.#payloadSize;
+    if (at + size > this.#payload.length) {
+      const grown = new Uint8Array(Math.max(at + size, 2 * this.#payload.length));
+      grown.set(this.#payload.subarray(0, at));
+      this.#payload = grown;
+    }
+    return at;
+  }
+
+  // -------------------------------------------------------------------------------------------------------- crossing
+
+  /**
+   * A ufid for each put, whether it was there for each deletion, or why not; of atomic changes that
+   * failed only the failure. Throws for a text that cannot be read; then nothing is done.
+   */
+  apply(native: NativeDatapath, atomic: boolean): (Ufid | boolean | DatapathError)[] {
+    const out = Buffer.allocUnsafe((1 + kUfidText) * this.#count);
+    const errors = this.#cross(native, atomic, out);
+    this.failed = errors?.length ?? 0;
+    if (atomic && errors !== undefined) return errors.map(fromNative);
+    return outcomes(out, this.#count, errors);
+  }
+
+  /** The flow record of what would be deleted. */
+  find(native: NativeDatapath): Buffer | undefined {
+    this.readTexts(native);
+    return native.flowFind(this.#headerBytes(), this.#payload.subarray(0, this.#payloadSize));
+  }
+
+  /** Reads all texts here and now. Throws for the first that cannot be read. */
+  readTexts(native?: NativeDatapath): void {
+    for (let place = 0; place < this.#count; place++) {
+      if ((this.#headers[place * kHeaderWords]! & kText) !== 0) this.#readText(place, native);
+    }
+  }
+
+  #headerBytes(): Uint8Array {
+    return this.#bytes.subarray(0, kHeaderSize * this.#count);
+  }
+
+  #cross(native: NativeDatapath, atomic: boolean, out: Buffer): Error[] | undefined {
+    const texts = this.#joinTexts(native);
+    for (let round = 0, examples = kFirstExamples; ; round++, examples *= 4) {
+      const answer = native.flowApply(
+        this.#headerBytes(),
+        this.#payload.subarray(0, this.#payloadSize),
+        texts,
+        round < kRounds ? examples : this.#count,
+        atomic,
+        out,
+      );
+      if (!(answer instanceof Uint32Array)) return answer;
+      for (const place of answer) this.#readText(place, native);
+    }
+  }
+
+  /** Reads a text and puts attributes in its place. */
+  #readText(place: number, native?: NativeDatapath): void {
+    const at = place * kHeaderWords;
+    const text = this.#texts[place]!;
+    const { key, mask, ufid, values } = readExample(text, this.#ports);
+    const flags = this.#headers[at]! & ~kText;
+    const actionsAt = this.#headers[at + 4]!;
+    const actionsSize = this.#headers[at + 5]!;
+    this.#attributes(at, flags, key, mask);
+    this.#headers[at + 4] = actionsAt;
+    this.#headers[at + 5] = actionsSize;
+    if (ufid !== undefined && (flags & kByUfid) === 0) this.#ufid(at, parseUfid(ufid));
+    if (values !== undefined) native?.learnText(Buffer.from(text), values, key, mask);
+  }
+
+  /** All texts in one byte string. What is not ASCII is read here. */
+  #joinTexts(native: NativeDatapath): Uint8Array {
+    if (this.#textSize === 0) return kNothing;
+    // A byte more than there are characters shows that one has several bytes.
+    const joined = Buffer.allocUnsafe(this.#textSize + 4);
+    let at = 0;
+    for (let first = 0; first < this.#count; first += kJoined) {
+      const chunk = this.#texts.slice(first, first + kJoined).join('');
+      if (joined.write(chunk, at) !== chunk.length) {
+        for (let i = first; i < Math.min(this.#count, first + kJoined); i++) {
+          if ((this.#headers[i * kHeaderWords]! & kText) !== 0) this.#readText(i, native);
+        }
+      }
+      at += chunk.length;
+    }
+    return joined;
+  }
+}
+
+function outcomes(
+  out: Buffer,
+  count: number,
+  errors: readonly Error[] | undefined,
+): (Ufid | boolean | DatapathError)[] {
+  const results = new Array<Ufid | boolean | DatapathError>(count);
+  let failed = 0;
+  let textAt = count;
+  let texts = '';
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    const kind = out[i];
+    if (kind === kWasPut) {
+      if (at === texts.length) {
+        texts = out.toString('latin1', textAt, textAt + kUfidGroup * kUfidText);
+        textAt += texts.length;
+        at = 0;
+      }
+      results[i] = texts.slice(at, at + kUfidText);
+      at += kUfidText;
+    } else {
+      results[i] = kind === kFailed ? fromNative(errors?.[failed++]) : kind === kDeleted;
+    }
+  }
+  return results;
+}
+
+/** Plans for typed matches, the one used last in front. */
+class MatchPlans {
+  readonly known: MatchPlan[] = [];
+  /** Plans that may be made before one was of use. */
+  #credit = kPlanCredit;
+
+  /** To be called now and then: other kinds of matches may come. */
+  renew(): void {
+    this.#credit = Math.min(kPlanCredit, this.#credit + 8);
+  }
+
+  hit(plan: MatchPlan): void {
+    this.#credit = kPlanCredit;
+    if (this.known[0] === plan) return;
+    this.known.splice(this.known.indexOf(plan), 1);
+    this.known.unshift(plan);
+  }
+
+  /** What no plan is for. */
+  encode(match: FlowMatch, ports: PortNames): { key: Uint8Array; mask: Uint8Array } {
+    if (this.#credit === 0) return encodeMatch(match, ports);
+    this.#credit--;
+    const { encoded, plan } = MatchPlan.learn(match, ports, addon.freeBytes);
+    if (plan !== undefined) {
+      this.known.unshift(plan);
+      this.known.length = Math.min(this.known.length, kMaxPlans);
+    }
+    return encoded;
+  }
+}
+
+const kMaxPlans = 8;
+const kPlanCredit = 256;
+
+/** Actions as attributes; a text that was seen before is not read again. */
+class ActionBytes {
+  /** The list that was appended last, and where. */
+  placed: Uint8Array | undefined;
+  place = 0;
+  readonly #ports: PortNames;
+  readonly #known = new Map<string, Uint8Array>();
+  #output: Uint8Array | undefined;
+  #outputPort = -1;
+
+  constructor(ports: PortNames) {
+    this.#ports = ports;
+  }
+
+  forgetPlace(): void {
+    this.placed = undefined;
+  }
+
+  of(actions: ActionsLike): Uint8Array {
+    if (typeof actions === 'string') return this.#ofText(actions);
+    const port = soleOutput(actions);
+    if (port < 0) return encodeActions(actions, this.#ports);
+    if (port !== this.#outputPort || this.#output === undefined) {
+      this.#output = encodeActions(actions, this.#ports);
+      this.#outputPort = port;
+    }
+    return this.#output;
+  }
+
+  #ofText(text: string): Uint8Array {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    let named = false;
+    const bytes = encodeActions(text, {
+      number: (ref) => {
+        named ||= typeof ref !== 'number';
+        return this.#ports.number(ref);
+      },
+      name: (number) => this.#ports.name(number),
+    });
+    // A name may come to mean another port.
+    if (named || text.length > kMaxKnownText) return bytes;
+    if (this.#known.size === kMaxKnown) this.#known.clear();
+    this.#known.set(text, bytes);
+    return bytes;
+  }
+}
+
+const kMaxKnown = 1024;
+const kMaxKnownText = 256;
+
+/** The port, if the actions are one output to a number and nothing else; else -1. */
+function soleOutput(actions: unknown): number {
+  if (!Array.isArray(actions) || actions.length !== 1) return -1;
+  const action = actions[0] as unknown;
+  if (typeof action !== 'object' || action === null) return -1;
+  let keys = 0;
+  for (const _ in action) keys++;
+  const { type, port } = action as { type?: unknown; port?: unknown };
+  const plain = keys === 2 && type === 'output' && typeof port === 'number';
+  return plain && Number.isInteger(port) && port >= 0 && port <= 0xffff ? port : -1;
+}

@@ -88,11 +88,8 @@ std::size_t Context::PollOnce() {
     rxq.rxq->Recv(batch);
     const std::size_t n = batch.size();
     if (n > 0) {
-      rxq.counters->packets.Add(n);
-      rxq.counters->bytes.Add(batch.Bytes());
-      counters_.received.Add(n);
       packets += n;
-      Input(batch, rxq.port);
+      Input(batch, rxq);
       if (tx_flush_interval_ns_ == 0) FlushOutputs();
     }
     const std::uint64_t after = CycleCount();

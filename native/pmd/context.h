@@ -114,8 +114,8 @@ class Context {
   bool Arm() REQUIRES(role_);
   void Disarm() REQUIRES(role_);
 
-  // A batch received on a port: finds flows, runs actions.
-  void Input(PacketBatch& batch, PortNumber in_port) REQUIRES(role_);
+  // A batch received from a queue: finds flows, runs actions.
+  void Input(PacketBatch& batch, const PolledRxq& rxq) REQUIRES(role_);
   void FlushOutputs() REQUIRES(role_);
   // Sends what has waited for the flush interval.
   void FlushDueOutputs() REQUIRES(role_);
@@ -155,6 +155,9 @@ class Context {
     std::array<Megaflow*, kBatchSize> flows;  // nullptr: none.
     std::array<std::uint16_t, kBatchSize> tcp_flags;
     bool located = true;  // The offsets of all packets' layers are noted.
+    // All packets go by flows[0], and tcp_flags[0] is what any of them has; nothing else was
+    // filled.
+    bool same = false;
   };
   // Packets whose keys the cache does not know.
   struct Misses {
@@ -162,6 +165,7 @@ class Context {
     std::array<std::size_t, kBatchSize> places;  // In the batch.
   };
   void FindFlows(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
+  static void SetAll(Lookups& lookups, std::size_t n, Megaflow* flow, std::uint16_t tcp_flags);
   void FindNone(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
   bool FindConstant(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                     Lookups& lookups) REQUIRES(role_);

@@ -31,10 +31,22 @@ HeaderShape TakeShape(Packet& packet, std::uint16_t& tcp_flags) {
   return shape;
 }
 
+// Notes the offsets of a packet whose key is not wanted; its TCP flags.
+std::uint16_t Locate(Packet& packet) {
+  std::uint16_t tcp_flags;
+  if (TakeShape(packet, tcp_flags) != HeaderShape::kOther) [[likely]]
+    return tcp_flags;
+  Miniflow key;
+  ExtractMiniflow(packet, key);
+  return TcpFlagsOf(key);
+}
+
 template <typename Key>
 Key PackedKeyOf(const Miniflow& key, const PortProfile& profile) {
   Key packed;
-  packed[(profile.packed.size() - 1) | 1] = 0;  // The other half of the last pair.
+  // What the mask does not fill of the last pair; of the only one, if the mask is empty.
+  const std::size_t last = 2 * PairsOf(profile.packed_id) - 2;
+  packed[last] = packed[last + 1] = 0;
   profile.packed.Pack(key, packed.data());
   return packed;
 }
@@ -54,6 +66,13 @@ void Context::FindFlows(const PacketBatch& batch, Lookups& lookups) {
     return;
   }
   FindEach(batch, *classifier, profile, lookups);
+}
+
+// One flow, or none, for the whole batch.
+void Context::SetAll(Lookups& lookups, std::size_t n, Megaflow* flow, std::uint16_t tcp_flags) {
+  lookups.same = flow != nullptr;
+  lookups.tcp_flags[0] = tcp_flags;
+  std::fill_n(lookups.flows.begin(), lookups.same ? 1 : n, flow);
 }
 
 // A port that never had a flow. Who gets its packets may ask where their layers are.
@@ -77,17 +96,13 @@ bool Context::FindConstant(const PacketBatch& batch, const Dpcls& classifier,
   Megaflow* const found = classifier.Lookup(look);
   if (classifier.profile() != &profile) return false;
   lookups.located = found == nullptr || ActionsOf(*found).sole_output() == kNoPort;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    lookups.flows[i] = found;
-    lookups.tcp_flags[i] = 0;
-    if (!lookups.located && PlainlyNotTcp(*batch[i])) [[likely]]
+  std::uint16_t tcp_flags = 0;
+  for (Packet* packet : batch) {
+    if (!lookups.located && PlainlyNotTcp(*packet)) [[likely]]
       continue;
-    if (TakeShape(*batch[i], lookups.tcp_flags[i]) != HeaderShape::kOther) [[likely]]
-      continue;
-    Miniflow key;
-    ExtractMiniflow(*batch[i], key);
-    lookups.tcp_flags[i] = TcpFlagsOf(key);
+    tcp_flags |= Locate(*packet);
   }
+  SetAll(lookups, batch.size(), found, tcp_flags);
   if (found != nullptr) counters_.megaflow_hits.Add(batch.size());
   return true;
 }
@@ -174,7 +189,9 @@ bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
     if (classifier.profile() != &profile) return false;
     --hits;
   }
-  std::fill_n(lookups.flows.begin(), batch.size(), flow);
+  std::uint16_t tcp_flags = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) tcp_flags |= lookups.tcp_flags[i];
+  SetAll(lookups, batch.size(), flow, tcp_flags);
   if (flow != nullptr) counters_.emc_hits.Add(hits);
   return true;
 }
@@ -182,7 +199,7 @@ bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
 void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const std::size_t n = batch.size();
-  auto& [keys, ids, hashes, flows, tcp_flags, located] = lookups;
+  auto& [keys, ids, hashes, flows, tcp_flags, located, same] = lookups;
   emc_.narrow.LookupBatch(n, keys.data(), hashes.data(), ids.data(), flows.data());
   std::size_t hits = 0;
   Misses misses;

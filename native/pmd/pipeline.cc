@@ -7,14 +7,19 @@
 
 namespace pollux {
 
-void Context::Input(PacketBatch& batch, PortNumber in_port) {
+void Context::Input(PacketBatch& batch, const PolledRxq& rxq) {
   now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
   // Runts go; the others learn where they came from.
+  std::uint64_t bytes = 0;
   bool runts = false;
   for (Packet* packet : batch) {
-    packet->in_port = in_port;
+    packet->in_port = rxq.port;
+    bytes += packet->size;
     runts |= packet->size < kMinFrame;
   }
+  rxq.counters->packets.Add(batch.size());
+  rxq.counters->bytes.Add(bytes);
+  counters_.received.Add(batch.size());
   if (runts) [[unlikely]]
     DropRunts(batch);
   Forward(batch);
@@ -64,12 +69,8 @@ void Context::DropRunts(PacketBatch& batch) {
 void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
   const std::size_t n = batch.size();
   const auto& flows = lookups.flows;
-  Megaflow* const first = flows[0];
-  if (first != nullptr && std::all_of(flows.begin() + 1, flows.begin() + n,
-                                      [&](const Megaflow* flow) { return flow == first; })) {
-    std::uint16_t tcp_flags = 0;
-    for (std::size_t i = 0; i < n; ++i) tcp_flags |= lookups.tcp_flags[i];
-    RunFlow(*first, batch, tcp_flags, lookups.located);
+  if (lookups.same) {
+    RunFlow(*flows[0], batch, lookups.tcp_flags[0], lookups.located);
     return;
   }
   // Recirculated packets may have no Ethernet header.

@@ -56,11 +56,13 @@ class EmcTable {
 
   std::size_t size() const { return table_.size(); }
 
-  std::uint64_t HashOf(const Key& key, KeyId id) const {
+  std::uint64_t HashOf(const Key& key, KeyId id) const { return HashOf(key, id, PairsOf(id)); }
+  // The same, where the number of pairs is known beforehand.
+  std::uint64_t HashOf(const Key& key, KeyId id, std::size_t pairs) const {
     __extension__ using Wide = unsigned __int128;
     std::uint64_t hash = id;
     // The products do not wait for each other.
-    ForPairs(PairsOf(id), [&](std::size_t i) {
+    ForPairs(pairs, [&](std::size_t i) {
       const Wide product =
           static_cast<Wide>(key[i] ^ secrets_[i] ^ id) * (key[i + 1] ^ secrets_[i + 1]);
       hash ^= static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
@@ -71,20 +73,34 @@ class EmcTable {
   // --- Lookups.
 
   // Fills `flows` for `n` keys, nullptr where there is none; those without a key are passed over,
-  // with what stands there. While the entries are near, key by key; else in steps, so
-  // that the memory for all keys is on its way at once.
+  // with what stands there. `usual`: the id that nearly all have, of kPairs pairs. While the
+  // entries are near, key by key; else in steps, so that the memory for all keys is on its way at
+  // once.
+  template <std::size_t kPairs>
   void LookupBatch(std::size_t n, const Key* keys, const std::uint64_t* hashes, const KeyId* ids,
-                   Megaflow** flows) {
-    if (filled_ > kNear) {
-      LookupInSteps(n, keys, hashes, ids, flows);
-      return;
-    }
+                   KeyId usual, Megaflow** flows) {
+    if (filled_ > kNear) return LookupInSteps(n, keys, hashes, ids, flows);
+    const Table table = table_;
+    if (table.entries == nullptr) usual = kNoKey;
     for (std::size_t i = 0; i < n; ++i) {
-      if (ids[i] != kNoKey) flows[i] = Lookup(keys[i], hashes[i], ids[i]);
+      if (ids[i] == kNoKey) [[unlikely]]
+        continue;
+      if (ids[i] == usual) [[likely]] {
+        const std::uint32_t place = table.Find(hashes[i]);
+        if (place != kNowhere) [[likely]] {
+          const Entry& entry = table.entries[place];
+          if (entry.Holds(keys[i], usual, kPairs) && entry.Alive()) [[likely]] {
+            table.Mark(place);
+            flows[i] = entry.flow;
+            continue;
+          }
+        }
+      }
+      flows[i] = Lookup(keys[i], hashes[i], ids[i]);
     }
   }
 
-  Megaflow* Lookup(const Key& key, std::uint64_t hash, KeyId id) {
+  [[gnu::noinline]] Megaflow* Lookup(const Key& key, std::uint64_t hash, KeyId id) {
     const std::uint32_t place = table_.PlaceOf(key, hash, id);
     if (place != kNowhere && table_.entries[place].Alive()) {
       table_.Mark(place);
@@ -142,9 +158,12 @@ class EmcTable {
 
     bool Alive() const { return flow->epoch.load(std::memory_order_acquire) == epoch; }
     bool Holds(const Key& other, KeyId its_id) const {
+      return Holds(other, its_id, PairsOf(its_id));
+    }
+    bool Holds(const Key& other, KeyId its_id, std::size_t pairs) const {
       if (id != its_id) return false;
       std::uint64_t different = 0;
-      ForPairs(PairsOf(id), [&](std::size_t i) {
+      ForPairs(pairs, [&](std::size_t i) {
         different |= (key[i] ^ other[i]) | (key[i + 1] ^ other[i + 1]);
       });
       return different == 0;
@@ -194,7 +213,7 @@ class EmcTable {
       }
       return kNowhere;
     }
-    void Mark(std::uint32_t place) {
+    void Mark(std::uint32_t place) const {
       if ((tags[place] & kMarked) == 0) tags[place] |= kMarked;
     }
     void TakeMarks(std::uint64_t hash) {

@@ -82,17 +82,26 @@ class HeaderMask {
 
   // The key of a packet of the shape.
   void MakeKey(const Packet& packet, HeaderShape shape, HeaderKey& key) const {
+    MakeKey(packet, shape, key, pairs_);
+  }
+  // Whether that key is `key`.
+  bool Matches(const Packet& packet, HeaderShape shape, const HeaderKey& key) const {
+    return Matches(packet, shape, key, pairs_);
+  }
+
+  // The same for those who know the number of pairs beforehand.
+  void MakeKey(const Packet& packet, HeaderShape shape, HeaderKey& key, std::size_t pairs) const {
     const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
-    ForPairs(pairs_, [&](std::size_t i) {
+    ForPairs(pairs, [&](std::size_t i) {
       key[i] = LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i];
       key[i + 1] = LoadAs<std::uint64_t>(packet.data + places_[i + 1]) & mask[i + 1];
     });
   }
-  // Whether that key is `key`.
-  bool Matches(const Packet& packet, HeaderShape shape, const HeaderKey& key) const {
+  bool Matches(const Packet& packet, HeaderShape shape, const HeaderKey& key,
+               std::size_t pairs) const {
     const HeaderKey& mask = masks_[static_cast<std::size_t>(shape)];
     std::uint64_t different = 0;
-    ForPairs(pairs_, [&](std::size_t i) {
+    ForPairs(pairs, [&](std::size_t i) {
       different |= (LoadAs<std::uint64_t>(packet.data + places_[i]) & mask[i]) ^ key[i];
       different |= (LoadAs<std::uint64_t>(packet.data + places_[i + 1]) & mask[i + 1]) ^ key[i + 1];
     });

@@ -169,14 +169,17 @@ class Context {
   void FindNone(const PacketBatch& batch, Lookups& lookups) REQUIRES(role_);
   bool FindConstant(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                     Lookups& lookups) REQUIRES(role_);
+  template <std::size_t kPairs>
+  void FindKeyed(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
+                 Lookups& lookups) REQUIRES(role_);
+  template <std::size_t kPairs>
   bool MakeKeys(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                 Lookups& lookups) REQUIRES(role_);
-  void MakeKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile, std::size_t i,
-               Lookups& lookups) REQUIRES(role_);
   void MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
                      std::size_t i, Lookups& lookups) REQUIRES(role_);
   bool FindSame(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                 Lookups& lookups) REQUIRES(role_);
+  template <std::size_t kPairs>
   void FindEach(const PacketBatch& batch, const Dpcls& classifier, const PortProfile& profile,
                 Lookups& lookups) REQUIRES(role_);
   Megaflow* FindWide(const Miniflow& key, const Dpcls& classifier, const PortProfile& profile)

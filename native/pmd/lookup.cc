@@ -61,11 +61,25 @@ void Context::FindFlows(const PacketBatch& batch, Lookups& lookups) {
   }
   const PortProfile& profile = *classifier->profile();
   if (profile.constant && FindConstant(batch, *classifier, profile, lookups)) return;
-  if (MakeKeys(batch, *classifier, profile, lookups) &&
-      FindSame(batch, *classifier, profile, lookups)) {
+  switch (profile.header.pairs()) {
+    case 1:
+      return FindKeyed<1>(batch, *classifier, profile, lookups);
+    case 2:
+      return FindKeyed<2>(batch, *classifier, profile, lookups);
+    default:
+      return FindKeyed<3>(batch, *classifier, profile, lookups);
+  }
+}
+
+// With keys of kPairs pairs of words, for those that are made of the first bytes.
+template <std::size_t kPairs>
+void Context::FindKeyed(const PacketBatch& batch, const Dpcls& classifier,
+                        const PortProfile& profile, Lookups& lookups) {
+  if (MakeKeys<kPairs>(batch, classifier, profile, lookups) &&
+      FindSame(batch, classifier, profile, lookups)) {
     return;
   }
-  FindEach(batch, *classifier, profile, lookups);
+  FindEach<kPairs>(batch, classifier, profile, lookups);
 }
 
 // One flow, or none, for the whole batch.
@@ -109,43 +123,50 @@ bool Context::FindConstant(const PacketBatch& batch, const Dpcls& classifier,
 
 // True: all packets have one and the same key, and only that of the first was written down. Packets
 // too long for a key of this size have been looked up when it returns.
+template <std::size_t kPairs>
 bool Context::MakeKeys(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const std::size_t n = batch.size();
-  MakeKey(*batch[0], classifier, profile, 0, lookups);
+  const KeyId id = profile.header_id;
+  const auto make_key = [&](std::size_t i) {
+    role_.AssertHeld();
+    const HeaderShape shape = TakeShape(*batch[i], lookups.tcp_flags[i]);
+    if (shape == HeaderShape::kOther) [[unlikely]] {
+      MakePackedKey(*batch[i], classifier, profile, i, lookups);
+      return;
+    }
+    HeaderKey& key = lookups.keys[i];
+    profile.header.MakeKey(*batch[i], shape, key, kPairs);
+    lookups.ids[i] = id;
+    lookups.hashes[i] = emc_.narrow.HashOf(key, id, kPairs);
+  };
+
+  make_key(0);
   std::size_t i = 1;
-  if (lookups.ids[0] == profile.header_id) {
+  if (lookups.ids[0] == id) {
     // A train, as far as it goes.
     const HeaderKey first = lookups.keys[0];
     for (; i < n; ++i) {
       const HeaderShape shape = TakeShape(*batch[i], lookups.tcp_flags[i]);
-      if (shape == HeaderShape::kOther || !profile.header.Matches(*batch[i], shape, first)) break;
+      if (shape == HeaderShape::kOther ||
+          !profile.header.Matches(*batch[i], shape, first, kPairs)) {
+        break;
+      }
     }
     if (i == n) return true;
     for (std::size_t j = 1; j < i; ++j) {
       lookups.keys[j] = first;
-      lookups.ids[j] = lookups.ids[0];
+      lookups.ids[j] = id;
       lookups.hashes[j] = lookups.hashes[0];
     }
   }
-  for (; i < n; ++i) MakeKey(*batch[i], classifier, profile, i, lookups);
+  for (; i < n; ++i) make_key(i);
   return false;
 }
 
-void Context::MakeKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
-                      std::size_t i, Lookups& lookups) {
-  const HeaderShape shape = TakeShape(packet, lookups.tcp_flags[i]);
-  if (shape != HeaderShape::kOther) [[likely]] {
-    profile.header.MakeKey(packet, shape, lookups.keys[i]);
-    lookups.ids[i] = profile.header_id;
-    lookups.hashes[i] = emc_.narrow.HashOf(lookups.keys[i], profile.header_id);
-  } else {
-    MakePackedKey(packet, classifier, profile, i, lookups);
-  }
-}
-
-void Context::MakePackedKey(Packet& packet, const Dpcls& classifier, const PortProfile& profile,
-                            std::size_t i, Lookups& lookups) {
+[[gnu::noinline]] void Context::MakePackedKey(Packet& packet, const Dpcls& classifier,
+                                              const PortProfile& profile, std::size_t i,
+                                              Lookups& lookups) {
   Miniflow key;
   ExtractMiniflow(packet, key);
   lookups.tcp_flags[i] = TcpFlagsOf(key);
@@ -196,11 +217,13 @@ bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
   return true;
 }
 
+template <std::size_t kPairs>
 void Context::FindEach(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const std::size_t n = batch.size();
   auto& [keys, ids, hashes, flows, tcp_flags, located, same] = lookups;
-  emc_.narrow.LookupBatch(n, keys.data(), hashes.data(), ids.data(), flows.data());
+  emc_.narrow.LookupBatch<kPairs>(n, keys.data(), hashes.data(), ids.data(), profile.header_id,
+                                  flows.data());
   std::size_t hits = 0;
   Misses misses;
   for (std::size_t i = 0; i < n; ++i) {

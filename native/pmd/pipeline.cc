@@ -97,23 +97,23 @@ void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
 
 bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
   const std::size_t n = batch.size();
-  // Read once: control may replace actions at any moment.
-  std::array<PortNumber, kBatchSize> outputs;
   const Megaflow* const first = lookups.flows[0];
   if (first == nullptr) return false;
   const PortNumber output = ActionsOf(*first).sole_output();
+  // Read once: control may replace actions at any moment.
+  std::array<PortNumber, kBatchSize> outputs;
+  std::array<FlowCounters*, kBatchSize> counters;
   bool same = true;
   for (std::size_t i = 0; i < n; ++i) {
     const Megaflow* flow = lookups.flows[i];
     outputs[i] = flow == nullptr ? kNoPort : ActionsOf(*flow).sole_output();
     if (outputs[i] == kNoPort) return false;
     same &= outputs[i] == output;
-    __builtin_prefetch(&shared_.flows.CountersOf(*flow, slot_), 1);
+    counters[i] = &shared_.flows.CountersOf(*flow, slot_);
+    __builtin_prefetch(counters[i], 1);
   }
-  for (std::size_t i = 0; i < n; ++i) {
-    FlowCounters& counters = shared_.flows.CountersOf(*lookups.flows[i], slot_);
-    counters.Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
-  }
+  for (std::size_t i = 0; i < n; ++i)
+    counters[i]->Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
   if (same) {
     Enqueue(batch, output);
     return true;

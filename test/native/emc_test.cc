@@ -45,7 +45,7 @@ class Cache {
     for (std::size_t i = 0; i < 3; ++i) hashes[i] = table.HashOf(keys[i], profiles[i]);
     Megaflow* const untouched = reinterpret_cast<Megaflow*>(64);
     std::array<Megaflow*, 3> flows = {untouched, untouched, untouched};
-    table.LookupBatch(3, keys.data(), hashes.data(), profiles.data(), flows.data());
+    table.LookupBatch<3>(3, keys.data(), hashes.data(), profiles.data(), kProfile, flows.data());
     REQUIRE(flows[0] == table.Peek(keys[0], kProfile));
     REQUIRE(flows[2] == untouched);
     return flows[1];

@@ -289,7 +289,7 @@ std::size_t FlowTable::Clear() {
     Unlink(&slots_[i]);
     Retire(&slots_[i], Report::kNo);
   }
-  ShrinkProfiles();
+  ReviewClassifiers();
   qsbr_.Reclaim();
   return n;
 }
@@ -308,24 +308,21 @@ void FlowTable::RemoveIdle() {
     Unlink(&flow);
     Retire(&flow, Report::kYes);
   }
-  ShrinkProfiles();
-  OrderTuples();
+  ReviewClassifiers();
   qsbr_.Reclaim();
 }
 
-void FlowTable::ShrinkProfiles() {
-  for (const auto& classifier : owned_classifiers_) classifier->ShrinkProfile(qsbr_);
-}
-
-void FlowTable::OrderTuples() {
-  const auto hits = [this](std::uint32_t subtable) {
+void FlowTable::ReviewClassifiers() {
+  Dpcls::Counts counts;
+  counts.hits = [this](std::uint32_t subtable) {
     std::uint64_t sum = 0;
     for (const auto& context : hits_) {
       if (context != nullptr) sum += context->Of(subtable);
     }
     return sum;
   };
-  for (const auto& classifier : owned_classifiers_) classifier->Reorder(hits, qsbr_);
+  counts.packets = [this](const Megaflow& flow) { return slots_.Stats(flow).packets; };
+  for (const auto& classifier : owned_classifiers_) classifier->Review(counts, qsbr_);
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {

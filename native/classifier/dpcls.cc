@@ -147,6 +147,7 @@ void Dpcls::AddToProfile(Subtable& fresh, Qsbr& qsbr) {
     Publish(new PortProfile(Union(known.mask, fresh.mask()->Unpack())), qsbr);
   } else {
     Publish(new PortProfile(known, false), qsbr);
+    wants_review_ = true;
   }
 }
 
@@ -171,6 +172,7 @@ void Dpcls::RenewProfile(Qsbr& qsbr) {
 }
 
 void Dpcls::Review(const Counts& counts, Qsbr& qsbr) {
+  wants_review_ = false;
   std::vector<Subtable*> order = Order();
   for (Subtable* subtable : order) {
     subtable->NoteHits(counts.hits(subtable->id()));

@@ -58,6 +58,8 @@ class Dpcls {
   // Now and then: chooses what is cached, makes the profile as narrow as that allows, and has
   // subtables with more hits of late asked first, if that is worth it.
   void Review(const Counts& counts, Qsbr& qsbr);
+  // A mask has come that is not cached, the first one: time to choose.
+  bool wants_review() const { return wants_review_; }
   // The flow with exactly this mask and packed key.
   Megaflow* FindExact(const PackedMask& mask, const std::uint64_t* packed) const;
   std::size_t masks() const { return subtables_.size(); }
@@ -96,6 +98,7 @@ class Dpcls {
   void RenewProfile(Qsbr& qsbr);
 
   std::unordered_map<const PackedMask*, std::unique_ptr<Subtable>, MaskHash, SameMask> subtables_;
+  bool wants_review_ = false;
   std::atomic<TupleList*> tuples_;
   std::atomic<const PortProfile*> profile_;
 };

@@ -312,7 +312,7 @@ void FlowTable::RemoveIdle() {
   qsbr_.Reclaim();
 }
 
-void FlowTable::ReviewClassifiers() {
+void FlowTable::Review(Dpcls& classifier) {
   Dpcls::Counts counts;
   counts.hits = [this](std::uint32_t subtable) {
     std::uint64_t sum = 0;
@@ -322,7 +322,11 @@ void FlowTable::ReviewClassifiers() {
     return sum;
   };
   counts.packets = [this](const Megaflow& flow) { return slots_.Stats(flow).packets; };
-  for (const auto& classifier : owned_classifiers_) classifier->Review(counts, qsbr_);
+  classifier.Review(counts, qsbr_);
+}
+
+void FlowTable::ReviewClassifiers() {
+  for (const auto& classifier : owned_classifiers_) Review(*classifier);
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
@@ -380,8 +384,10 @@ Dpcls& FlowTable::ClassifierFor(std::uint32_t in_port) {
 void FlowTable::Link(Megaflow* flow) {
   // Odd before it can be found: whoever finds it may cache it.
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  ClassifierFor(flow->in_port()).Insert(flow, qsbr_);
   by_ufid_.Insert(*flow);
+  Dpcls& classifier = ClassifierFor(flow->in_port());
+  classifier.Insert(flow, qsbr_);
+  if (classifier.wants_review()) Review(classifier);
 }
 
 void FlowTable::Unlink(Megaflow* flow) {

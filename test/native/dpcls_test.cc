@@ -447,13 +447,24 @@ TEST_CASE("on a busy port with many masks, those that take next to no packets ar
   crowd.table.RemoveIdle();
   CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0003));
   CHECK_FALSE(crowd.profile().complete);
-  // New ones wait for hits; those left out come back by hits.
+  // New ones wait for hits, and those that were left out.
   crowd.Put(Crowd::MatchOf(120));
   CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0003));
   crowd.Hit(Crowd::MatchOf(120), Dpcls::kUncachedHits + 1);
   crowd.table.RemoveIdle();
   CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'007b));
   CHECK(all.ipv4_src == ToBe32(0x8000'007f));
+}
+
+TEST_CASE("a busy port with too many masks leaves the rare ones out at once") {
+  Crowd crowd;
+  crowd.Count(Crowd::MatchOf(1), Dpcls::kBusyPackets);
+  CHECK(crowd.profile().complete);
+  Match odd = Crowd::MatchOf(0);
+  odd.mask.tp_src = 0xffff, odd.key.tp_src = 7, odd.key.nw_tos = 0xe1;
+  crowd.Put(odd);
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0001));
+  CHECK_FALSE(crowd.profile().complete);
 }
 
 TEST_CASE("readers without a lock find flows that stay, while masks come, go and change places") {

@@ -16,6 +16,47 @@ std::uint64_t CostOf(const std::vector<Subtable*>& order) {
   return cost;
 }
 
+// Subtables of more flows are not summed up: it is taken for granted that they are busy.
+constexpr std::size_t kManyFlows = 256;
+
+std::uint64_t PacketsOf(const Subtable& subtable, const Dpcls::Counts& counts) {
+  if (subtable.size() > kManyFlows) return subtable.counted_packets() + Dpcls::kBusyPackets;
+  std::uint64_t packets = 0;
+  subtable.buckets().ForEach([&](const Megaflow& flow) {
+    packets += counts.packets(flow);
+    return true;
+  });
+  return packets;
+}
+
+// On a busy port, the subtables that take next to no packets are not cached.
+void LeaveOutRare(std::vector<Subtable*> subtables) {
+  std::sort(subtables.begin(), subtables.end(), [](const Subtable* a, const Subtable* b) {
+    return a->recent_packets() < b->recent_packets();
+  });
+  if (subtables.back()->recent_packets() < Dpcls::kBusyPackets) return;
+  std::uint64_t left_out = 0;
+  for (Subtable* subtable : subtables) {
+    left_out += subtable->recent_packets();
+    if (left_out > Dpcls::kRarePackets) break;
+    subtable->cached = false;
+  }
+}
+
+// If those that are not cached have many hits, the ones with most are, from now on.
+void TakeInHit(std::vector<Subtable*> subtables) {
+  std::erase_if(subtables, [](const Subtable* subtable) { return subtable->cached; });
+  std::sort(subtables.begin(), subtables.end(),
+            [](const Subtable* a, const Subtable* b) { return a->new_hits() > b->new_hits(); });
+  std::uint64_t hits = 0;
+  for (const Subtable* subtable : subtables) hits += subtable->new_hits();
+  for (Subtable* subtable : subtables) {
+    if (hits <= Dpcls::kUncachedHits) break;
+    subtable->cached = true;
+    hits -= subtable->new_hits();
+  }
+}
+
 }  // namespace
 
 Dpcls::Dpcls()
@@ -48,9 +89,7 @@ void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
   Subtable* subtable = fresh.get();
   subtable->Insert(flow, qsbr);
   // Published last, with its first flow in it; the profile before it.
-  const FlowMask mask = flow->mask->Unpack();
-  if (const FlowMask& known = profile()->mask; Union(known, mask) != known)
-    Publish(Union(known, mask), qsbr);
+  AddToProfile(*subtable, qsbr);
   if (!tuples.Append(subtable)) {
     std::vector<Subtable*> order = Order();
     order.push_back(subtable);
@@ -72,6 +111,11 @@ void Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
   if (tuples.size() / 2 > subtables_.size()) Publish(Order(), qsbr);
 }
 
+Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) const {
+  const Subtable* subtable = FindSubtable(mask);
+  return subtable == nullptr ? nullptr : subtable->FindExact(packed);
+}
+
 std::vector<Subtable*> Dpcls::Order() const {
   std::vector<Subtable*> order;
   order.reserve(subtables_.size() + 1);
@@ -87,32 +131,65 @@ void Dpcls::Publish(const std::vector<Subtable*>& order, Qsbr& qsbr) {
   qsbr.Retire([old] { delete old; });
 }
 
-void Dpcls::Publish(const FlowMask& mask, Qsbr& qsbr) {
-  const PortProfile* old = profile_.load(std::memory_order_relaxed);
-  profile_.store(new PortProfile(mask), std::memory_order_release);
+// ------------------------------------------------------------------ the profile
+
+void Dpcls::Publish(const PortProfile* profile, Qsbr& qsbr) {
+  const PortProfile* old = profile_.exchange(profile, std::memory_order_acq_rel);
   qsbr.Retire([old] { delete old; });
 }
 
-void Dpcls::ShrinkProfile(Qsbr& qsbr) {
-  FlowMask mask;
-  for (const auto& [its, subtable] : subtables_) mask = Union(mask, its->Unpack());
-  if (mask != profile()->mask) Publish(mask, qsbr);
+void Dpcls::AddToProfile(Subtable& fresh, Qsbr& qsbr) {
+  const PortProfile& known = *profile();
+  fresh.cached = known.packed.Covers(*fresh.mask());
+  if (fresh.cached || !known.complete) return;
+  if (subtables_.size() < kManyMasks) {
+    fresh.cached = true;
+    Publish(new PortProfile(Union(known.mask, fresh.mask()->Unpack())), qsbr);
+  } else {
+    Publish(new PortProfile(known, false), qsbr);
+    wants_review_ = true;
+  }
 }
 
-void Dpcls::Reorder(const std::function<std::uint64_t(std::uint32_t)>& hits, Qsbr& qsbr) {
-  if (subtables_.size() < 2) return;
+// From the masks that are cached.
+void Dpcls::RenewProfile(Qsbr& qsbr) {
+  FlowWords words{};
+  for (const auto& [mask, subtable] : subtables_) {
+    if (subtable->cached) mask->AddTo(words);
+  }
+  const FlowMask k = FromWords(words);
+  const PackedMask packed(k);
+  bool complete = true;
+  for (const auto& [mask, subtable] : subtables_) {
+    subtable->cached = packed.Covers(*mask);
+    complete &= subtable->cached;
+  }
+  if (k != profile()->mask) {
+    Publish(new PortProfile(k, complete), qsbr);
+  } else if (complete != profile()->complete) {
+    Publish(new PortProfile(*profile(), complete), qsbr);
+  }
+}
+
+void Dpcls::Review(const Counts& counts, Qsbr& qsbr) {
+  wants_review_ = false;
   std::vector<Subtable*> order = Order();
-  for (Subtable* subtable : order) subtable->NoteHits(hits(subtable->id()));
+  for (Subtable* subtable : order) {
+    subtable->NoteHits(counts.hits(subtable->id()));
+    if (order.size() > kFewMasks) subtable->NotePackets(PacketsOf(*subtable, counts));
+  }
+  if (order.size() > kFewMasks) {
+    LeaveOutRare(order);
+    TakeInHit(order);
+  } else {
+    for (Subtable* subtable : order) subtable->cached = true;
+  }
+  RenewProfile(qsbr);
   const std::uint64_t cost = CostOf(order);
   std::stable_sort(order.begin(), order.end(), [](const Subtable* a, const Subtable* b) {
     return a->recent_hits() > b->recent_hits();
   });
   if (CostOf(order) < cost - cost / 10) Publish(order, qsbr);
-}
-
-Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) const {
-  const Subtable* subtable = FindSubtable(mask);
-  return subtable == nullptr ? nullptr : subtable->FindExact(packed);
 }
 
 // ------------------------------------------------------------------ readers

@@ -6,6 +6,10 @@
 // first: contexts count hits each for itself (tuple_hits.h), and control puts another list in force
 // now and then.
 //
+// All flows are cached, by what the masks look at all together (port_profile.h), unless the port
+// has so many masks that some of them may be there to do harm. Then masks that take next to no
+// packets are left out, if the port is busy with others: see Review().
+//
 // Writers hold the flow mutex. Readers hold nothing: what they walk is changed by single stores
 // that leave it whole, or replaced. A flow that is being removed may still be found by a lookup
 // that began before; it lives until that reader quiesces.
@@ -28,6 +32,15 @@ namespace pollux {
 
 class Dpcls {
  public:
+  // Up to so many masks, all are cached; beyond the second number, new ones are not at first.
+  static constexpr std::size_t kFewMasks = 16;
+  static constexpr std::size_t kManyMasks = 128;
+  // Packets of late that make a port a busy one, and those of all that is left out then, at most.
+  static constexpr std::uint64_t kBusyPackets = 1'000'000;
+  static constexpr std::uint64_t kRarePackets = 20'000;
+  // New hits of all that is left out, before some of it is taken in again.
+  static constexpr std::uint64_t kUncachedHits = 40'000;
+
   Dpcls();
   ~Dpcls();
 
@@ -38,11 +51,15 @@ class Dpcls {
   // The flow has its packed key.
   void Insert(Megaflow* flow, Qsbr& qsbr);
   void Remove(Megaflow* flow, Qsbr& qsbr);
-  // Lets the profile forget the bits that only masks which are gone looked at.
-  void ShrinkProfile(Qsbr& qsbr);
-  // Subtables with more hits of late go first, if that is worth it. `hits(id)`: all that a subtable
-  // ever had.
-  void Reorder(const std::function<std::uint64_t(std::uint32_t)>& hits, Qsbr& qsbr);
+  struct Counts {
+    std::function<std::uint64_t(std::uint32_t)> hits;  // That the subtable with an id ever had.
+    std::function<std::uint64_t(const Megaflow&)> packets;  // That a flow ever had.
+  };
+  // Now and then: chooses what is cached, makes the profile as narrow as that allows, and has
+  // subtables with more hits of late asked first, if that is worth it.
+  void Review(const Counts& counts, Qsbr& qsbr);
+  // A mask has come that is not cached, the first one: time to choose.
+  bool wants_review() const { return wants_review_; }
   // The flow with exactly this mask and packed key.
   Megaflow* FindExact(const PackedMask& mask, const std::uint64_t* packed) const;
   std::size_t masks() const { return subtables_.size(); }
@@ -50,7 +67,7 @@ class Dpcls {
   // Readers. `hits`: where to count them, if anywhere.
 
   // What the port's flows look at. Whoever finds a flow and reads the profile afterwards finds one
-  // that covers the flow's mask.
+  // that covers the flow's mask, or is not complete.
   const PortProfile* profile() const { return profile_.load(std::memory_order_acquire); }
 
   // The first flow that matches, or nullptr.
@@ -75,10 +92,13 @@ class Dpcls {
   Subtable* FindSubtable(const PackedMask& mask) const;
   // As they are asked.
   std::vector<Subtable*> Order() const;
-  void Publish(const FlowMask& mask, Qsbr& qsbr);
+  void Publish(const PortProfile* profile, Qsbr& qsbr);
   void Publish(const std::vector<Subtable*>& order, Qsbr& qsbr);
+  void AddToProfile(Subtable& fresh, Qsbr& qsbr);
+  void RenewProfile(Qsbr& qsbr);
 
   std::unordered_map<const PackedMask*, std::unique_ptr<Subtable>, MaskHash, SameMask> subtables_;
+  bool wants_review_ = false;
   std::atomic<TupleList*> tuples_;
   std::atomic<const PortProfile*> profile_;
 };

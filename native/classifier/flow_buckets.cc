@@ -5,7 +5,7 @@
 
 namespace pollux {
 
-constinit FlowBuckets::None FlowBuckets::none_{};
+constinit FlowBuckets::None FlowBuckets::none{};
 
 FlowBuckets FlowBuckets::Allocate(unsigned log2) {
   const std::size_t size = std::size_t{1} << log2;

@@ -25,7 +25,7 @@ namespace pollux {
 class FlowBuckets {
  public:
   // None: holds nothing and is never to be written to.
-  FlowBuckets() : bits_(reinterpret_cast<std::uintptr_t>(&none_)) {}
+  FlowBuckets() : bits_(reinterpret_cast<std::uintptr_t>(&none)) {}
   static FlowBuckets Allocate(unsigned log2);
   void Free() const;
 
@@ -103,7 +103,7 @@ class FlowBuckets {
     std::array<std::atomic<std::uint64_t>, kFilterWords> filter{};
     Bucket bucket;
   };
-  static constinit None none_;
+  static constinit None none;
 
   explicit FlowBuckets(std::uintptr_t bits) : bits_(bits) {}
 

@@ -289,7 +289,7 @@ std::size_t FlowTable::Clear() {
     Unlink(&slots_[i]);
     Retire(&slots_[i], Report::kNo);
   }
-  ShrinkProfiles();
+  ReviewClassifiers();
   qsbr_.Reclaim();
   return n;
 }
@@ -308,24 +308,25 @@ void FlowTable::RemoveIdle() {
     Unlink(&flow);
     Retire(&flow, Report::kYes);
   }
-  ShrinkProfiles();
-  OrderTuples();
+  ReviewClassifiers();
   qsbr_.Reclaim();
 }
 
-void FlowTable::ShrinkProfiles() {
-  for (const auto& classifier : owned_classifiers_) classifier->ShrinkProfile(qsbr_);
-}
-
-void FlowTable::OrderTuples() {
-  const auto hits = [this](std::uint32_t subtable) {
+void FlowTable::Review(Dpcls& classifier) {
+  Dpcls::Counts counts;
+  counts.hits = [this](std::uint32_t subtable) {
     std::uint64_t sum = 0;
     for (const auto& context : hits_) {
       if (context != nullptr) sum += context->Of(subtable);
     }
     return sum;
   };
-  for (const auto& classifier : owned_classifiers_) classifier->Reorder(hits, qsbr_);
+  counts.packets = [this](const Megaflow& flow) { return slots_.Stats(flow).packets; };
+  classifier.Review(counts, qsbr_);
+}
+
+void FlowTable::ReviewClassifiers() {
+  for (const auto& classifier : owned_classifiers_) Review(*classifier);
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
@@ -383,8 +384,10 @@ Dpcls& FlowTable::ClassifierFor(std::uint32_t in_port) {
 void FlowTable::Link(Megaflow* flow) {
   // Odd before it can be found: whoever finds it may cache it.
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  ClassifierFor(flow->in_port()).Insert(flow, qsbr_);
   by_ufid_.Insert(*flow);
+  Dpcls& classifier = ClassifierFor(flow->in_port());
+  classifier.Insert(flow, qsbr_);
+  if (classifier.wants_review()) Review(classifier);
 }
 
 void FlowTable::Unlink(Megaflow* flow) {

@@ -161,8 +161,8 @@ class FlowTable {
   void Retire(Megaflow* flow, Report report) REQUIRES(mutex_);
   // Lists or unlists the flow among those that may be evicted, as it is now.
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
-  void ShrinkProfiles() REQUIRES(mutex_);
-  void OrderTuples() REQUIRES(mutex_);
+  void Review(Dpcls& classifier) REQUIRES(mutex_);
+  void ReviewClassifiers() REQUIRES(mutex_);
   std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedMask& mask, const std::uint64_t* key) const REQUIRES(mutex_);

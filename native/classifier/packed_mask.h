@@ -70,6 +70,19 @@ class PackedMask {
     return {HashWords64(packed, size_, id_seeds_[0]), HashWords64(packed, size_, id_seeds_[1])};
   }
 
+  // Whether it has all bits of another.
+  bool Covers(const PackedMask& other) const {
+    for (std::size_t i = 0; i < other.size_; ++i) {
+      const std::size_t place = other.places_[i];
+      const std::uint64_t ours = map_.Has(place) ? words_[map_.Rank(place)] : 0;
+      if ((other.words_[i] & ~ours) != 0) return false;
+    }
+    return true;
+  }
+  // Adds its bits to those of other masks.
+  void AddTo(FlowWords& words) const {
+    for (std::size_t i = 0; i < size_; ++i) words[places_[i]] |= words_[i];
+  }
   FlowMask Unpack() const { return Unpack(words_.data()); }
   Flow Unpack(const std::uint64_t* packed) const {
     FlowWords words{};

@@ -1,13 +1,17 @@
 // PortProfile: what the flows of one input port look at, all together.
 //
-// Let U be the union of the masks of all flows of a port. Two packets that are equal under U are
-// equal under every one of these masks, so they match the same flow: no flow of the port can tell
-// them apart. So the cache (emc.h) keys by the packet under U, a million connections that one flow
-// takes are one entry, and a port whose flows look at nothing needs no lookup at all.
+// Let K be the union of the masks of some flows of a port. Two packets that are equal under K are
+// equal under every one of these masks, so no such flow takes one of them and not the other. So the
+// cache (emc.h) keys by the packet under K: a million connections that one flow takes are one
+// entry, and a port whose flows look at nothing needs no lookup at all.
 //
-// A profile never changes. When a new mask adds bits to U, or the masks have become so few that U
-// shrinks, the port gets another profile with another id, and what was cached under the old id is
-// not found any more.
+// On most ports K is the union of all masks. But somebody who can have flows made could widen it on
+// purpose, until every connection takes an entry of its own, and with each new bit make all that
+// was cached worthless. So on a port with very many masks (dpcls.h) the flows of some are left out:
+// they are not cached, and packets equal under K may differ for them.
+//
+// A profile never changes. When K does, the port gets another one with another id, and what was
+// cached under the old id is not found any more.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +28,13 @@ inline constexpr KeyId kNoKey = 0;
 constexpr std::size_t PairsOf(KeyId id) { return id & 7; }
 
 struct PortProfile {
-  explicit PortProfile(const FlowMask& u);
+  explicit PortProfile(const FlowMask& k, bool is_complete = true);
+  // The same K, and so the same ids, for a port with other flows.
+  PortProfile(const PortProfile& other, bool is_complete);
 
-  const bool constant;  // U is in_port and recirc_id alone.
-  const FlowMask mask;  // U.
+  const bool complete;  // No flow is left out.
+  const bool constant;  // And K is in_port and recirc_id alone.
+  const FlowMask mask;  // K.
   const PackedMask packed;
   const HeaderMask header;
 

@@ -46,11 +46,6 @@ Megaflow* Subtable::FindExact(const std::uint64_t* packed) const {
   });
 }
 
-void Subtable::NoteHits(std::uint64_t counted) {
-  recent_hits_ = recent_hits_ / 2 + (counted - counted_hits_);
-  counted_hits_ = counted;
-}
-
 Match Subtable::Example() const {
   const Megaflow* example = nullptr;
   buckets().ForEach([&](const Megaflow& flow) {

@@ -32,10 +32,16 @@ class Subtable {
   Megaflow* FindExact(const std::uint64_t* packed) const;
   // Where it is in the TupleList that is in force.
   std::size_t place = 0;
-  // Hits of late: those since the last call count whole, older ones half as much each time.
-  // `counted`: all there ever were.
-  void NoteHits(std::uint64_t counted);
-  std::uint64_t recent_hits() const { return recent_hits_; }
+  // Whether its flows are cached: the port's profile covers the mask.
+  bool cached = false;
+  // Of hits and of packets: `counted` all there ever were, as far as can be told. Those since the
+  // last call are new; of late are the new ones, and older ones half as much with each call.
+  void NoteHits(std::uint64_t counted) { hits_.Note(counted); }
+  void NotePackets(std::uint64_t counted) { packets_.Note(counted); }
+  std::uint64_t new_hits() const { return hits_.fresh; }
+  std::uint64_t recent_hits() const { return hits_.recent; }
+  std::uint64_t counted_packets() const { return packets_.counted; }
+  std::uint64_t recent_packets() const { return packets_.recent; }
 
   // --- Anyone.
 
@@ -48,8 +54,19 @@ class Subtable {
   const std::uint32_t id_;
   std::atomic<FlowBuckets> buckets_;
   std::size_t size_ = 0;
-  std::uint64_t counted_hits_ = 0;
-  std::uint64_t recent_hits_ = 0;
+
+  struct Rate {
+    std::uint64_t counted = 0;
+    std::uint64_t fresh = 0;
+    std::uint64_t recent = 0;
+    void Note(std::uint64_t now) {
+      fresh = now >= counted ? now - counted : now;
+      counted = now;
+      recent = recent / 2 + fresh;
+    }
+  };
+  Rate hits_;
+  Rate packets_;
 };
 
 }  // namespace pollux

@@ -5,13 +5,13 @@
 namespace pollux {
 
 const std::array<WordSecret, kFlowWords>& WordSecrets() {
-  static const auto secrets = [] {
+  static const auto kSecrets = [] {
     std::random_device device;
     std::array<WordSecret, kFlowWords> random;
     for (WordSecret& secret : random) secret = {device(), device()};
     return random;
   }();
-  return secrets;
+  return kSecrets;
 }
 
 }  // namespace pollux

@@ -198,8 +198,8 @@ __attribute__((target("avx2,bmi2"))) void TupleList::SeekAvx2(const TupleList& l
 }
 
 TupleList::Units TupleList::BestUnits() {
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-  return has ? Units::kAvx2 : Units::kPlain;
+  static const bool kHas = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+  return kHas ? Units::kAvx2 : Units::kPlain;
 }
 
 #else

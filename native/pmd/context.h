@@ -184,8 +184,6 @@ class Context {
                 Lookups& lookups) REQUIRES(role_);
   Megaflow* FindWide(const Miniflow& key, const Dpcls& classifier, const PortProfile& profile)
       REQUIRES(role_);
-  Megaflow* ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash, KeyId id,
-                             const Dpcls& classifier, const PortProfile& profile) REQUIRES(role_);
   void ClassifyAndCache(const PacketBatch& batch, const Misses& misses, const Dpcls& classifier,
                         const PortProfile& profile, Lookups& lookups) REQUIRES(role_);
   Megaflow* Classify(const Miniflow& key, const Dpcls& classifier) REQUIRES(role_);

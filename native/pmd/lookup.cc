@@ -6,7 +6,8 @@
 // an entry, a flow, its counters) is fetched while the others are in work.
 //
 // Control may add flows at any moment. A flow that is found is cached only if the profile that the
-// key was made under is still the port's: it covers the flow's mask then (classifier/dpcls.h).
+// key was made under covers the flow's mask: not all do (classifier/port_profile.h), and the flow
+// may be newer.
 
 #include <algorithm>
 #include <bit>
@@ -49,6 +50,13 @@ Key PackedKeyOf(const Miniflow& key, const PortProfile& profile) {
   packed[last] = packed[last + 1] = 0;
   profile.packed.Pack(key, packed.data());
   return packed;
+}
+
+// Whether all packets with the key that `flow` was found for are its packets too, or no flow's.
+bool SpeaksForKey(const Megaflow* flow, const Dpcls& classifier, const PortProfile& profile) {
+  if (profile.complete && classifier.profile() == &profile) [[likely]]
+    return true;
+  return flow != nullptr && profile.packed.Covers(*flow->mask);
 }
 
 }  // namespace
@@ -191,13 +199,13 @@ Megaflow* Context::FindWide(const Miniflow& key, const Dpcls& classifier,
     return flow;
   }
   Megaflow* flow = Classify(key, classifier);
-  if (flow != nullptr && classifier.profile() == &profile)
+  if (flow != nullptr && SpeaksForKey(flow, classifier, profile))
     emc_.wide.Insert(packed, hash, profile.packed_id, flow, emc_insert_inv_prob_, Random());
   return flow;
 }
 
-// A train of packets that no flow of the profile can tell apart. False: the port got other flows
-// meanwhile, and nothing is decided.
+// A train of packets that no flow of the profile can tell apart. False: a flow that the profile
+// does not cover may, and nothing is decided.
 bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
                        const PortProfile& profile, Lookups& lookups) {
   const HeaderKey& key = lookups.keys[0];
@@ -206,9 +214,20 @@ bool Context::FindSame(const PacketBatch& batch, const Dpcls& classifier,
   Megaflow* flow = emc_.narrow.Lookup(key, hash, id);
   std::size_t hits = batch.size();
   if (flow == nullptr) {
-    flow = ClassifyAndCache(*batch[0], key, hash, id, classifier, profile);
-    if (classifier.profile() != &profile) return false;
-    --hits;
+    Miniflow miniflow;
+    ExtractMiniflow(*batch[0], miniflow);
+    flow = classifier.Lookup(miniflow, shared_.flows.HitsOf(slot_));
+    if (!SpeaksForKey(flow, classifier, profile)) {
+      std::fill_n(lookups.keys.begin(), batch.size(), HeaderKey(key));
+      std::fill_n(lookups.ids.begin(), batch.size(), id);
+      std::fill_n(lookups.hashes.begin(), batch.size(), hash);
+      return false;
+    }
+    if (flow != nullptr) {
+      counters_.megaflow_hits.Add(1);
+      emc_.narrow.Insert(key, hash, id, flow, emc_insert_inv_prob_, Random());
+      --hits;
+    }
   }
   std::uint16_t tcp_flags = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) tcp_flags |= lookups.tcp_flags[i];
@@ -263,19 +282,9 @@ void Context::ClassifyAndCache(const PacketBatch& batch, const Misses& misses,
     }
     lookups.flows[i] = found[k];
     counters_.megaflow_hits.Add(1);
-    if (classifier.profile() == &profile)
+    if (SpeaksForKey(found[k], classifier, profile))
       emc_.narrow.Insert(key, hash, id, found[k], emc_insert_inv_prob_, Random());
   }
-}
-
-Megaflow* Context::ClassifyAndCache(Packet& packet, const HeaderKey& key, std::uint64_t hash,
-                                    KeyId id, const Dpcls& classifier, const PortProfile& profile) {
-  Miniflow miniflow;
-  ExtractMiniflow(packet, miniflow);
-  Megaflow* flow = Classify(miniflow, classifier);
-  if (flow != nullptr && classifier.profile() == &profile)
-    emc_.narrow.Insert(key, hash, id, flow, emc_insert_inv_prob_, Random());
-  return flow;
 }
 
 Megaflow* Context::Classify(const Miniflow& key, const Dpcls& classifier) {

@@ -322,6 +322,75 @@ void AddClassifier(std::vector<Part>& parts) {
   }
 }
 
+// More flows than the caches of a core hold, asked for in random order: one by one, and a burst at
+// once.
+struct ManyFlows {
+  static constexpr std::uint32_t kMasks = 4;
+  static constexpr std::uint32_t kFlows = 1 << 18;
+
+  ManyFlows() : table(clock, kFlows, 0) {
+    for (std::uint32_t i = 0; i < kFlows; i += 1024) {
+      std::vector<FlowChange> changes;
+      for (std::uint32_t j = i; j < i + 1024; ++j) changes.emplace_back(PutOf(MatchOf(j)));
+      MustAll(table.Apply(changes, true));
+    }
+    if (table.masks() != kMasks) Fail("masks are not distinct");
+    for (std::uint32_t i = 0; i < kFlows; ++i) order.push_back(i);
+    std::shuffle(order.begin(), order.end(), std::mt19937(1));
+    for (Miniflow& key : burst) key = Compress(MatchOf(1).key);
+    classifier = table.ClassifierOf(PortNumber{1});
+  }
+  static Match MatchOf(std::uint32_t i) {
+    Match match = MatchInPort(1);
+    match.key.eth_type = htons(0x0800);
+    match.mask.eth_type = 0xffff;
+    match.key.ipv4_src = htonl(0x0a000000);
+    match.mask.ipv4_src = htonl(0xff000000 | (1u << i % kMasks));
+    match.key.ipv4_dst = htonl(i);
+    match.mask.ipv4_dst = UINT32_MAX;
+    return match;
+  }
+  // The next keys.
+  const std::array<Miniflow, kBatchSize>& NextBurst() {
+    constexpr std::size_t kWord = POLLUX_FLOW_WORD(ipv4_src);
+    for (Miniflow& key : burst) {
+      key.values[key.map.Rank(kWord)] = std::bit_cast<std::uint64_t>(
+          std::array<std::uint32_t, 2>{htonl(0x0a000000), htonl(order[next++ % kFlows])});
+    }
+    return burst;
+  }
+
+  Clock clock;
+  FlowTable table;
+  const Dpcls* classifier = nullptr;
+  std::vector<std::uint32_t> order;
+  std::size_t next = 0;
+  std::array<Miniflow, kBatchSize> burst;
+};
+
+void AddManyFlows(std::vector<Part>& parts) {
+  auto many = std::make_shared<ManyFlows>();
+  const auto bursts = [many](auto look) {
+    return [many, look](std::uint64_t n) {
+      std::uint64_t done = 0;
+      for (; done < n; done += kBatchSize) {
+        std::array<Megaflow*, kBatchSize> flows;
+        look(many->NextBurst(), flows);
+        Use(flows);
+      }
+      return done;
+    };
+  };
+  parts.push_back({"Dpcls::LookupBatch, 4 masks, 262,144 flows", "Dpcls::Lookup",
+                   bursts([many](const auto& keys, auto& flows) {
+                     many->classifier->LookupBatch(keys.data(), kBatchSize, flows.data());
+                   }),
+                   bursts([many](const auto& keys, auto& flows) {
+                     for (std::size_t i = 0; i < kBatchSize; ++i)
+                       flows[i] = many->classifier->Lookup(keys[i]);
+                   })});
+}
+
 void AddFlowTable(std::vector<Part>& parts) {
   for (const std::uint32_t others : {0u, 50'000u}) {
     auto clock = std::make_shared<Clock>();
@@ -507,6 +576,7 @@ int main(int argc, char** argv) {
   AddParser(parts);
   AddCache(parts);
   AddClassifier(parts);
+  AddManyFlows(parts);
   AddFlowTable(parts);
   AddPorts(parts);
   AddPool(parts);

@@ -349,6 +349,124 @@ TEST_CASE("masks that have hits of late are asked first; hits wear off") {
   table.RemoveContext(0);
 }
 
+namespace {
+
+// A port with more masks than are cached at once, all of the same bits, and what is done to it.
+struct Crowd {
+  Crowd() {
+    table.AddContext(0);
+    for (std::uint32_t i = 0; i < Dpcls::kManyMasks; ++i) Put(MatchOf(i));
+    classifier = table.ClassifierOf(PortNumber{1});
+    REQUIRE(classifier->masks() == Dpcls::kManyMasks);
+    REQUIRE(profile().complete);
+  }
+  ~Crowd() { table.RemoveContext(0); }
+
+  static Match MatchOf(std::uint32_t i) {
+    Match match = MatchInPort(1);
+    match.mask.ipv4_src = ToBe32(0x8000'0000u | i), match.key.ipv4_src = ToBe32(i);
+    match.mask.nw_tos = 0xff, match.key.nw_tos = static_cast<std::uint8_t>(i);
+    return match;
+  }
+  void Put(const Match& match) { REQUIRE(table.Apply({PutOf(match)}, false).front().ok()); }
+  void Delete(const Match& match) {
+    REQUIRE(std::get<bool>(table.Apply({FlowDelete{match}}, false).front().value()));
+  }
+  void Hit(const Match& match, std::uint64_t times) {
+    for (; times > 0; --times)
+      REQUIRE(classifier->Lookup(Compress(match.key), table.HitsOf(0))->match().mask == match.mask);
+  }
+  // From the cache.
+  void Count(const Match& match, std::uint64_t packets) {
+    table.CountersOf(*classifier->Lookup(Compress(match.key)), 0).Hit(packets, packets, 1, 0);
+  }
+  const PortProfile& profile() const { return *classifier->profile(); }
+
+  Clock clock{true};
+  FlowTable table{clock, 1000, 0};
+  const Dpcls* classifier = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("on a port with very many masks, a new one is cached once it has many hits") {
+  Crowd crowd;
+  const KeyId id = crowd.profile().header_id;
+  // One that sees nothing new is cached like all others.
+  Match tame = Crowd::MatchOf(3);
+  tame.mask.nw_tos = 0xf0, tame.key.nw_tos = 0xf0;
+  crowd.Put(tame);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().header_id == id);
+  CHECK(crowd.profile().complete);
+  Match odd = Crowd::MatchOf(0);
+  odd.mask.tp_src = 0xffff, odd.key.tp_src = 7, odd.key.nw_tos = 0xe1;
+  Match rare = odd;
+  rare.mask.tp_dst = 0xffff, rare.key.tp_dst = 7, rare.key.nw_tos = 0xe2;
+  crowd.Put(odd);
+  crowd.Put(rare);
+  CHECK(crowd.profile().header_id == id);
+  CHECK_FALSE(crowd.profile().complete);
+  CHECK(crowd.profile().mask.tp_src == 0);
+  crowd.Hit(Crowd::MatchOf(3), 2 * Dpcls::kUncachedHits);
+  crowd.Hit(odd, Dpcls::kUncachedHits);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().header_id == id);
+  crowd.Hit(rare, 10);
+  crowd.Hit(odd, Dpcls::kUncachedHits);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().header_id != id);
+  CHECK(crowd.profile().mask.tp_src == 0xffff);
+  CHECK(crowd.profile().mask.tp_dst == 0);
+  CHECK_FALSE(crowd.profile().complete);
+  // Few masks again: all are cached.
+  crowd.Delete(odd);
+  crowd.Delete(tame);
+  for (std::uint32_t i = Dpcls::kFewMasks; i < Dpcls::kManyMasks; ++i)
+    crowd.Delete(Crowd::MatchOf(i));
+  crowd.table.RemoveIdle();
+  CHECK_FALSE(crowd.profile().complete);
+  crowd.Delete(Crowd::MatchOf(0));
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().complete);
+  CHECK(crowd.profile().mask.tp_dst == 0xffff);
+}
+
+TEST_CASE("on a busy port with many masks, those that take next to no packets are left out") {
+  Crowd crowd;
+  for (std::uint32_t i = 100; i < Dpcls::kManyMasks; ++i) crowd.Delete(Crowd::MatchOf(i));
+  const FlowMask all = crowd.profile().mask;
+  // Nothing is gained where nothing goes on.
+  crowd.Count(Crowd::MatchOf(1), Dpcls::kBusyPackets - 1);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'007f));
+  CHECK(crowd.profile().complete);
+  crowd.Count(Crowd::MatchOf(1), Dpcls::kBusyPackets);
+  crowd.Count(Crowd::MatchOf(2), 2 * Dpcls::kRarePackets);
+  crowd.Count(Crowd::MatchOf(4), 1);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0003));
+  CHECK_FALSE(crowd.profile().complete);
+  // New ones wait for hits, and those that were left out.
+  crowd.Put(Crowd::MatchOf(120));
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0003));
+  crowd.Hit(Crowd::MatchOf(120), Dpcls::kUncachedHits + 1);
+  crowd.table.RemoveIdle();
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'007b));
+  CHECK(all.ipv4_src == ToBe32(0x8000'007f));
+}
+
+TEST_CASE("a busy port with too many masks leaves the rare ones out at once") {
+  Crowd crowd;
+  crowd.Count(Crowd::MatchOf(1), Dpcls::kBusyPackets);
+  CHECK(crowd.profile().complete);
+  Match odd = Crowd::MatchOf(0);
+  odd.mask.tp_src = 0xffff, odd.key.tp_src = 7, odd.key.nw_tos = 0xe1;
+  crowd.Put(odd);
+  CHECK(crowd.profile().mask.ipv4_src == ToBe32(0x8000'0001));
+  CHECK_FALSE(crowd.profile().complete);
+}
+
 TEST_CASE("readers without a lock find flows that stay, while masks come, go and change places") {
   Clock clock;
   FlowTable table(clock, 10'000, 0);

@@ -52,7 +52,9 @@
       "native/datapath/packets.cc",
       "native/datapath/port_commands.cc",
       "native/datapath/reconfigure.cc",
-      "native/datapath/topology.cc"
+      "native/datapath/topology.cc",
+      "native/datapath/upcalls.cc",
+      "native/datapath/verdict_reader.cc"
     ],
     "binding_sources": [
       "native/binding/addon.cc",

@@ -98,7 +98,9 @@ export interface NativeEvent {
 export interface NativeUpcalls {
   /** Upcall records; see upcall.ts. */
   readonly slab: Buffer;
-  readonly ids: BigUint64Array;
+  /** The id of the first; the others follow. */
+  readonly first: number;
+  readonly count: number;
   readonly dropped: bigint;
 }
 
@@ -135,17 +137,6 @@ export interface NativeTraceStep {
   /** drop; output and upcall that come to nothing */
   readonly drop?: string;
 }
-
-/** undefined: drop. */
-export type NativeVerdict =
-  | { readonly execute: Uint8Array }
-  | {
-      readonly install: Uint8Array;
-      readonly key?: Uint8Array;
-      readonly mask?: Uint8Array;
-      readonly idleTimeoutMs?: number;
-    }
-  | undefined;
 
 /**
  * A datapath. Every method throws, and every promise rejects with, an Error that has `errno`
@@ -196,8 +187,16 @@ export interface NativeDatapath {
   takeEvents(): NativeEvent[];
   setUpcallConsumer(present: boolean): void;
   takeUpcalls(max: number): NativeUpcalls;
-  /** Those that could not be carried out, by index. */
-  answerUpcalls(ids: BigUint64Array, verdicts: readonly NativeVerdict[]): [number, Error][];
+  /**
+   * The verdicts of upcalls `first` to `first + count - 1` as records, see change-batch.ts; those
+   * without one are dropped. Those that could not be carried out, by place.
+   */
+  answerUpcalls(
+    first: number,
+    count: number,
+    headers: Uint8Array,
+    payload: Uint8Array,
+  ): [number, Error][] | undefined;
   /** Calls `wake` again, behind what else the event loop has to do. */
   signal(): void;
   setRef(ref: boolean): void;
@@ -215,6 +214,8 @@ interface Addon {
   readonly defaultOptions: NativeOptions;
   readonly dropReasons: readonly string[];
   readonly flowFields: readonly string[];
+  /** The key of an upcall record as netlink attributes. */
+  encodeKey(key: Uint8Array): Buffer;
   /** Not zero for those bytes of a key whose value nothing else depends on. */
   freeBytes(key: Uint8Array): Uint8Array;
   portTypes(): { type: string; available: boolean; reason?: string }[];

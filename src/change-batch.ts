@@ -12,14 +12,9 @@
  * alone.
  */
 import { addon, type NativeDatapath } from './binding.js';
+import { checkIdleTimeout } from './check.js';
 import { type DatapathError, fromNative } from './errors.js';
-import {
-  type ActionsLike,
-  checkIdleTimeout,
-  type FlowMatch,
-  type FlowSpec,
-  type MatchLike,
-} from './flow.js';
+import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './flow.js';
 import {
   encodeActions,
   encodeMatch,
@@ -74,6 +69,8 @@ const kHeaderSize = 48;
 const kHeaderWords = kHeaderSize / 4;
 const kTimeoutAt = 24;
 const kUfidAt = 32;
+/** Of a verdict, in words: the place of its packet. */
+const kPlaceAt = kUfidAt / 4;
 const kPut = 1;
 const kByUfid = 2;
 const kTimeout = 4;
@@ -81,16 +78,28 @@ const kReplace = 8;
 const kCreate = 16;
 /** The key is text. */
 const kText = 32;
+/** A verdict without a match: the packet's exact key. */
+const kExact = 64;
+
+/** Where a key stands, and its mask behind it. */
+interface KeyPlace {
+  readonly at: number;
+  readonly size: number;
+  readonly maskSize: number;
+}
+const kNoKey: KeyPlace = { at: 0, size: 0, maskSize: 0 };
 
 const kNothing = new Uint8Array(0);
+
 /** Texts that are joined at a time. */
 const kJoined = 4096;
 /** Texts that become examples in one round, at first. */
 const kFirstExamples = 16;
 /** Rounds, each with four times as many, before all other texts are read here at once. */
 const kRounds = 5;
-/** Room that is kept from one call to the next, in changes. */
+/** Room that is kept from one call to the next, in changes, and bytes of payload for each. */
 const kKept = 8192;
+const kKeptPayload = 256;
 
 /** What became of a change: one byte, then the text of the ufid of each flow that was put. */
 const kDeleted = 1;
@@ -133,9 +142,8 @@ export class ChangeBatch {
     this.#count = 0;
     this.#actions.forgetPlace();
     this.#plans.renew();
-    if (this.#bytes.length <= kKept * kHeaderSize && this.#payload.length <= kKept * 256) return;
-    this.#setHeaders(64);
-    this.#payload = new Uint8Array(4096);
+    if (this.#bytes.length > kKept * kHeaderSize) this.#setHeaders(64);
+    if (this.#payload.length > kKept * kKeptPayload) this.#payload = new Uint8Array(4096);
   }
 
   // ------------------------------------------------------------------------------------------------------- gathering
@@ -156,7 +164,7 @@ export class ChangeBatch {
 
   deleteByUfid(ufid: Ufid): void {
     const at = this.#begin();
-    this.#header(at, 0, 0, 0, 0);
+    this.#header(at, 0, kNoKey);
     this.#ufid(at, parseUfid(ufid));
   }
 
@@ -165,15 +173,51 @@ export class ChangeBatch {
     const at = this.#begin();
     if ('key' in change) {
       const isPut = 'actions' in change;
-      this.#attributes(at, isPut ? kPut | kReplace | kCreate : 0, change.key, change.mask);
+      const flags = isPut ? kPut | kReplace | kCreate : 0;
+      this.#header(at, flags, this.#attributes(change));
       if (isPut) {
         this.#putActions(at, change.actions);
         if (change.idleTimeoutMs !== undefined) this.#timeout(at, change.idleTimeoutMs);
       }
     } else {
-      this.#header(at, 0, 0, 0, 0);
+      this.#header(at, 0, kNoKey);
     }
     if (change.ufid !== undefined) this.#ufid(at, change.ufid);
+  }
+
+  /**
+   * The verdict for a packet of a batch of upcalls. Throws for what cannot be read; then there is
+   * none.
+   */
+  install(
+    place: number,
+    actions: ActionsLike,
+    match: MatchLike | undefined,
+    idleTimeoutMs: number | undefined,
+  ): void {
+    // Getters of what is given may come back here: nothing is begun before all is read.
+    let key = kNoKey;
+    if (match !== undefined) {
+      key =
+        typeof match === 'string'
+          ? this.#attributes(readExample(match, this.#ports))
+          : this.#typed(match);
+    }
+    const bytes = this.#actions.of(actions);
+    const at = this.#begin();
+    this.#header(at, match === undefined ? kPut | kExact : kPut, key);
+    this.#putActions(at, bytes);
+    if (idleTimeoutMs !== undefined) this.#timeout(at, idleTimeoutMs);
+    this.#headers[at + kPlaceAt] = place;
+  }
+
+  /** The same. */
+  execute(place: number, actions: ActionsLike): void {
+    const bytes = this.#actions.of(actions);
+    const at = this.#begin();
+    this.#header(at, 0, kNoKey);
+    this.#putActions(at, bytes);
+    this.#headers[at + kPlaceAt] = place;
   }
 
   /** Room for one more; where its header begins, in words. */
@@ -195,12 +239,12 @@ export class ChangeBatch {
     this.#bytes = new Uint8Array(this.#headers.buffer);
   }
 
-  #header(at: number, flags: number, keyAt: number, keySize: number, maskSize: number): void {
+  #header(at: number, flags: number, key: KeyPlace): void {
     const headers = this.#headers;
     headers[at] = flags;
-    headers[at + 1] = keyAt;
-    headers[at + 2] = keySize;
-    headers[at + 3] = maskSize;
+    headers[at + 1] = key.at;
+    headers[at + 2] = key.size;
+    headers[at + 3] = key.maskSize;
     headers[at + 4] = 0;
     headers[at + 5] = 0;
   }
@@ -208,31 +252,27 @@ export class ChangeBatch {
   #match(at: number, flags: number, match: MatchLike): void {
     if (typeof match === 'string') {
       this.#texts[this.#count - 1] = match;
-      this.#header(at, flags | kText, this.#textSize, match.length, 0);
+      this.#header(at, flags | kText, { at: this.#textSize, size: match.length, maskSize: 0 });
       this.#textSize += match.length;
     } else {
-      this.#typed(at, flags, match);
+      this.#header(at, flags, this.#typed(match));
     }
   }
 
-  #typed(at: number, flags: number, match: FlowMatch): void {
+  #typed(match: FlowMatch): KeyPlace {
     for (const plan of this.#plans.known) {
-      const { bytes, keySize, maskSize } = plan;
-      const keyAt = this.#reserve(bytes.length);
-      if (!plan.write(match, this.#payload, keyAt)) continue;
-      this.#payloadSize += bytes.length;
-      this.#header(at, flags, keyAt, keySize, maskSize);
+      if (!plan.write(match)) continue;
       this.#plans.hit(plan);
-      return;
+      const { bytes, keySize, maskSize } = plan;
+      return { at: this.#append(bytes), size: keySize, maskSize };
     }
-    const { key, mask } = this.#plans.encode(match, this.#ports);
-    this.#attributes(at, flags, key, mask);
+    return this.#attributes(this.#plans.encode(match, this.#ports));
   }
 
-  #attributes(at: number, flags: number, key: Uint8Array, mask: Uint8Array): void {
-    const keyAt = this.#append(key);
+  #attributes({ key, mask }: { readonly key: Uint8Array; readonly mask: Uint8Array }): KeyPlace {
+    const at = this.#append(key);
     this.#append(mask);
-    this.#header(at, flags, keyAt, key.length, mask.length);
+    return { at, size: key.length, maskSize: mask.length };
   }
 
   #putActions(at: number, actions: Uint8Array): void {
@@ -292,7 +332,16 @@ export class ChangeBatch {
   /** The flow record of what would be deleted. */
   find(native: NativeDatapath): Buffer | undefined {
     this.readTexts(native);
-    return native.flowFind(this.#headerBytes(), this.#payload.subarray(0, this.#payloadSize));
+    return native.flowFind(this.#headerBytes(), this.#payloadBytes());
+  }
+
+  /** Sends verdicts. Those that could not be carried out, by place. */
+  answer(
+    native: NativeDatapath,
+    first: number,
+    count: number,
+  ): readonly [number, Error][] | undefined {
+    return native.answerUpcalls(first, count, this.#headerBytes(), this.#payloadBytes());
   }
 
   /** Reads all texts here and now. Throws for the first that cannot be read. */
@@ -306,12 +355,16 @@ export class ChangeBatch {
     return this.#bytes.subarray(0, kHeaderSize * this.#count);
   }
 
+  #payloadBytes(): Uint8Array {
+    return this.#payload.subarray(0, this.#payloadSize);
+  }
+
   #cross(native: NativeDatapath, atomic: boolean, out: Buffer): Error[] | undefined {
     const texts = this.#joinTexts(native);
     for (let round = 0, examples = kFirstExamples; ; round++, examples *= 4) {
       const answer = native.flowApply(
         this.#headerBytes(),
-        this.#payload.subarray(0, this.#payloadSize),
+        this.#payloadBytes(),
         texts,
         round < kRounds ? examples : this.#count,
         atomic,
@@ -326,11 +379,12 @@ export class ChangeBatch {
   #readText(place: number, native?: NativeDatapath): void {
     const at = place * kHeaderWords;
     const text = this.#texts[place]!;
-    const { key, mask, ufid, values } = readExample(text, this.#ports);
+    const example = readExample(text, this.#ports);
+    const { key, mask, ufid, values } = example;
     const flags = this.#headers[at]! & ~kText;
     const actionsAt = this.#headers[at + 4]!;
     const actionsSize = this.#headers[at + 5]!;
-    this.#attributes(at, flags, key, mask);
+    this.#header(at, flags, this.#attributes(example));
     this.#headers[at + 4] = actionsAt;
     this.#headers[at + 5] = actionsSize;
     if (ufid !== undefined && (flags & kByUfid) === 0) this.#ufid(at, parseUfid(ufid));

@@ -37,6 +37,12 @@ export function checkInteger(value: unknown, what: string, min: number, max: num
   return value;
 }
 
+/** A timeout in milliseconds, checked; undefined stays undefined. */
+export function checkIdleTimeout(value: unknown): number | undefined {
+  if (value === undefined) return undefined;
+  return checkInteger(value, 'idleTimeoutMs', 0, Number.MAX_SAFE_INTEGER);
+}
+
 export function checkBoolean(value: unknown, what: string): boolean {
   if (typeof value !== 'boolean') {
     throw invalid(`${what} must be true or false, got ${show(value)}`);

@@ -98,6 +98,10 @@ export interface FlowTable {
    * too: with `atomic` everything is as before, evicted flows included, without it all others are
    * done (with several failures, `cause` is an AggregateError). No flow makes room for another one
    * of the same call.
+   *
+   * Changes that are alike but for their values are the fastest, in either form: about a
+   * microsecond each. The event loop stands still for as long as a call takes: put a million flows
+   * in calls of some thousand, with `setImmediate` between them.
    */
   apply(
     changes: readonly FlowChange[],
@@ -115,12 +119,6 @@ export interface FlowTable {
 // ----------------------------------------------------------------------------------------------------------- encoding
 
 const kUfid = /^\s*(ufid:)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\s*$/i;
-
-/** A timeout in milliseconds, checked; undefined stays undefined. */
-export function checkIdleTimeout(value: unknown): number | undefined {
-  if (value === undefined) return undefined;
-  return checkInteger(value, 'idleTimeoutMs', 0, Number.MAX_SAFE_INTEGER);
-}
 
 /** Adds the deletion of a flow that is named by its ufid or its match. */
 function addDeletion(batch: ChangeBatch, flow: unknown): void {

@@ -9,11 +9,12 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import type { NativeDatapath, NativeVerdict } from './binding.js';
-import { abortError, checkOptions, show, throwIfAborted } from './check.js';
+import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
+import { ChangeBatch } from './change-batch.js';
+import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { type ActionsLike, checkIdleTimeout, type FlowMatch, type MatchLike } from './flow.js';
-import { decodeMatch, encodeActions, encodeMatch } from './odp/index.js';
+import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
+import { decodeMatch } from './odp/index.js';
 import type { Port, PortTable } from './port.js';
 
 /**
@@ -66,75 +67,95 @@ export type UpcallHandler = (batch: UpcallBatch) => void | Promise<void>;
 /** Packets in a batch. */
 const kBatch = 64;
 /** Batches before the event loop gets its turn. */
-const kBatchesPerTurn = 4;
+const kBatchesPerTurn = 8;
 /** Batches whose handler has not finished. */
 const kMaxUnderWay = 8;
 
 /**
  * A record: reason, port, length of the whole frame, lengths of frame, key and userdata, and
- * whether there is userdata, 32 bits each; then frame, key, userdata. Little-endian.
+ * whether there is userdata, 32 bits each; then frame, key (for `addon.encodeKey`), userdata.
+ * Little-endian.
  */
 const kHeaderSize = 28;
 
 // ------------------------------------------------------------------------------------------------------------- batches
 
+/** Reads its part of the slab when somebody looks. */
 class QueuedUpcall implements Upcall {
-  readonly reason: 'miss' | 'action';
   readonly inPort: Port;
-  readonly frame: Buffer;
-  readonly wireLength: number;
-  declare readonly userdata?: Buffer;
   readonly #batch: QueuedBatch;
   readonly #index: number;
-  readonly #key: Buffer;
-  #decoded: FlowMatch | undefined;
+  /** Of its record. */
+  readonly #at: number;
+  #frame: Buffer | undefined;
+  #key: FlowMatch | undefined;
 
-  constructor(batch: QueuedBatch, index: number, inPort: Port, slab: Buffer, at: number) {
-    const frame = at + kHeaderSize;
-    const key = frame + slab.readUInt32LE(at + 12);
-    const userdata = key + slab.readUInt32LE(at + 16);
-    this.reason = slab.readUInt32LE(at) === 0 ? 'miss' : 'action';
+  constructor(batch: QueuedBatch, index: number, inPort: Port, at: number) {
     this.inPort = inPort;
-    this.frame = slab.subarray(frame, key);
-    this.wireLength = slab.readUInt32LE(at + 8);
-    if (slab.readUInt32LE(at + 24) !== 0) {
-      this.userdata = slab.subarray(userdata, userdata + slab.readUInt32LE(at + 20));
-    }
     this.#batch = batch;
     this.#index = index;
-    this.#key = slab.subarray(key, userdata);
+    this.#at = at;
+  }
+
+  get reason(): 'miss' | 'action' {
+    return this.#number(0) === 0 ? 'miss' : 'action';
+  }
+
+  get wireLength(): number {
+    return this.#number(8);
+  }
+
+  get frame(): Buffer {
+    this.#frame ??= this.#part(this.#at + kHeaderSize, this.#number(12));
+    return this.#frame;
+  }
+
+  get userdata(): Buffer | undefined {
+    if (this.#number(24) === 0) return undefined;
+    const behind = this.#number(12) + this.#number(16);
+    return this.#part(this.#at + kHeaderSize + behind, this.#number(20));
   }
 
   get key(): FlowMatch {
-    this.#decoded ??= decodeMatch(this.#key);
-    return this.#decoded;
+    if (this.#key === undefined) {
+      const key = this.#part(this.#at + kHeaderSize + this.#number(12), this.#number(16));
+      this.#key = decodeMatch(addon.encodeKey(key));
+    }
+    return this.#key;
   }
 
   install(
     actions: ActionsLike,
     options?: { readonly match?: MatchLike; readonly idleTimeoutMs?: number },
   ): void {
-    this.#batch.checkOpen(this.#index);
-    const { ports } = this.#batch.source;
-    const given = checkOptions(options, 'the options of install()', ['match', 'idleTimeoutMs']);
-    const idleTimeoutMs = checkIdleTimeout(given.idleTimeoutMs);
-    const match = given.match as MatchLike | undefined;
-    const { key, mask } = match === undefined ? {} : encodeMatch(match, ports);
-    this.#batch.decide(this.#index, {
-      install: encodeActions(actions, ports),
-      ...(key !== undefined && mask !== undefined && { key, mask }),
-      ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
-    });
+    const verdicts = this.#batch.open(this.#index);
+    let match: MatchLike | undefined;
+    let idleTimeoutMs: number | undefined;
+    if (options !== undefined) {
+      const given = checkOptions(options, 'the options of install()', ['match', 'idleTimeoutMs']);
+      idleTimeoutMs = checkIdleTimeout(given.idleTimeoutMs);
+      match = given.match as MatchLike | undefined;
+    }
+    verdicts.install(this.#index, actions, match, idleTimeoutMs);
+    this.#batch.decide(this.#index);
   }
 
   execute(actions: ActionsLike): void {
-    this.#batch.checkOpen(this.#index);
-    this.#batch.decide(this.#index, { execute: encodeActions(actions, this.#batch.source.ports) });
+    this.#batch.open(this.#index).execute(this.#index, actions);
+    this.#batch.decide(this.#index);
   }
 
   drop(): void {
-    this.#batch.checkOpen(this.#index);
-    this.#batch.decide(this.#index, undefined);
+    this.#batch.open(this.#index);
+    this.#batch.decide(this.#index);
+  }
+
+  #number(at: number): number {
+    return this.#batch.slab.readUInt32LE(this.#at + at);
+  }
+
+  #part(at: number, size: number): Buffer {
+    return this.#batch.slab.subarray(at, at + size);
   }
 
   [inspect.custom](): string {
@@ -146,26 +167,30 @@ class QueuedUpcall implements Upcall {
 
 class QueuedBatch implements UpcallBatch {
   readonly source: UpcallSource;
+  readonly slab: Buffer;
   readonly droppedSinceLast: bigint;
   readonly #upcalls: QueuedUpcall[] = [];
-  readonly #ids: BigUint64Array;
-  readonly #verdicts: NativeVerdict[];
+  readonly #first: number;
+  readonly #count: number;
   readonly #decided: Uint8Array;
+  #verdicts: ChangeBatch | undefined;
   #answered = false;
 
-  constructor(source: UpcallSource, slab: Buffer, ids: BigUint64Array, dropped: bigint) {
+  constructor(source: UpcallSource, { slab, first, count }: NativeUpcalls, dropped: bigint) {
     this.source = source;
+    this.slab = slab;
     this.droppedSinceLast = dropped;
-    this.#ids = ids;
-    this.#verdicts = new Array(ids.length);
-    this.#decided = new Uint8Array(ids.length);
+    this.#first = first;
+    this.#count = count;
+    this.#decided = new Uint8Array(count);
     let at = 0;
-    for (let i = 0; i < ids.length; i++) {
+    for (let i = 0; i < count; i++) {
       const port = source.ports.get(slab.readUInt32LE(at + 4));
       // A port that is gone: nothing is known of it any more, and the packet is dropped.
-      if (port !== undefined) this.#upcalls.push(new QueuedUpcall(this, i, port, slab, at));
-      at += kHeaderSize;
-      at += slab.readUInt32LE(at - 16) + slab.readUInt32LE(at - 12) + slab.readUInt32LE(at - 8);
+      if (port !== undefined) this.#upcalls.push(new QueuedUpcall(this, i, port, at));
+      const sizes =
+        slab.readUInt32LE(at + 12) + slab.readUInt32LE(at + 16) + slab.readUInt32LE(at + 20);
+      at += kHeaderSize + sizes;
     }
   }
 
@@ -175,41 +200,47 @@ class QueuedBatch implements UpcallBatch {
 
   /** As many as can be taken at a time: more may wait. */
   get full(): boolean {
-    return this.#ids.length === kBatch;
+    return this.#count === kBatch;
   }
 
   [Symbol.iterator](): Iterator<Upcall> {
     return this.#upcalls[Symbol.iterator]();
   }
 
-  checkOpen(index: number): void {
-    if (!this.#answered && this.#decided[index] === 0) return;
-    throw new DatapathError('this upcall has its verdict', {
-      code: 'EALREADY',
-      hint: this.#answered
-        ? 'verdicts are sent when the handler returns (or its promise settles), or when the next batch is asked for'
-        : 'call one of install(), execute() and drop(), once',
-    });
+  /** Where the verdict of an upcall goes that has none. */
+  open(index: number): ChangeBatch {
+    if (this.#answered || this.#decided[index] !== 0) {
+      throw new DatapathError('this upcall has its verdict', {
+        code: 'EALREADY',
+        hint: this.#answered
+          ? 'verdicts are sent when the handler returns (or its promise settles), or when the next batch is asked for'
+          : 'call one of install(), execute() and drop(), once',
+      });
+    }
+    this.#verdicts ??= this.source.borrow();
+    return this.#verdicts;
   }
 
-  decide(index: number, verdict: NativeVerdict): void {
+  decide(index: number): void {
     this.#decided[index] = 1;
-    this.#verdicts[index] = verdict;
   }
 
   /** Sends the verdicts, once. Never throws. */
   answer(): void {
     if (this.#answered) return;
     this.#answered = true;
+    const { source } = this;
+    const verdicts = this.#verdicts ?? source.borrow();
+    this.#verdicts = undefined;
     try {
-      for (const [, error] of this.source.native.answerUpcalls(this.#ids, this.#verdicts)) {
-        this.source.fail(fromNative(error));
-      }
+      const failed = verdicts.answer(source.native, this.#first, this.#count);
+      if (failed !== undefined) for (const [, error] of failed) source.fail(fromNative(error));
     } catch (error) {
       const failure = fromNative(error);
       // Closing has dropped and counted the packets.
-      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.source.fail(failure);
+      if (failure.code !== 'ERR_DATAPATH_CLOSED') source.fail(failure);
     }
+    source.giveBack(verdicts);
   }
 
   [inspect.custom](): string {
@@ -233,6 +264,7 @@ export class UpcallSource {
   /** Tells the program of an error; never throws. */
   readonly fail: (error: DatapathError) => void;
   #consumer: Consumer | undefined;
+  readonly #spare: ChangeBatch[] = [];
   /** Lost before a batch that was empty. */
   #dropped = 0n;
 
@@ -244,12 +276,22 @@ export class UpcallSource {
 
   /** The next batch, if anything waits. */
   take(): QueuedBatch | undefined {
-    const { slab, ids, dropped } = this.native.takeUpcalls(kBatch);
-    this.#dropped += dropped;
-    if (ids.length === 0) return undefined;
-    const batch = new QueuedBatch(this, slab, ids, this.#dropped);
+    const taken = this.native.takeUpcalls(kBatch);
+    this.#dropped += taken.dropped;
+    if (taken.count === 0) return undefined;
+    const batch = new QueuedBatch(this, taken, this.#dropped);
     this.#dropped = 0n;
     return batch;
+  }
+
+  /** Lends an empty batch for verdicts. */
+  borrow(): ChangeBatch {
+    return this.#spare.pop() ?? new ChangeBatch(this.ports);
+  }
+
+  giveBack(verdicts: ChangeBatch): void {
+    verdicts.clear();
+    if (this.#spare.length < kMaxUnderWay) this.#spare.push(verdicts);
   }
 
   setHandler(handler: UpcallHandler | null): void {

@@ -20,6 +20,7 @@
 
 namespace pollux {
 
+struct KnownMatch;  // known.h
 class ActionList;
 using ActionListPtr = std::shared_ptr<const ActionList>;
 
@@ -186,6 +187,7 @@ class ActionList {
   // not built yet, with the action's place and name. `match` is what is known of the packets: the
   // flow's match, or the exact key of one frame. An empty list drops.
   static Result<ActionListPtr> Parse(Bytes attributes, const Match& match);
+  static Result<ActionListPtr> Parse(Bytes attributes, const KnownMatch& match);
 
   // Action i was made from attribute i.
   std::span<const Action> actions() const { return actions_; }

@@ -45,9 +45,31 @@ Error Needs(const LayerName& layer) {
 
 }  // namespace
 
-Known::Known(const Match& match) : match_(match) {
-  const Flow& key = match.key;
-  const FlowMask& mask = match.mask;
+KnownMatch::Fields::Fields(const Flow& flow, bool icmpv6)
+    : packet_type(flow.packet_type),
+      eth_type(flow.eth_type),
+      icmpv6_type(icmpv6 ? flow.tp_src : Be16{0}),
+      vlans(flow.vlans),
+      nw_proto(flow.nw_proto),
+      nw_frag(flow.nw_frag),
+      nsh_mdtype(flow.nsh.mdtype),
+      nsh_np(flow.nsh.np) {}
+
+Flow KnownMatch::Fields::Layers() const {
+  Flow flow;
+  flow.eth_type = eth_type;
+  flow.nw_proto = nw_proto;
+  flow.nw_frag = nw_frag;
+  return flow;
+}
+
+KnownMatch::KnownMatch(const Match& match)
+    : key(match.key, match.key.nw_proto == kProtoIcmpv6),
+      mask(match.mask, match.key.nw_proto == kProtoIcmpv6) {}
+
+Known::Known(const KnownMatch& match) : match_(match) {
+  const KnownMatch::Fields& key = match.key;
+  const KnownMatch::Fields& mask = match.mask;
   if (mask.eth_type == UINT16_MAX) type_ = key.eth_type;
   // What the namespace alone says; the type itself is the EtherType too. Where the match does not
   // look at it, the packet is taken for what all ports receive.
@@ -60,9 +82,10 @@ Known::Known(const Match& match) : match_(match) {
   while (tags_ < kMaxVlanTags && known(tags_) && (key.vlans[tags_].tci & cfi) != 0) ++tags_;
   no_more_tags_ = tags_ < kMaxVlanTags ? known(tags_) : type_.has_value();
   if (type_.has_value() && IsVlanTpid(*type_)) no_more_tags_ = false;
-  if (mask.tp_src == UINT16_MAX) icmpv6_type_ = static_cast<std::uint8_t>(FromBe16(key.tp_src));
-  if (mask.nsh.mdtype == UINT8_MAX) nsh_mdtype_ = key.nsh.mdtype;
-  if (mask.nsh.np == UINT8_MAX) nsh_np_ = key.nsh.np;
+  if (mask.icmpv6_type == UINT16_MAX)
+    icmpv6_type_ = static_cast<std::uint8_t>(FromBe16(key.icmpv6_type));
+  if (mask.nsh_mdtype == UINT8_MAX) nsh_mdtype_ = key.nsh_mdtype;
+  if (mask.nsh_np == UINT8_MAX) nsh_np_ = key.nsh_np;
 }
 
 // ---- Headers that come and go.
@@ -200,7 +223,7 @@ Status Known::NeedParsed(const char* what) const {
 Status Known::NeedLayer3(Layer3 layer3) const {
   const LayerName name = NameOf(layer3);
   if (Status status = NeedParsed(name.name); !status.ok()) return status;
-  if (match_.mask.eth_type == UINT16_MAX && Layer3Of(match_.key) == layer3) return {};
+  if (match_.mask.eth_type == UINT16_MAX && Layer3Of(match_.key.Layers()) == layer3) return {};
   return Needs(name);
 }
 
@@ -215,7 +238,7 @@ Status Known::NeedLayer4(Layer4 layer4) const {
   if (match_.mask.nw_frag == UINT8_MAX && match_.key.nw_frag == kFragLater) {
     return Invalid(std::string("set of \"") + name.name + "\": a later fragment has no layer 4");
   }
-  Flow first = match_.key;
+  Flow first = match_.key.Layers();
   first.nw_frag = kFragNone;
   if (match_.mask.eth_type == UINT16_MAX && match_.mask.nw_proto == UINT8_MAX &&
       Layer4Of(first) == layer4)

@@ -7,6 +7,8 @@
 // recirculate.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -16,10 +18,37 @@
 
 namespace pollux {
 
+// What is looked at in a match: lists that are right for one match are right for all that are equal
+// to it in this.
+struct KnownMatch {
+  struct Fields {
+    Be32 packet_type = 0;
+    Be16 eth_type = 0;
+    Be16 icmpv6_type = 0;  // As in tp_src; 0 with other protocols.
+    std::array<VlanTag, kMaxVlanTags> vlans{};
+    std::uint8_t nw_proto = 0;
+    std::uint8_t nw_frag = 0;
+    std::uint8_t nsh_mdtype = 0;
+    std::uint8_t nsh_np = 0;
+    std::uint32_t pad = 0;
+
+    Fields() = default;
+    Fields(const Flow& flow, bool icmpv6);
+    // A flow with what Layer3Of() and Layer4Of() look at.
+    Flow Layers() const;
+  };
+  using Words = std::array<std::uint64_t, 2 * sizeof(Fields) / sizeof(std::uint64_t)>;
+
+  explicit KnownMatch(const Match& match);
+  Words words() const { return std::bit_cast<Words>(*this); }
+
+  Fields key;
+  Fields mask;
+};
+
 class Known {
  public:
-  // `match` must outlive it.
-  explicit Known(const Match& match);
+  explicit Known(const KnownMatch& match);
 
   // --- Headers that come and go: EINVAL where that is not possible.
 
@@ -64,7 +93,7 @@ class Known {
   void ForgetLayers() { parsed_ = false; }
   void StartWith(Start start, std::optional<Be16> type);
 
-  const Match& match_;
+  KnownMatch match_;
   Start start_ = Start::kEthernet;
   std::optional<Be16> type_;   // What follows the Ethernet header and tags.
   std::size_t tags_ = 0;       // So many tags, from the outermost on, are certainly there...

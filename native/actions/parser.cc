@@ -352,11 +352,15 @@ Result<ActionListPtr> ActionParser::List(Bytes attributes, const Known& known, i
   return ActionListPtr(std::move(list));
 }
 
-Result<ActionListPtr> ActionParser::Parse(const Match& match) {
+Result<ActionListPtr> ActionParser::Parse(const KnownMatch& match) {
   return List(*storage_, Known(match), 0);
 }
 
 Result<ActionListPtr> ActionList::Parse(Bytes attributes, const Match& match) {
+  return Parse(attributes, KnownMatch(match));
+}
+
+Result<ActionListPtr> ActionList::Parse(Bytes attributes, const KnownMatch& match) {
   if (attributes.size() > kMaxListBytes) {
     return Invalid("the actions have " + std::to_string(attributes.size()) +
                    " bytes; at most 65535 are allowed");

@@ -20,7 +20,7 @@ class ActionParser {
   explicit ActionParser(Bytes attributes)
       : storage_(std::make_shared<const std::vector<std::uint8_t>>(attributes.begin(),
                                                                    attributes.end())) {}
-  Result<ActionListPtr> Parse(const Match& match);
+  Result<ActionListPtr> Parse(const KnownMatch& match);
 
  private:
   // One list, as far as it has been read.

@@ -20,6 +20,7 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceValue("flowFields", FlowFieldsToJs(env)),
                              InstanceMethod<&Pollux::PortTypes>("portTypes"),
                              InstanceMethod<&Pollux::FreeBytes>("freeBytes"),
+                             InstanceMethod<&Pollux::EncodeKey>("encodeKey"),
                          });
   }
 
@@ -29,6 +30,10 @@ class Pollux : public Napi::Addon<Pollux> {
   // (key)
   Napi::Value FreeBytes(const Napi::CallbackInfo& info) {
     return FreeBytesToJs(info.Env(), BytesFromJs(info[0]));
+  }
+  // (key)
+  Napi::Value EncodeKey(const Napi::CallbackInfo& info) {
+    return EncodedKeyToJs(info.Env(), BytesFromJs(info[0]));
   }
 };
 

@@ -50,8 +50,10 @@ DatapathOptions OptionsFromJs(const Napi::Object& options);
 PortSpec PortSpecFromJs(const Napi::Object& spec);
 // Six numbers for each value: start, end, place in the key, kind, size, maximum.
 std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value);
-// {execute} or {install, key?, mask?, idleTimeoutMs?}; undefined: drop.
-UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& verdict);
+// Records as of changes (datapath/change_reader.h), the place of the packet in that of the ufid; no
+// record: drop. The verdicts refer to the bytes.
+void VerdictsFromJs(Napi::Env env, Bytes headers, Bytes payload,
+                    std::vector<UpcallVerdict>& verdicts);
 
 // --- To JavaScript.
 
@@ -69,12 +71,14 @@ Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<
 // has the layout.
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);
 Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t now_ms);
-// {slab, ids, dropped}. Frames are cut to `snap_length`. src/upcall.ts has the layout.
+// {slab, first, count, dropped}. Frames are cut to `snap_length`. src/upcall.ts has the layout.
 Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uint32_t snap_length,
                  std::uint64_t dropped);
 // {slab, lengths}.
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets);
 Napi::Value ToJs(Napi::Env env, const std::vector<TraceStep>& steps);
+// A key as upcalls have it, as netlink attributes.
+Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key);
 // A byte for each of the key: 1 if it is of a free field.
 Napi::Value FreeBytesToJs(Napi::Env env, Bytes key);
 Napi::Value DefaultOptionsToJs(Napi::Env env);

@@ -1,11 +1,14 @@
 // Values from JavaScript; see convert.h.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
+#include "datapath/change_reader.h"
+#include "packet/headers.h"
 
 namespace pollux {
 namespace {
@@ -171,22 +174,31 @@ std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value) {
   return values;
 }
 
-UpcallVerdict VerdictFromJs(UpcallId id, const Napi::Value& value) {
-  UpcallVerdict verdict;
-  verdict.id = id;
-  if (!value.IsObject()) return verdict;
-  const auto object = value.As<Napi::Object>();
-  if (auto actions = Optional(object, "execute", CopyFromJs); actions.has_value()) {
+void VerdictsFromJs(Napi::Env env, Bytes headers, Bytes payload,
+                    std::vector<UpcallVerdict>& verdicts) {
+  using Header = ChangeReader::Header;
+  if (headers.size() % sizeof(Header) != 0) Refuse(env, "a verdict is cut short");
+  for (; !headers.empty(); headers = headers.subspan(sizeof(Header))) {
+    const auto header = LoadAs<Header>(headers.data());
+    const auto part = [&](std::uint32_t at, std::uint32_t size) {
+      if (at > payload.size() || size > payload.size() - at) Refuse(env, "a verdict is cut short");
+      return payload.subspan(at, size);
+    };
+    std::uint32_t place = 0;
+    std::memcpy(&place, header.ufid.data(), sizeof place);
+    if (place >= verdicts.size()) Refuse(env, "a verdict is of no packet");
+    UpcallVerdict& verdict = verdicts[place];
+    verdict.actions = part(header.actions_at, header.actions_size);
     verdict.kind = UpcallVerdict::Kind::kExecute;
-    verdict.actions = std::move(*actions);
-    return verdict;
+    if ((header.flags & ChangeReader::kPut) == 0) continue;
+    verdict.kind = UpcallVerdict::Kind::kInstall;
+    verdict.idle_timeout_ms = ChangeReader::IdleTimeoutOf(header);
+    if ((header.flags & ChangeReader::kExact) != 0) continue;
+    verdict.matches_given = true;
+    verdict.match_key = part(header.key_at, header.key_size);
+    part(header.key_at, header.key_size + header.mask_size);
+    verdict.match_mask = part(header.key_at + header.key_size, header.mask_size);
   }
-  verdict.kind = UpcallVerdict::Kind::kInstall;
-  verdict.actions = CopyFromJs(object.Get("install"));
-  verdict.match_key = Optional(object, "key", CopyFromJs);
-  Set(verdict.match_mask, Optional(object, "mask", CopyFromJs));
-  verdict.idle_timeout_ms = Optional(object, "idleTimeoutMs", I64FromJs);
-  return verdict;
 }
 
 }  // namespace pollux

@@ -9,6 +9,9 @@ namespace {
 
 // Changes whose memory is kept from one call to the next.
 constexpr std::size_t kKeptChanges = 8192;
+// Places of the flow table that a call looks at.
+constexpr std::size_t kDumpPlaces = 8192;
+constexpr std::uint32_t kMaxAnswers = 1 << 20;
 
 PortId IdFromJs(const Napi::Value& value) { return PortId{U32FromJs(value)}; }
 
@@ -242,7 +245,8 @@ Napi::Value NativeDatapath::FlowFind(Info info) {
   return ToJs(env, std::vector<FlowView>{*flow}, datapath.now_ms());
 }
 
-// (cursor, n, core?): {cursor, slab}, no slab at the end; undefined: no such core.
+// (cursor, n, core?): {cursor, slab}, no slab at the end; undefined: no such core. The slab may be
+// empty: where there are hardly any flows, no call takes long.
 Napi::Value NativeDatapath::FlowDump(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
@@ -253,10 +257,11 @@ Napi::Value NativeDatapath::FlowDump(Info info) {
     slot = datapath.slot_of(CoreFromJs(info[2]));
     if (!slot.has_value()) return env.Undefined();
   }
-  const std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot);
+  const std::size_t before = cursor;
+  const std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot, kDumpPlaces);
   Napi::Object answer = Napi::Object::New(env);
   answer["cursor"] = static_cast<double>(cursor);
-  if (!flows.empty()) answer["slab"] = ToJs(env, flows, datapath.now_ms());
+  if (cursor != before) answer["slab"] = ToJs(env, flows, datapath.now_ms());
   return answer;
 }
 
@@ -286,26 +291,26 @@ Napi::Value NativeDatapath::TakeUpcalls(Info info) {
   return ToJs(env, upcalls, snap_length_, dropped);
 }
 
-// (ids, verdicts): a list of [index, Error] for those that could not be carried out. What is gone
-// already (ENOENT) is not told: its packet has been dropped and counted by whoever took it away.
+// (first, count, headers, payload): a list of [index, Error] for those that could not be carried
+// out. What is gone already (ENOENT) is not told: its packet has been dropped and counted by
+// whoever took it away.
 Napi::Value NativeDatapath::AnswerUpcalls(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
-  const auto ids = info[0].As<Napi::BigUint64Array>();
-  const auto given = info[1].As<Napi::Array>();
-  std::vector<UpcallVerdict> verdicts;
-  for (std::uint32_t i = 0; i < ids.ElementLength(); ++i) {
-    const Napi::HandleScope scope(env);
-    verdicts.push_back(VerdictFromJs(UpcallId{ids[i]}, given.Get(i)));
-  }
+  const auto first = static_cast<std::uint64_t>(info[0].As<Napi::Number>().Int64Value());
+  const std::uint32_t count = std::min(U32FromJs(info[1]), kMaxAnswers);
+  std::vector<UpcallVerdict> verdicts(count);
+  for (std::uint32_t i = 0; i < count; ++i) verdicts[i].id = UpcallId{first + i};
+  VerdictsFromJs(env, BytesFromJs(info[2]), BytesFromJs(info[3]), verdicts);
   const std::vector<Status> statuses = datapath.AnswerUpcalls(verdicts);
-  Napi::Array failures = Napi::Array::New(env);
+  Napi::Value failures = env.Undefined();
   for (std::uint32_t i = 0; i < statuses.size(); ++i) {
     if (statuses[i].ok() || statuses[i].error().number == ENOENT) continue;
+    if (failures.IsUndefined()) failures = Napi::Array::New(env);
     Napi::Array failure = Napi::Array::New(env, 2);
     failure.Set(0u, i);
     failure.Set(1u, ErrorToJs(env, statuses[i].error()));
-    failures.Set(failures.Length(), failure);
+    failures.As<Napi::Array>().Set(failures.As<Napi::Array>().Length(), failure);
   }
   return failures;
 }

@@ -22,17 +22,17 @@ class Slab {
     Append(&value, sizeof value);
   }
   void Append(Bytes bytes) { Append(bytes.data(), bytes.size()); }
-  std::size_t size() const { return bytes_.size(); }
-  Napi::Value ToJs(Napi::Env env) const {
-    return Napi::Buffer<std::uint8_t>::Copy(env, bytes_.data(), bytes_.size());
-  }
-
- private:
   void Append(const void* data, std::size_t size) {
     if (size == 0) return;
     const auto* bytes = static_cast<const std::uint8_t*>(data);
     bytes_.insert(bytes_.end(), bytes, bytes + size);
   }
+  void Reserve(std::size_t size) { bytes_.reserve(size); }
+  Napi::Value ToJs(Napi::Env env) const {
+    return Napi::Buffer<std::uint8_t>::Copy(env, bytes_.data(), bytes_.size());
+  }
+
+ private:
   std::vector<std::uint8_t> bytes_;
 };
 
@@ -259,29 +259,50 @@ Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t n
 Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uint32_t snap_length,
                  std::uint64_t dropped) {
   Slab slab;
-  auto ids = Napi::BigUint64Array::New(env, upcalls.size());
-  for (std::size_t i = 0; i < upcalls.size(); ++i) {
-    const UpcallView& upcall = upcalls[i];
-    const std::vector<std::uint8_t> key = EncodeKey(upcall.key);
+  slab.Reserve(upcalls.size() * 320);
+  for (const UpcallView& upcall : upcalls) {
     const Bytes userdata = upcall.userdata != nullptr ? Bytes(*upcall.userdata) : Bytes{};
     const Bytes frame = upcall.frame.first(std::min<std::size_t>(upcall.frame.size(), snap_length));
-    ids[i] = static_cast<std::uint64_t>(upcall.id);
-    slab.Number(static_cast<std::uint32_t>(upcall.reason));
-    slab.Number(static_cast<std::uint32_t>(upcall.port));
-    slab.Number(static_cast<std::uint32_t>(upcall.frame.size()));
-    slab.Number(static_cast<std::uint32_t>(frame.size()));
-    slab.Number(static_cast<std::uint32_t>(key.size()));
-    slab.Number(static_cast<std::uint32_t>(userdata.size()));
-    slab.Number(static_cast<std::uint32_t>(upcall.userdata != nullptr));
+    const std::span<const std::uint64_t> words(upcall.key->values.data(), upcall.key->size());
+    const std::array<std::uint64_t, 2> map = {upcall.key->map.low(), upcall.key->map.high()};
+    const auto key_size = static_cast<std::uint32_t>(sizeof map + words.size_bytes());
+    const std::uint32_t header[] = {static_cast<std::uint32_t>(upcall.reason),
+                                    static_cast<std::uint32_t>(upcall.port),
+                                    static_cast<std::uint32_t>(upcall.frame.size()),
+                                    static_cast<std::uint32_t>(frame.size()),
+                                    key_size,
+                                    static_cast<std::uint32_t>(userdata.size()),
+                                    static_cast<std::uint32_t>(upcall.userdata != nullptr)};
+    slab.Append(header, sizeof header);
     slab.Append(frame);
-    slab.Append(key);
+    slab.Append(map.data(), sizeof map);
+    slab.Append(words.data(), words.size_bytes());
     slab.Append(userdata);
   }
   Napi::Object object = Napi::Object::New(env);
   object["slab"] = slab.ToJs(env);
-  object["ids"] = ids;
+  object["first"] = upcalls.empty() ? 0.0 : static_cast<double>(upcalls.front().id);
+  object["count"] = static_cast<std::uint32_t>(upcalls.size());
   object["dropped"] = ToJs(env, dropped);
   return object;
+}
+
+Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key) {
+  std::array<std::uint64_t, 2> map{};
+  if (key.size() < sizeof map) Throw(env, Invalid("a key is cut short"));
+  std::memcpy(map.data(), key.data(), sizeof map);
+  FlowWords words{};
+  const Bytes values = key.subspan(sizeof map);
+  std::size_t at = 0;
+  for (std::size_t word = 0; word < 128; ++word) {
+    if ((map[word / 64] >> word % 64 & 1) == 0) continue;
+    if (word >= kFlowWords || values.size() < at + sizeof words[0])
+      Throw(env, Invalid("a key is cut short"));
+    std::memcpy(&words[word], &values[at], sizeof words[0]);
+    at += sizeof words[0];
+  }
+  const std::vector<std::uint8_t> encoded = EncodeKey(FromWords(words));
+  return Napi::Buffer<std::uint8_t>::Copy(env, encoded.data(), encoded.size());
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets) {

@@ -2,6 +2,7 @@
 // packed, nothing that must be allocated for each, and the same for what became of them.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -30,7 +31,7 @@ struct PackedChange {
   std::size_t at = 0;  // Of the packed key, or of the error, in FlowChanges.
   std::shared_ptr<const ActionList> actions;
   std::int64_t idle_timeout_ms = Megaflow::kTableTimeout;
-  Ufid ufid{};
+  Ufid ufid{};  // Of a put without one it is worked out.
 };
 
 class FlowChanges {
@@ -46,6 +47,8 @@ class FlowChanges {
   void Add(PackedChange change, const std::uint64_t* key) {
     change.at = words_.size();
     if (change.mask != nullptr) words_.insert(words_.end(), key, key + change.mask->size());
+    if (change.kind == PackedChange::Kind::kPut && !change.has_ufid)
+      change.ufid = std::bit_cast<Ufid>(change.mask->Id(key));
     changes_.push_back(std::move(change));
   }
   void Refuse(Error error) {

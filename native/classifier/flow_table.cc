@@ -11,6 +11,9 @@ namespace {
 // Reports of removed flows that wait to be taken, at most: whoever puts flows without end and never
 // looks is not to run out of memory.
 constexpr std::size_t kMaxReports = std::size_t{1} << 20;
+constexpr std::size_t kDumpReserve = 1024;
+// Changes from one whose place in the index is asked for to the one that is worked at.
+constexpr std::size_t kAhead = 8;
 
 Error Exists(std::string message, std::string hint) {
   Error error;
@@ -102,6 +105,7 @@ FlowOutcomes FlowTable::Apply(const FlowChanges& changes, bool atomic) {
   run.undo.reserve(changes.size());
   run.outcomes.each.reserve(changes.size());
   for (std::size_t i = 0; i < changes.size(); ++i) {
+    if (i + kAhead < changes.size()) by_ufid_.Prefetch(changes[i + kAhead].ufid);
     const PackedChange& change = changes[i];
     switch (change.kind) {
       case PackedChange::Kind::kPut:
@@ -154,20 +158,19 @@ void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run)
   const PackedMask& mask = *put.mask;
   if (InPortOf(mask, key) >= classifiers_.size())
     return run.outcomes.Fail(Invalid("in_port is not a port number"));
-  const Ufid ufid = put.has_ufid ? put.ufid : std::bit_cast<Ufid>(mask.Id(key));
-  Megaflow* flow = by_ufid_.Find(ufid);
+  Megaflow* flow = by_ufid_.Find(put.ufid);
   if (flow == nullptr) {
     // A flow with this match would take its packets.
     const Dpcls* classifier = ClassifierOf(PortNumber{InPortOf(mask, key)});
     const bool taken = classifier != nullptr && classifier->Lookup(PacketOf(mask, key)) != nullptr;
     if (taken) flow = FindLinked(mask, key);
-    if (flow == nullptr) return Add(put, key, ufid, taken, run);
+    if (flow == nullptr) return Add(put, key, taken, run);
   }
   if (!IsOf(mask, key, *flow)) {
     return run.outcomes.Fail(
         Exists("another flow has this ufid", "delete that flow first, or leave the ufid out"));
   }
-  if (put.has_ufid && flow->ufid != ufid) {
+  if (put.has_ufid && flow->ufid != put.ufid) {
     return run.outcomes.Fail(Exists("this flow is installed under another ufid",
                                     "use that ufid, or delete the flow first"));
   }
@@ -187,8 +190,7 @@ void FlowTable::Replace(const PackedChange& put, Megaflow* flow, Run& run) {
   run.outcomes.Put(flow->ufid);
 }
 
-void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, const Ufid& ufid, bool taken,
-                    Run& run) {
+void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, bool taken, Run& run) {
   if (!put.create) return run.outcomes.Fail(Missing());
   if (!put.has_ufid && taken) {
     if (put.optional) return run.outcomes.Found(false);
@@ -205,14 +207,14 @@ void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, const Ufi
     return run.outcomes.Fail(Full(limit_));
   }
   flow->SetKey(ClassifierFor(InPortOf(*put.mask, key)).Share(*put.mask), key);
-  flow->ufid = ufid;
+  flow->ufid = put.ufid;
   flow->idle_timeout_ms = put.idle_timeout_ms;
   flow->created_ms = run.now_ms;
   flow->owned_actions = put.actions;
   flow->actions.store(put.actions.get(), std::memory_order_release);
   Link(flow);
   run.undo.push_back({Undo::Kind::kAdded, flow, nullptr});
-  run.outcomes.Put(ufid);
+  run.outcomes.Put(put.ufid);
 }
 
 bool FlowTable::MakeRoom(std::vector<Undo>& undo) {
@@ -468,10 +470,13 @@ std::optional<FlowView> FlowTable::Find(const PackedChange& named, const std::ui
 }
 
 std::vector<FlowView> FlowTable::Dump(std::size_t& cursor, std::size_t n,
-                                      std::optional<std::size_t> slot) const {
+                                      std::optional<std::size_t> slot, std::size_t places) const {
   MutexLock lock(mutex_);
   std::vector<FlowView> views;
-  for (; cursor < slots_.size() && views.size() < n; ++cursor) {
+  views.reserve(std::min(n, kDumpReserve));
+  const std::size_t end =
+      cursor < slots_.size() && places < slots_.size() - cursor ? cursor + places : slots_.size();
+  for (; cursor < end && views.size() < n; ++cursor) {
     if (slots_[cursor].linked()) views.push_back(View(slots_[cursor], slot));
   }
   return views;

@@ -88,11 +88,11 @@ class FlowTable {
   // The flow that a deletion names.
   std::optional<FlowView> Find(const PackedChange& named, const std::uint64_t* key) const
       EXCLUDES(mutex_);
-  // Up to `n` flows from place `cursor` on, which moves behind them; empty: the end. Flows that
-  // stay throughout a dump are seen exactly once. With `slot`, statistics are those of that context
-  // alone.
-  std::vector<FlowView> Dump(std::size_t& cursor, std::size_t n,
-                             std::optional<std::size_t> slot) const EXCLUDES(mutex_);
+  // Up to `n` flows from place `cursor` on, which moves behind them; it stays where it is at the
+  // end. At most `places` are looked at, some of which may be empty. Flows that stay throughout a
+  // dump are seen exactly once. With `slot`, statistics are those of that context alone.
+  std::vector<FlowView> Dump(std::size_t& cursor, std::size_t n, std::optional<std::size_t> slot,
+                             std::size_t places = SIZE_MAX) const EXCLUDES(mutex_);
   std::size_t Clear() EXCLUDES(mutex_);
   // Unlinks flows unused for longer than their timeout; masks used of late are asked first then.
   void RemoveIdle() EXCLUDES(mutex_);
@@ -148,8 +148,8 @@ class FlowTable {
   void Put(const PackedChange& put, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
   void Replace(const PackedChange& put, Megaflow* flow, Run& run) REQUIRES(mutex_);
   // taken: a packet with its fields has a flow already.
-  void Add(const PackedChange& put, const std::uint64_t* key, const Ufid& ufid, bool taken,
-           Run& run) REQUIRES(mutex_);
+  void Add(const PackedChange& put, const std::uint64_t* key, bool taken, Run& run)
+      REQUIRES(mutex_);
   void Delete(const PackedChange& del, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
   // Whether there is room for one flow more.
   bool MakeRoom(std::vector<Undo>& undo) REQUIRES(mutex_);

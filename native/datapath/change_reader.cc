@@ -18,6 +18,11 @@ std::optional<Bytes> Part(Bytes bytes, std::uint32_t at, std::size_t size) {
 
 }  // namespace
 
+std::optional<std::int64_t> ChangeReader::IdleTimeoutOf(const Header& header) {
+  if ((header.flags & kTimeout) == 0) return std::nullopt;
+  return static_cast<std::int64_t>(std::clamp(header.idle_timeout_ms, 0.0, kMaxExact));
+}
+
 bool ChangeReader::Read(const ChangeRecords& records, FlowChanges& out, std::size_t max_unread,
                         std::vector<std::uint32_t>& unread) {
   const std::size_t n = records.headers.size() / sizeof(Header);
@@ -60,34 +65,26 @@ void ChangeReader::ReadOne(const Header& header, Bytes key, Bytes mask, Bytes ac
     return out.Refuse(std::move(status.error()));
   change.mask = match_.mask;
   if (is_put) {
-    Result<ActionListPtr> list = ActionsOf(actions, key, mask);
+    Result<ActionListPtr> list = ActionsOf(actions);
     if (!list.ok()) return out.Refuse(std::move(list.error()));
     change.actions = std::move(*list);
     change.replace = (header.flags & kReplace) != 0;
     change.create = (header.flags & kCreate) != 0;
-    if ((header.flags & kTimeout) != 0) {
-      change.idle_timeout_ms =
-          static_cast<std::int64_t>(std::clamp(header.idle_timeout_ms, 0.0, kMaxExact));
-    }
+    change.idle_timeout_ms = IdleTimeoutOf(header).value_or(Megaflow::kTableTimeout);
   }
   out.Add(std::move(change), match_.key.data());
 }
 
-Result<ActionListPtr> ChangeReader::ActionsOf(Bytes attributes, Bytes key, Bytes mask) {
-  const auto is_it = [&](const Made& made) {
-    return made.shape == match_.shape && made.shape != 0 &&
-           std::ranges::equal(made.actions->attributes(), attributes);
-  };
-  if (is_it(*last_made_)) return last_made_->actions;
-  std::uint64_t hash = match_.shape;
-  for (const std::uint8_t byte : attributes) hash = (hash ^ byte) * 0x100000001b3u;
-  Made& made = made_[(hash ^ hash >> 32) % kMade];
-  last_made_ = &made;
-  if (is_it(made)) return made.actions;
-  const Result<Match> match = DecodeMatch(key, mask);
-  if (!match.ok()) return match.error();
-  Result<ActionListPtr> list = ActionList::Parse(attributes, match.value());
-  if (list.ok() && match_.shape != 0) made = {match_.shape, *list};
+Result<ActionListPtr> ChangeReader::ActionsOf(Bytes attributes) {
+  if (match_.shape != 0 && match_.shape == list_shape_ &&
+      std::ranges::equal(list_->attributes(), attributes))
+    return list_;
+  const Match match = match_.mask->UnpackMatch(match_.key.data());
+  Result<ActionListPtr> list = lists_.Get(attributes, KnownMatch(match));
+  if (list.ok()) {
+    list_shape_ = match_.shape;
+    list_ = *list;
+  }
   return list;
 }
 

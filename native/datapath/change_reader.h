@@ -9,14 +9,13 @@
 // that one is not worked out again. For one thread.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
 
-#include "actions/action_list.h"
+#include "actions/list_cache.h"
 #include "classifier/flow_changes.h"
 #include "classifier/match_shapes.h"
 #include "flow/match_texts.h"
@@ -49,6 +48,9 @@ class ChangeReader {
   static constexpr std::uint32_t kReplace = 8;
   static constexpr std::uint32_t kCreate = 16;
   static constexpr std::uint32_t kText = 32;
+  static constexpr std::uint32_t kExact = 64;  // Of verdicts: no match, the packet's exact key.
+
+  static std::optional<std::int64_t> IdleTimeoutOf(const Header& header);
 
   // Reads all changes. False: the records do not add up. `unread`: places of those whose text was
   // not learnt, up to `max_unread`, where reading ends.
@@ -58,22 +60,18 @@ class ChangeReader {
   MatchTexts& texts() { return texts_; }
 
  private:
-  // Action lists that were made for matches of a shape. What an action needs to know of the packets
-  // (known.h) is in the fields that do not differ, so the list is right for the others too.
-  struct Made {
-    std::uint64_t shape = 0;
-    ActionListPtr actions;
-  };
-  static constexpr std::size_t kMade = 256;
-
   void ReadOne(const Header& header, Bytes key, Bytes mask, Bytes actions, FlowChanges& out);
-  Result<ActionListPtr> ActionsOf(Bytes attributes, Bytes key, Bytes mask);
+  // For `match_`.
+  Result<ActionListPtr> ActionsOf(Bytes attributes);
 
   MatchShapes shapes_;
   MatchTexts texts_;
   MatchShapes::Packed match_;  // Of the change that is being read.
-  std::array<Made, kMade> made_;
-  Made* last_made_ = &made_[0];
+  ActionListCache lists_;
+  // The list that was made last, and for which shape: what its actions need to know of the packets
+  // is in fields that do not differ among matches of a shape.
+  std::uint64_t list_shape_ = 0;
+  ActionListPtr list_;
 };
 
 }  // namespace pollux

@@ -113,18 +113,21 @@ struct UpcallView {
   UpcallReason reason = UpcallReason::kMiss;
   PortNumber in_port{};
   PortId port{};
-  Flow key;
-  std::span<const std::uint8_t> frame;  // Valid until the upcall is answered.
-  Userdata userdata;                    // May be null.
+  // Valid until the upcall is answered.
+  const Miniflow* key = nullptr;
+  std::span<const std::uint8_t> frame;
+  const std::vector<std::uint8_t>* userdata = nullptr;  // May be null.
 };
 
+// The bytes are those of whoever asks: they are looked at during the call.
 struct UpcallVerdict {
   enum class Kind : std::uint8_t { kDrop, kExecute, kInstall };
   UpcallId id{};
   Kind kind = Kind::kDrop;
-  std::vector<std::uint8_t> actions;                   // kExecute, kInstall: attributes.
-  std::optional<std::vector<std::uint8_t>> match_key;  // kInstall; default: the packet's exact key.
-  std::vector<std::uint8_t> match_mask;
+  Bytes actions;               // kExecute, kInstall: attributes.
+  bool matches_given = false;  // kInstall; else the packet's exact key.
+  Bytes match_key;
+  Bytes match_mask;
   std::optional<std::int64_t> idle_timeout_ms;
 };
 
@@ -205,8 +208,8 @@ class Datapath {
   // Whether somebody answers upcalls. Without, misses are dropped as upcall_no_handler, those
   // parked included.
   void SetUpcallConsumer(bool present);
-  // Up to `max` parked packets, oldest first, fair among ports by their bounded queues. `dropped`:
-  // lost since the last call.
+  // Up to `max` parked packets, oldest first, fair among ports by their bounded queues. Their ids
+  // follow each other. `dropped`: lost since the last call.
   std::vector<UpcallView> TakeUpcalls(std::size_t max, std::uint64_t& dropped);
   // One status for each verdict; ENOENT: no such upcall. A failed install or execute drops the
   // packet (upcall_error).

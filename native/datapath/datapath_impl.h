@@ -1,13 +1,12 @@
-// What a Datapath is made of. Three files fill it in: datapath.cc (life, options, showing),
-// port_commands.cc (what the control thread carries out) and packets.cc (execute, memory ports,
-// upcalls).
+// What a Datapath is made of. Four files fill it in: datapath.cc (life, options, showing),
+// port_commands.cc (what the control thread carries out), packets.cc (execute, memory ports) and
+// upcalls.cc.
 #pragma once
 
 #include <atomic>
 #include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "actions/action_list.h"
@@ -16,7 +15,9 @@
 #include "datapath/control.h"
 #include "datapath/datapath.h"
 #include "datapath/port.h"
+#include "datapath/taken_upcalls.h"
 #include "datapath/topology.h"
+#include "datapath/verdict_reader.h"
 #include "netdev/link_monitor.h"
 
 namespace pollux {
@@ -62,11 +63,8 @@ struct Datapath::Impl {
   void Emit(Event event) EXCLUDES(event_mutex);
   // A packet as if it came from this port.
   Result<PacketPtr> PacketOf(Bytes frame, PortNumber in_port);
-  // Installs the flow that a verdict asks for, unless others leave no room for it. `exact`,
-  // `actions`: for the packet alone.
-  Status Install(const UpcallVerdict& verdict, const Match& exact, ActionListPtr actions);
-  // Does with a parked packet what the verdict says.
-  Status CarryOut(const UpcallVerdict& verdict, PacketPtr packet);
+  // Fills in the ids of the ports.
+  void NamePorts(std::vector<UpcallView>& views) const EXCLUDES(port_mutex);
   void DropParked(PacketBatch batch, DropReason reason);
   void DropAllParked(DropReason reason, bool taken_too);
   // The netdev of a published memory port, kept open while the answer lives.
@@ -103,10 +101,11 @@ struct Datapath::Impl {
   std::vector<Event> events GUARDED_BY(event_mutex);
 
   Mutex upcall_mutex;
-  std::uint64_t next_upcall_id GUARDED_BY(upcall_mutex) = 1;
-  std::unordered_map<std::uint64_t, Upcall> taken
-      GUARDED_BY(upcall_mutex);  // Waiting for a verdict.
+  TakenUpcalls taken GUARDED_BY(upcall_mutex);
   std::uint64_t reported_lost GUARDED_BY(upcall_mutex) = 0;
+  // Held while verdicts are carried out.
+  Mutex answer_mutex;
+  VerdictReader verdict_reader GUARDED_BY(answer_mutex);
 
   std::atomic<bool> closing{false};
   std::atomic<bool> closed{false};

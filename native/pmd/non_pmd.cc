@@ -144,9 +144,19 @@ std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& ac
   return host.TakeFrame();
 }
 
-void NonPmd::ExecuteParked(PacketPtr packet, const ActionList& actions) {
+void NonPmd::ExecuteParked(std::span<ParkedPacket> packets) {
   Scope scope(*this);
-  ExecuteActions(context_, BatchOf(std::move(packet)), actions);
+  for (std::size_t i = 0; i < packets.size();) {
+    const ActionList& actions = *packets[i].actions;
+    PacketBatch batch = BatchOf(std::move(packets[i].packet));
+    // An output does not care whose packets go together; other actions may.
+    const PortNumber port = actions.sole_output();
+    for (++i; i < packets.size() && !batch.full(); ++i) {
+      if (port == kNoPort || packets[i].actions->sole_output() != port) break;
+      batch.Add(std::move(packets[i].packet));
+    }
+    ExecuteActions(context_, std::move(batch), actions);
+  }
   context_.FlushOutputs();
   context_.WakeUpcalls();
 }

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -20,6 +21,11 @@
 #include "pmd/trace.h"
 
 namespace pollux {
+
+struct ParkedPacket {
+  PacketPtr packet;
+  ActionListPtr actions;
+};
 
 class NonPmd {
  public:
@@ -45,8 +51,9 @@ class NonPmd {
   // last action left it.
   std::vector<std::uint8_t> Execute(PacketPtr packet, const ActionList& actions)
       EXCLUDES(non_pmd_mutex_);
-  // The same for a packet that was parked: it was counted when it was received.
-  void ExecuteParked(PacketPtr packet, const ActionList& actions) EXCLUDES(non_pmd_mutex_);
+  // The same for packets that were parked, in their order: they were counted when they were
+  // received.
+  void ExecuteParked(std::span<ParkedPacket> packets) EXCLUDES(non_pmd_mutex_);
   // What Input() would do with a packet that has its in_port; nothing is done or counted. `seed`:
   // of the numbers that samples draw.
   std::vector<TraceStep> Trace(PacketPtr packet, std::uint32_t seed) EXCLUDES(non_pmd_mutex_);

@@ -57,22 +57,36 @@ bool UpcallQueue::Take(std::size_t max, std::vector<Upcall>& out) {
   MutexLock lock(take_mutex_);
   // Before looking: what is parked from here on wakes us again.
   woken_.store(false, std::memory_order_seq_cst);
-  bool more = true;
-  while (more) {
-    more = false;
-    for (std::size_t turn = 0; turn < kContexts; ++turn) {
-      Ring* ring = rings_[next_slot_++ % kContexts].load(std::memory_order_acquire);
-      if (ring == nullptr) continue;
-      const std::uint64_t tail = ring->tail.load(std::memory_order_relaxed);
-      if (tail == ring->head.load(std::memory_order_acquire)) continue;
-      if (max == 0) return true;
-      out.push_back(std::move(ring->slots[tail % kRingSize]));
-      ring->tail.store(tail + 1, std::memory_order_release);
-      --max;
-      more = true;
-    }
+  // Those with something in them, and how much.
+  struct Waiting {
+    Ring* ring;
+    std::uint64_t tail;
+    std::uint64_t head;
+  };
+  std::array<Waiting, kContexts> waiting;
+  std::size_t n = 0;
+  const std::size_t first = next_slot_++;
+  for (std::size_t turn = 0; turn < kContexts; ++turn) {
+    Ring* ring = rings_[(first + turn) % kContexts].load(std::memory_order_acquire);
+    if (ring == nullptr) continue;
+    const std::uint64_t tail = ring->tail.load(std::memory_order_relaxed);
+    const std::uint64_t head = ring->head.load(std::memory_order_acquire);
+    if (tail != head) waiting[n++] = {ring, tail, head};
   }
-  return false;
+  while (n > 0 && max > 0) {
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      Waiting from = waiting[i];
+      if (max > 0) {
+        out.push_back(std::move(from.ring->slots[from.tail % kRingSize]));
+        from.ring->tail.store(++from.tail, std::memory_order_release);
+        --max;
+      }
+      if (from.tail != from.head) waiting[left++] = from;
+    }
+    n = left;
+  }
+  return n > 0;
 }
 
 void UpcallQueue::TakeLost(const std::function<void(PortNumber, std::uint64_t)>& each) {

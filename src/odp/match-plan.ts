@@ -45,11 +45,12 @@ export interface Encoded {
 export type FreeBytes = (key: Uint8Array) => Uint8Array;
 
 export class MatchPlan {
-  /** The key, and the mask behind it. */
+  /** The key, and the mask behind it. What is the same in all is always there. */
   readonly bytes: Uint8Array;
   readonly keySize: number;
   readonly maskSize: number;
   readonly #steps: readonly Step[];
+  #busy = false;
 
   private constructor({ key, mask }: Encoded, steps: readonly Step[]) {
     this.bytes = Uint8Array.from(Buffer.concat([key, mask]));
@@ -76,12 +77,22 @@ export class MatchPlan {
   }
 
   /**
-   * Writes the encoding of a match to `out`, where there is room. False, and rubbish in `out`: the
-   * match is another one than was planned for, or none.
+   * Makes `bytes` the encoding of a match. False, and rubbish in `bytes`: the match is another one
+   * than was planned for, or none.
    */
-  write(typed: FlowMatch, out: Uint8Array, at: number): boolean {
-    out.set(this.bytes, at);
+  write(typed: FlowMatch): boolean {
+    if (this.#busy) return false; // A getter of a match came back here.
+    this.#busy = true;
+    try {
+      return this.#write(typed);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #write(typed: FlowMatch): boolean {
     const steps = this.#steps;
+    const out = this.bytes;
     let next = 0;
     for (const name in typed) {
       if (next === steps.length) return false;
@@ -89,8 +100,8 @@ export class MatchPlan {
       if (step.name !== name) return false;
       const given: unknown = typed[name];
       if (step.value !== undefined) {
-        if (!writeValue(step.value, given, out, at)) return false;
-      } else if (!writeFields(step.fields, given, out, at)) {
+        if (!writeValue(step.value, given, out)) return false;
+      } else if (!writeFields(step.fields, given, out)) {
         return false;
       }
     }
@@ -98,31 +109,26 @@ export class MatchPlan {
   }
 }
 
-function writeFields(
-  fields: readonly Value[],
-  given: unknown,
-  out: Uint8Array,
-  at: number,
-): boolean {
+function writeFields(fields: readonly Value[], given: unknown, out: Uint8Array): boolean {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) return false;
   let next = 0;
   for (const name in given) {
     if (next === fields.length) return false;
     const field = fields[next++]!;
     if (field.name !== name) return false;
-    if (!writeValue(field, (given as Record<string, unknown>)[name], out, at)) return false;
+    if (!writeValue(field, (given as Record<string, unknown>)[name], out)) return false;
   }
   return next === fields.length;
 }
 
-function writeValue(value: Value, whole: unknown, out: Uint8Array, at: number): boolean {
+function writeValue(value: Value, whole: unknown, out: Uint8Array): boolean {
   let given = whole;
   if (value.mask !== undefined) {
     if (!isMasked(whole) || whole.mask !== value.mask) return false;
     given = whole.value;
   }
-  if (value.place < 0) return given === value.same;
-  const place = at + value.place;
+  const { place } = value;
+  if (place < 0) return given === value.same;
   if (value.kind !== undefined) {
     if (typeof given !== 'string') return false;
     if (value.suffix === '') return readAddress(value.kind, given, out, place);

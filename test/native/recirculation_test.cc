@@ -105,7 +105,7 @@ TEST_CASE("recirculation: a miss is an upcall that knows the number and all that
   std::uint64_t dropped = 0;
   std::vector<UpcallView> upcalls = bed->TakeUpcalls(10, dropped);
   REQUIRE(upcalls.size() == 1);
-  const Flow& key = upcalls[0].key;
+  const Flow key = upcalls[0].key->Expand();
   CHECK(upcalls[0].reason == UpcallReason::kMiss);
   CHECK(key.recirc_id == 7);
   CHECK(key.skb_mark == 77);
@@ -115,7 +115,8 @@ TEST_CASE("recirculation: a miss is an upcall that knows the number and all that
   UpcallVerdict verdict;
   verdict.id = upcalls[0].id;
   verdict.kind = UpcallVerdict::Kind::kInstall;
-  verdict.actions = BlobOf(Actions().PushEth().Output(2));
+  const auto actions = BlobOf(Actions().PushEth().Output(2));
+  verdict.actions = actions;
   for (const Status& status : bed->AnswerUpcalls({verdict})) CHECK(status.ok());
   bed.Settle();
   const auto taken = bed.Drain(bed.out);

@@ -444,6 +444,7 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
   auto adding = bed.StartAdd(slow);
   std::size_t answered = 0;
   std::size_t arrived = 0;
+  const auto to_out = OutputTo({2});
   while (adding.wait_for(0s) != std::future_status::ready) {
     bed.Inject(in);
     std::uint64_t dropped = 0;
@@ -454,7 +455,7 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
         UpcallVerdict verdict;
         verdict.id = upcall.id;
         verdict.kind = UpcallVerdict::Kind::kExecute;
-        verdict.actions = OutputTo({2});
+        verdict.actions = to_out;
         verdicts.push_back(verdict);
       }
     }

@@ -96,6 +96,73 @@ describe('a handler', () => {
     expect(dp.flows.size).toBe(0);
   });
 
+  test('many verdicts of one batch: each packet gets its own, whatever becomes of the others', async () => {
+    const port = (upcall: Upcall) => upcall.frame.readUInt16BE(34);
+    const match = (n: number) => ({
+      inPort: 1,
+      ethType: 0x0800,
+      ipv4: { src: '10.0.0.1', proto: 17 },
+      udp: { src: n },
+    });
+    dp.onUpcall((batch) => {
+      // The last comes first: what counts is the order of the packets.
+      for (const upcall of [...batch].reverse()) {
+        const n = port(upcall);
+        if (n % 5 === 0) upcall.execute(`set(udp(dst=${n + 1})),b`);
+        if (n % 5 === 1) upcall.install('b', { match: match(n), idleTimeoutMs: n });
+        if (n % 5 === 2) upcall.install('set(ipv6(hlimit=1)),b', { match: match(n) });
+        if (n % 5 === 3) upcall.drop();
+      }
+    });
+    a.inject(udpFrames(50));
+    await dp.settle();
+    await answered();
+    await until(() => errors.length === 10);
+    expect(errors.map(({ code }) => code)).toEqual(errors.map(() => 'EINVAL'));
+    expect(b.drain().map((frame) => [frame.readUInt16BE(34), frame.readUInt16BE(36)])).toEqual(
+      Array.from({ length: 50 }, (_, n) => n)
+        .filter((n) => n % 5 < 2)
+        .map((n) => [n, n % 5 === 0 ? n + 1 : 7]),
+    );
+    expect(dp.stats().drops).toMatchObject({ upcall_drop: 20n, upcall_error: 10n });
+    expect(dp.flows.size).toBe(10);
+    for (let n = 1; n < 50; n += 5) expect(dp.flows.get(match(n))?.idleTimeoutMs).toBe(n);
+  });
+
+  test('what is given to install() may itself give verdicts', async () => {
+    dp.onUpcall(([first, second, third]: any) => {
+      const options = {
+        get match() {
+          second.install('b', { match: { inPort: 1, ethType: 0x0800, ipv4: { src: '10.0.0.1' } } });
+          return { inPort: 1, ethType: 0x0806 };
+        },
+      };
+      first.install('b', options);
+      third.drop();
+    });
+    a.inject(udpFrames(3));
+    await dp.settle();
+    await answered();
+    expect(b.drain()).toHaveLength(2);
+    expect(dp.flows.size).toBe(2);
+    expect(errors).toEqual([]);
+  });
+
+  test('a key is what the parser found, also long after the verdict', async () => {
+    const seen: Upcall[] = [];
+    dp.onUpcall((batch) => {
+      for (const upcall of batch) {
+        seen.push(upcall);
+        upcall.execute('b');
+      }
+    });
+    a.inject(udpFrames(100));
+    await dp.settle();
+    await answered();
+    expect(seen.map(({ key }) => key.udp?.src)).toEqual(Array.from({ length: 100 }, (_, n) => n));
+    expect(seen[7]?.key).toBe(seen[7]?.key);
+  });
+
   test('drop, and no verdict at all, are counted', async () => {
     dp.onUpcall((batch) => {
       for (const upcall of batch) if (upcall.frame[35] === 1) upcall.drop();

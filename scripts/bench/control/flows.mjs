@@ -65,6 +65,17 @@ async function dumped(flows) {
   return { perMs, longest };
 }
 
+/** Puts of `count` flows whose texts are as a dump has them: of one mask, or of many. */
+function texts(count, masks) {
+  const row = memoryRows.get(`each/${masks}/1000000/64/uniform`);
+  const puts = [];
+  for (const [match, actions] of datapathFlows(row, 3, 2)) {
+    puts.push({ put: { match, actions } });
+    if (puts.length === count) return puts;
+  }
+  throw new Error('there are not so many flows');
+}
+
 export async function flows(bench) {
   const count = bench.quick ? 20_000 : 100_000;
   const loop = await Loop.open(bench.cores);
@@ -73,34 +84,52 @@ export async function flows(bench) {
   table.put(fiveTuple(1), '2');
   await loop.source('from', 1, { flows: 1000, order: 'uniform' });
 
-  const each = memoryRows.get('each/1/100000/64/uniform');
   const forms = {
-    text: [...datapathFlows(each, 3, 2)]
-      .slice(0, count)
-      .map(([match, actions]) => ({ put: { match, actions } })),
+    text: texts(count, 1),
+    'text, 20 masks': texts(count, 20),
     objects: Array.from({ length: count }, (_, f) => ({
       put: { match: typed(f), actions: [{ type: 'output', port: 2 }] },
     })),
   };
-  const rates = { text: new Series(), objects: new Series(), delete: new Series() };
-  const dumps = { perMs: new Series(), longest: new Series() };
-  for (let round = 0; round < 3; round++) {
+  const rates = new Map(Object.keys(forms).map((form) => [form, new Series()]));
+  const deletions = new Series();
+  for (let round = 0; round <= bench.rounds; round++) {
     for (const [form, puts] of Object.entries(forms)) {
-      rates[form].add(applied(table, puts));
-      if (form === 'text') {
-        const { perMs, longest } = await dumped(table);
-        dumps.perMs.add(perMs);
-        dumps.longest.add(longest);
-      }
-      const deletions = puts.map(({ put }) => ({ delete: put.match }));
-      rates.delete.add(applied(table, deletions));
+      const rate = applied(table, puts);
+      if (table.size !== count + 1) throw new Error(`${table.size} flows instead of ${count + 1}`);
+      const deleted = applied(
+        table,
+        puts.map(({ put }) => ({ delete: put.match })),
+      );
+      if (round === 0) continue; // The first warms up.
+      rates.get(form).add(rate);
+      deletions.add(deleted);
     }
   }
   const more = { flows: count, batch: kBatch };
-  bench.row('apply(), flows as text', 'thousand/s', rates.text.summary(), more);
-  bench.row('apply(), flows as objects', 'thousand/s', rates.objects.summary(), more);
-  bench.row('apply(), deletions', 'thousand/s', rates.delete.summary(), more);
-  bench.row('dump()', 'thousand/s', dumps.perMs.summary(), more);
-  bench.row('dump(), longest stop of the event loop', 'ms', dumps.longest.summary(), more);
+  for (const [form, series] of rates)
+    bench.row(`apply(), flows as ${form}`, 'thousand/s', series.summary(), more);
+  bench.row('apply(), deletions', 'thousand/s', deletions.summary(), more);
+
+  await dumps(bench, table);
   await loop.close();
+}
+
+/** A million flows put in one call, and dumps of them: how long the event loop is kept from anything else. */
+async function dumps(bench, table) {
+  const count = bench.quick ? 100_000 : 1_000_000;
+  const puts = texts(count, 1);
+  const begin = performance.now();
+  table.apply(puts);
+  const ms = performance.now() - begin;
+  bench.row('apply(), one call', 'ms', Series.of([ms]).summary(), { flows: count });
+  const perMs = new Series();
+  const longest = new Series();
+  for (let round = 0; round < 3; round++) {
+    const dump = await dumped(table);
+    perMs.add(dump.perMs);
+    longest.add(dump.longest);
+  }
+  bench.row('dump()', 'thousand/s', perMs.summary(), { flows: count });
+  bench.row('dump(), longest stop of the event loop', 'ms', longest.summary(), { flows: count });
 }

@@ -1,0 +1,32 @@
+// VerdictReader: what verdicts say, read and checked. What was worked out for one is used again for
+// others like it. For one thread at a time.
+#pragma once
+
+#include <memory>
+
+#include "actions/list_cache.h"
+#include "classifier/flow_changes.h"
+#include "classifier/match_shapes.h"
+#include "datapath/datapath.h"
+
+namespace pollux {
+
+class VerdictReader {
+ public:
+  // The actions for a packet, given its key. The flow that is to be installed, if any, is added to
+  // `flows`. EINVAL for actions that cannot be done with the packet, or with all that match.
+  Status Take(const UpcallVerdict& verdict, const Miniflow& packet, ActionListPtr& actions,
+              FlowChanges& flows);
+
+ private:
+  const std::shared_ptr<const PackedMask>& Shared(const FlowMask& mask);
+
+  ActionListCache lists_;
+  MatchShapes shapes_;
+  MatchShapes::Packed match_;
+  // Exact, of the packet before.
+  FlowMask exact_mask_;
+  std::shared_ptr<const PackedMask> exact_;
+};
+
+}  // namespace pollux

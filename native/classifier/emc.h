@@ -7,8 +7,8 @@
 //
 // Entries stand in sets of four. A set's tags, bits of the hashes, lie in an array of their own,
 // eight bytes a set: a lookup that misses hardly ever touches an entry, and one that hits touches
-// one. A batch goes through in steps (Prefetch, Find, Check), so that the memory for all its
-// packets is on its way at once.
+// one. When there are many, a batch goes through in steps, so that the memory for all its packets
+// is on its way at once.
 //
 // Replacement gives a second chance. A hit marks the entry as used. A new key takes a free place of
 // its set, or that of an entry which is not marked; if all are, the marks are taken away and one of

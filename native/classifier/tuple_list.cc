@@ -221,7 +221,9 @@ void TupleList::ChooseFunctions(Units units) {
   (std::make_index_sequence<kFewWords + 1>());
   using Seeks = std::array<SeekFunction, 2>;
   static constexpr auto kByVarying = []<std::size_t... kVarying>(std::index_sequence<kVarying...>) {
-    return std::array{Seeks{&SeekAs<kVarying>, &SeekAvx2<kVarying>}...};
+    // One mask alone has nothing side by side.
+    return std::array{
+        Seeks{&SeekAs<kVarying>, kVarying == 0 ? &SeekAs<0> : &SeekAvx2<kVarying>}...};
   }
   (std::make_index_sequence<kFewVarying + 1>());
   const bool few = words_ <= kFewWords && (words_ == 0 || places_[words_ - 1] < 64);

@@ -117,6 +117,7 @@ class TupleList {
   void NoteWords(const std::vector<Subtable*>& subtables);
   bool Covers(const PackedMask& mask) const;
   void PickVarying(Query& query) const {
+    if (varying_ == 0 || varying_ > kFewVarying) return;
     for (std::size_t i = 0; i < kFewVarying; ++i) query.varying[i] = query.words[varying_words_[i]];
   }
   // The query is here, if its flow may be.

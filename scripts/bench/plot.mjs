@@ -115,6 +115,7 @@ export function plot({ machine, versions, rows }) {
   const where = `${machine.date.slice(0, 10)}, commit ${machine.commit}, ${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}; medians, thin lines: least to most`;
   parts.push(text(24, height - 10, where, { kind: 'small' }));
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
+<title>Million packets a second: Pollux and its peers</title>
 <style>${style}
 </style>
 ${parts.join('\n')}

@@ -12,20 +12,20 @@ namespace pollux {
 
 // nullptr: there is none. A child process does not inherit it.
 inline void* MapPages(std::size_t bytes) {
+  constexpr std::size_t kPage = 4096;
   constexpr std::size_t kHuge = std::size_t{2} << 20;
-  const std::size_t slack = bytes < kHuge ? 0 : kHuge;
+  const std::size_t whole = (bytes + kPage - 1) / kPage * kPage;
+  const std::size_t slack = whole < kHuge ? 0 : kHuge;
   void* mapped =
-      mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      mmap(nullptr, whole + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   auto* memory = static_cast<std::uint8_t*>(mapped);
   if (slack > 0) {
+    // Somewhere in what was mapped is a boundary; what is before and behind goes back.
     const std::size_t before = (kHuge - reinterpret_cast<std::uintptr_t>(mapped) % kHuge) % kHuge;
-    constexpr std::size_t kPage = 4096;
-    const std::size_t whole = (bytes + kPage - 1) / kPage * kPage;
-    memory += before;
     if (before > 0) munmap(mapped, before);
-    if (const std::size_t behind = bytes + slack - before - whole; behind / kPage > 0)
-      munmap(memory + whole, behind);
+    memory += before;
+    munmap(memory + whole, slack - before);
     madvise(memory, bytes, MADV_HUGEPAGE);  // A wish: works without.
   }
   madvise(memory, bytes, MADV_DONTFORK);

@@ -299,10 +299,10 @@ struct Miniflow {
     return different == 0;
   }
 };
-// The words of `flow` that are not zero. For masks and tests.
+// The words of `flow` that are not zero. For tests: the parser makes its own.
 Miniflow Compress(const Flow& flow);
 
-// Hashes of words and of miniflows: good in all their bits, the same in every thread of a process.
+// Hashes of words: good in all their bits, the same in every thread of a process.
 inline std::uint64_t HashWords64(const std::uint64_t* words, std::size_t n, std::uint64_t seed) {
   // The two halves of a 128-bit product mix every bit of both factors; two words a product, because
   // each product waits for the one before.
@@ -323,9 +323,6 @@ inline std::uint64_t HashWords64(const std::uint64_t* words, std::size_t n, std:
 }
 inline std::uint32_t HashWords(const std::uint64_t* words, std::size_t n, std::uint64_t seed) {
   return static_cast<std::uint32_t>(HashWords64(words, n, seed));
-}
-inline std::uint32_t Hash(const Miniflow& miniflow) {
-  return HashWords(miniflow.values.data(), miniflow.size(), miniflow.map.low());
 }
 
 }  // namespace pollux

@@ -37,6 +37,8 @@
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",
       "native/netdev/null_netdev.cc",
+      "native/netdev/pcap_file.cc",
+      "native/netdev/pcap_netdev.cc",
       "native/netdev/tap_netdev.cc",
       "native/pmd/context.cc",
       "native/pmd/lookup.cc",

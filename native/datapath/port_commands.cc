@@ -124,7 +124,9 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->pmd = spec.pmd.value_or(type->pmd_by_default);
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
-  port->announced = port->netdev->link();
+  // Of a device that has failed already, Tick() tells why.
+  const bool kernel = port->netdev->ifindex() != 0;
+  port->announced = kernel ? port->netdev->link() : LinkState::kUp;
   for (std::size_t i = 0; i < port->netdev->rxqs().size(); ++i)
     port->rxq_counters.push_back(std::make_unique<RxqCounters>());
 
@@ -347,6 +349,10 @@ void Datapath::Impl::Tick() {
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
   TellOfRemovedFlows();
+  for (const auto& [id, port] : members) {
+    const Netdev& netdev = *port->netdev;
+    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
+  }
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

@@ -17,6 +17,7 @@ Result<std::unique_ptr<Netdev>> OpenMemoryNetdev(const NetdevSpec& spec, PacketP
 Result<std::unique_ptr<Netdev>> OpenNullNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenAfPacketNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenTapNetdev(const NetdevSpec& spec, PacketPool& pool);
+Result<std::unique_ptr<Netdev>> OpenPcapNetdev(const NetdevSpec& spec, PacketPool& pool);
 
 namespace {
 
@@ -60,7 +61,7 @@ constexpr NetdevType kTypes[] = {
     {"af_packet", true, AfPacketUnavailable, OpenAfPacketNetdev},
     {"tap", false, TapUnavailable, OpenTapNetdev},
     {"af_xdp", true, NotBuilt, OpenNotBuilt},
-    {"pcap", true, NotBuilt, OpenNotBuilt},
+    {"pcap", true, Available, OpenPcapNetdev},
     {"dpdk", true, NotBuilt, OpenNotBuilt},
     {"vxlan", false, NotBuilt, OpenNotBuilt},
     {"geneve", false, NotBuilt, OpenNotBuilt},

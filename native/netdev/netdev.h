@@ -29,7 +29,7 @@ namespace pollux {
 
 // What a user asks for. Fields that a type does not use are ignored by it.
 struct NetdevSpec {
-  std::string type;    // "memory", "null", "af_packet", "tap".
+  std::string type;    // "memory", "null", "af_packet", "tap", "pcap".
   std::string name;    // The port's name.
   std::string device;  // The interface; empty: same as name.
   std::uint32_t rxqs = 1;
@@ -39,6 +39,11 @@ struct NetdevSpec {
   bool generate = false;
   GeneratorSpec generator;
   std::uint64_t generate_limit = 0;  // Frames in all; 0: endless.
+  // pcap: capture files, "-" for standard input and output; either may be empty.
+  std::string read;
+  std::string write;
+  bool loop = false;   // What is read is repeated,
+  bool paced = false;  // and at the pace of its time stamps.
   std::optional<std::uint32_t>
       numa;  // Where the device is; default: what the kernel says, else node 0.
   std::uint32_t open_delay_ms = 0;  // memory: a device that is slow to open, for tests.
@@ -96,6 +101,8 @@ class Netdev {
   // Whether a packet is short enough to be sent; by default FitsMtu().
   virtual bool Fits(const Packet& packet) const;
   virtual LinkState link() const { return LinkState::kUp; }
+  // Of devices that are no interface of the kernel's: why link() is not kUp, in a sentence.
+  virtual std::string fault() const { return {}; }
   // The kernel interface behind it, 0 if none; for the listener of link changes.
   virtual int ifindex() const { return 0; }
   // The interface with this device's name is there (again): bind to it anew. Called by the thread

@@ -108,6 +108,9 @@ class Netdev {
   // The interface with this device's name is there (again): bind to it anew. Called by the thread
   // that polls link changes, while others may send or poll.
   virtual Status Rebind(int /*ifindex*/) { return {}; }
+  // The interface has gone to another network namespace, where it has this index. True: so has the
+  // device, which works on.
+  virtual bool Follow(int /*ifindex*/) { return false; }
   // What the listener of link changes learned about ifindex(). Same thread as Rebind().
   virtual void LinkChanged(int /*ifindex*/, LinkState /*state*/, std::uint32_t /*mtu*/) {}
 

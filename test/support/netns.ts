@@ -71,6 +71,12 @@ export interface Scene<Args> {
   host(name: string, number: number, options?: { own?: boolean; mtu?: number }): Promise<Host>;
   /** A veth pair with both ends in the middle, up. */
   pair(one: string, other: string): Promise<void>;
+  /** `ip` for many commands: carried out in turn, here or in the namespace of a process; nothing waits for them. */
+  ipShell(pid?: number): { do(...lines: string[]): void };
+  /** Waits for a state of a port. */
+  reaches(port: pollux.Port, state: pollux.Port['state'], limitMs?: number): Promise<void>;
+  /** How many this process has open. */
+  descriptors(): number;
   /** An open datapath; closed when the scene ends. An `error` event fails the scene. */
   open(config?: pollux.DatapathConfig): Promise<pollux.Datapath>;
   /** Two flows: what comes in at one port goes out at the other. */
@@ -135,17 +141,17 @@ export async function inNamespace<Args, Result>(
   }
 }
 
-/** A test whose body is a scene. Skipped where there are no namespaces. */
-export function sceneTest<Result>(
+/** A test whose body is a scene. Skipped where there are no namespaces. `args`: what the scene finds as such. */
+export function sceneTest<Result, Args = undefined>(
   name: string,
-  scene: (scene: Scene<undefined>) => Promise<Result>,
-  { limitMs = 30_000, skip = false }: { limitMs?: number; skip?: boolean } = {},
+  scene: (scene: Scene<Args>) => Promise<Result>,
+  { limitMs = 30_000, skip = false, args }: { limitMs?: number; skip?: boolean; args?: Args } = {},
 ): void {
   const options: TestOptions = {
     timeout: limitMs + 10_000,
     skip: skip || !hasNamespaces,
   };
   test(name, options, async () => {
-    await inNamespace(scene, undefined, limitMs);
+    await inNamespace(scene, args as Args, limitMs);
   });
 }

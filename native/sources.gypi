@@ -34,6 +34,7 @@
       "native/actions/set_layer4.cc",
       "native/netdev/af_packet_netdev.cc",
       "native/netdev/link_monitor.cc",
+      "native/netdev/machine_probe.cc",
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",
       "native/netdev/null_netdev.cc",

@@ -63,6 +63,8 @@ export interface Scene<Args> {
   sleep(ms: number): Promise<void>;
   /** Waits until `condition` holds; after `limitMs` that is a failure. */
   until(what: string, condition: () => boolean | Promise<boolean>, limitMs?: number): Promise<void>;
+  /** A program, in the middle; what it prints. */
+  run(command: string, ...args: string[]): Promise<string>;
   /** `ip`, in the middle. */
   ip(text: string): Promise<string>;
   /** What `ip -j -d -s link` says of an interface in the middle. */

@@ -1,6 +1,8 @@
 // What the control thread carries out: ports come, go and change their number; options change; time
 // passes; the end.
 
+#include <net/if.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -226,25 +228,34 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
     const LinkState state = event.deleted ? LinkState::kGone
                             : event.up    ? LinkState::kUp
                                           : LinkState::kDown;
-    if (event.ifindex == netdev.ifindex()) {
+    if (port->announced == LinkState::kGone) {
+      // With the number it had, if it comes back from another namespace.
+      if (event.deleted || event.name != port->device || !netdev.Rebind(event.ifindex).ok()) {
+        continue;
+      }
+      netdev.LinkChanged(event.ifindex, state, event.mtu);
+      AnnounceLink(*port, state, "the interface is back, and down");
+    } else if (event.ifindex == netdev.ifindex()) {
       netdev.LinkChanged(event.ifindex, state, event.mtu);
       AnnounceLink(*port, state, "the interface is down");
-    } else if (port->announced == LinkState::kGone && event.name == port->device &&
-               !event.deleted) {
-      if (netdev.Rebind(event.ifindex).ok()) {
-        netdev.LinkChanged(event.ifindex, state, event.mtu);
-        AnnounceLink(*port, state, "the interface is back, and down");
-      }
     }
   }
 }
 
-// Some things the kernel does not tell: a device's new queues, above all.
+// What the kernel does not tell, such as a device's new queues; and what failed is tried again.
 void Datapath::Impl::ProbePorts() {
   const std::int64_t now = Clock::MonotonicNs();
   if (now < next_probe_ns) return;
   next_probe_ns = now + kProbeIntervalNs;
-  for (const auto& [id, port] : members) port->netdev->Probe();
+  for (const auto& [id, port] : members) {
+    port->netdev->Probe();
+    // Back, but it could not be bound when that was told.
+    if (port->announced != LinkState::kGone) continue;
+    const unsigned ifindex = if_nametoindex(port->device.c_str());
+    if (ifindex != 0 && port->netdev->Rebind(static_cast<int>(ifindex)).ok()) {
+      AnnounceLink(*port, port->netdev->link(), "the interface is back, and down");
+    }
+  }
 }
 
 void Datapath::Impl::AnnounceLink(Port& port, LinkState state, const std::string& reason) {

@@ -371,10 +371,7 @@ Result<std::vector<std::unique_ptr<RxSocket>>> OpenRxSockets(int ifindex, std::u
 
 class AfPacketRxq final : public Rxq {
  public:
-  explicit AfPacketRxq(PacketPool& pool)
-      : pool_(pool),
-        epoll_(epoll_create1(EPOLL_CLOEXEC)),
-        scratch_(std::make_unique<std::uint8_t[]>(kMaxFrame + kTagSize)) {
+  explicit AfPacketRxq(PacketPool& pool) : pool_(pool), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
     POLLUX_CHECK(epoll_.get() >= 0);
   }
 
@@ -402,14 +399,6 @@ class AfPacketRxq final : public Rxq {
   void Recv(PacketBatch& batch) override {
     // Frames that turn out bad fill no room in the batch: bound those too.
     for (std::size_t budget = 2 * kBatchSize; budget > 0 && !batch.full(); --budget) {
-      if (!segmenter_.done()) {
-        while (!batch.full() && !segmenter_.done()) {
-          PacketPtr segment = segmenter_.Next(pool_);
-          if (segment == nullptr) return;
-          batch.Add(std::move(segment));
-        }
-        continue;
-      }
       std::uint32_t status = 0;
       const tpacket2_hdr* slot = current_ != nullptr ? current_->Front(status) : nullptr;
       if (slot == nullptr) {
@@ -424,7 +413,6 @@ class AfPacketRxq final : public Rxq {
 
   int wait_fd() const override { return epoll_.get(); }
   bool Arm() override {
-    if (!segmenter_.done()) return false;
     if (current_ == nullptr) return true;
     int error = 0;
     socklen_t size = sizeof error;
@@ -491,14 +479,9 @@ class AfPacketRxq final : public Rxq {
       rx_errors_.Add(1);
       return true;
     }
-    PacketPtr packet;
-    std::uint8_t* frame = scratch_.get();
-    if (!arrival.offload.needs_segmentation()) {
-      packet = pool_.Allocate(arrival.size);
-      if (packet == nullptr) return false;
-      frame = packet->data;
-    }
-
+    PacketPtr packet = pool_.Allocate(arrival.size);
+    if (packet == nullptr) return false;
+    std::uint8_t* frame = packet->data;
     const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
     if (queued) {
       if (!ReadQueued(frame + shift, slot.tp_len)) {
@@ -515,12 +498,7 @@ class AfPacketRxq final : public Rxq {
     }
     if (arrival.tagged) std::memcpy(frame + kTagAt, arrival.tag, kTagSize);
 
-    if (packet == nullptr) {
-      if (!segmenter_.Start({frame, arrival.size}, arrival.offload)) rx_errors_.Add(1);
-      return true;
-    }
-    if (arrival.offload.needs_checksum() &&
-        !FinishChecksum(packet->bytes(), arrival.offload.csum_start, arrival.offload.csum_offset)) {
+    if (!AcceptOffloads(*packet, arrival.offload)) {
       rx_errors_.Add(1);
       return true;
     }
@@ -548,8 +526,6 @@ class AfPacketRxq final : public Rxq {
   PacketPool& pool_;
   const Fd epoll_;
   RxSocket* current_ = nullptr;
-  Segmenter segmenter_;  // Of the frame in scratch_.
-  const std::unique_ptr<std::uint8_t[]> scratch_;
   Counter rx_errors_;
   std::atomic<RxSocket*> next_{nullptr};
   std::atomic<RxSocket*> old_{nullptr};
@@ -613,6 +589,7 @@ class AfPacketNetdev final : public Netdev {
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
     std::array<mmsghdr, kBatchSize> messages;
     std::array<iovec, kBatchSize> parts;
+    std::array<const Packet*, kBatchSize> sending;
     const std::uint32_t mtu = this->mtu();
     std::size_t n = 0;
     for (Packet* packet : batch) {
@@ -620,6 +597,7 @@ class AfPacketNetdev final : public Netdev {
         result.Drop(DropReason::kMtu);
         continue;
       }
+      sending[n] = packet;
       parts[n] = {packet->data, packet->size};
       messages[n] = {};
       messages[n].msg_hdr.msg_iov = &parts[n];
@@ -632,8 +610,7 @@ class AfPacketNetdev final : public Netdev {
           sendmmsg(tx_.get(), &messages[next], static_cast<unsigned>(n - next), MSG_DONTWAIT);
       if (sent > 0) {
         const std::size_t end = next + static_cast<std::size_t>(sent);
-        result.packets += static_cast<std::uint32_t>(sent);
-        for (; next < end; ++next) result.bytes += parts[next].iov_len;
+        for (; next < end; ++next) result.Accept(*sending[next]);
         continue;
       }
       const DropReason reason = SendErrorReason(errno);

@@ -23,6 +23,7 @@
 #include "base/result.h"
 #include "netdev/generator.h"
 #include "packet/drop_reason.h"
+#include "packet/offload.h"
 #include "packet/packet.h"
 
 namespace pollux {
@@ -47,10 +48,22 @@ struct NetdevSpec {
 // What became of a batch handed to Send(). Every packet is in exactly one of the counts.
 struct SendResult {
   std::uint32_t packets = 0;  // Accepted by the device.
+  // What the wire sees of those: more packets where there were GSO frames.
+  std::uint32_t wire_packets = 0;
   std::uint64_t bytes = 0;
-  std::uint32_t copied =
-      0;  // Packets the driver made on the way (segments); accepted or dropped, too.
   std::array<std::uint32_t, kDropReasons> dropped{};
+
+  void Accept(const Packet& packet) {
+    ++packets;
+    if (!packet.is_gso()) [[likely]] {
+      ++wire_packets;
+      bytes += packet.size;
+    } else {
+      const WireSize wire = OnWire(packet);
+      wire_packets += wire.packets;
+      bytes += wire.bytes;
+    }
+  }
 
   void Drop(DropReason reason, std::uint32_t n = 1) {
     dropped[static_cast<std::size_t>(reason)] += n;
@@ -106,6 +119,8 @@ class Netdev {
 
   virtual std::span<const std::unique_ptr<Rxq>> rxqs() const = 0;
 
+  // What Send() takes unfinished. Packets that lack something else are finished before.
+  virtual Offloads tx_offloads() const { return 0; }
   // Takes every packet of the batch, sent or not. `sender` is the calling context's slot, 0..63.
   virtual void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) = 0;
 

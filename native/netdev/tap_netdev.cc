@@ -249,8 +249,7 @@ class TapNetdev final : public Netdev {
       if (!FitsMtu(*packet, mtu)) {
         result.Drop(DropReason::kMtu);
       } else if (write(fd, packet->data, packet->size) >= 0) {
-        ++result.packets;
-        result.bytes += packet->size;
+        result.Accept(*packet);
       } else {
         const DropReason reason = errno == EIO ? DropReason::kPortDown : SendErrorReason(errno);
         if (reason == DropReason::kPortDown) {

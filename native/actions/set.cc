@@ -13,7 +13,7 @@ void FollowPartially(Packet& packet, Sum changed) {
   const std::size_t at = tcp ? offsetof(TcpHeader, checksum) : offsetof(UdpHeader, checksum);
   auto* sum = HeaderAt<Net16>(packet, packet.csum_start + static_cast<std::uint32_t>(at));
   if (sum == nullptr || changed == 0 || packet.l4_offset == Packet::kNoOffset) return;
-  sum->set_raw(static_cast<std::uint16_t>(~FinishSum(changed + sum->raw())));
+  sum->set_raw(FoldSum(changed + sum->raw()));
 }
 
 // The layer 4 checksum after a change of the addresses, which it covers too.

@@ -36,6 +36,7 @@ struct NetdevSpec {
   std::uint32_t rxqs = 1;
   std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
+  bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
   // null: a source of frames.
   bool generate = false;
   GeneratorSpec generator;
@@ -102,7 +103,7 @@ class Netdev {
  public:
   virtual ~Netdev() = default;
 
-  // What was really obtained, e.g. "tpacket-v2".
+  // What was really obtained: words, e.g. "tpacket-v2 vnet-hdr ingress-drop".
   virtual const std::string& mode() const = 0;
   virtual std::uint32_t numa() const { return 0; }
   virtual std::uint32_t mtu() const = 0;  // Bytes above Ethernet.

@@ -121,7 +121,7 @@ void WritePartialChecksum(std::uint8_t* data, const Layers& layers) {
                                std::span<const std::uint8_t, 4>(ip + 16, 4), protocol, length)
                   : PseudoSum6(std::span<const std::uint8_t, 16>(ip + 8, 16),
                                std::span<const std::uint8_t, 16>(ip + 24, 16), protocol, length);
-  PutChecksum(data + layers.check_at(), static_cast<std::uint16_t>(~FinishSum(sum)));
+  PutChecksum(data + layers.check_at(), FoldSum(sum));
 }
 
 // The kind of segmentation that the header asks for; 0: none that could be done.

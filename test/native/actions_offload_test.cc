@@ -6,6 +6,7 @@
 
 #include "action_generator.h"
 #include "actions_testbed.h"
+#include "finished.h"
 #include "flow/extract.h"
 #include "packet/checksum.h"
 #include "packet/offload.h"
@@ -98,18 +99,6 @@ std::string TextOf(const Packet& packet) {
                                  packet.dp_hash, packet.recirc_id,    packet.has_tunnel};
   for (const std::uint32_t number : known) text += " " + std::to_string(number);
   return text;
-}
-
-// The packets of the wire that a packet is.
-std::vector<PacketPtr> Finished(PacketPool& pool, PacketPtr packet) {
-  std::vector<PacketPtr> packets;
-  Segmenter segmenter;
-  if (!segmenter.Start(packet)) {
-    FinishChecksum(*packet);
-    packets.push_back(std::move(packet));
-  }
-  while (!segmenter.done()) packets.push_back(segmenter.Next(pool));
-  return packets;
 }
 
 class BothWays {

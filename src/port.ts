@@ -24,7 +24,7 @@ export type PortRef = Port | string | PortNumber;
 interface PortCommon {
   /** Unique within the datapath. */
   readonly name: string;
-  /** Default: the lowest free from 1. */
+  /** Default: the lowest free from 1. 0 is LOCAL, the host's own tap: only a `tap` may ask for it. */
   readonly number?: PortNumber;
   /** Receive queues. Default 1. */
   readonly rxqs?: number;

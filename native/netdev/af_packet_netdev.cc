@@ -75,7 +75,7 @@
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/netdev.h"
-#include "packet/offload.h"
+#include "netdev/virtio_header.h"
 
 // Newer than the headers we may be built with.
 #ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
@@ -94,24 +94,6 @@ constexpr int kSendBuffer = 16 << 20;
 constexpr std::uint32_t kMaxQueues = 64;
 constexpr std::uint32_t kTagSize = 4;
 constexpr std::uint32_t kTagAt = 12;
-
-// linux/virtio_net.h is not C++ (a field named `class`).
-struct VirtioNetHeader {
-  std::uint8_t flags;
-  std::uint8_t gso_type;
-  std::uint16_t hdr_len;
-  std::uint16_t gso_size;
-  std::uint16_t csum_start;
-  std::uint16_t csum_offset;
-};
-static_assert(sizeof(VirtioNetHeader) == 10);
-constexpr VirtioNetHeader kNothingLacks{};
-
-VirtioNetHeader HeaderOf(const Packet& packet) {
-  const OffloadHeader lacks = OffloadsOf(packet);
-  return {lacks.flags,    lacks.gso_type,   lacks.hdr_len,
-          lacks.gso_size, lacks.csum_start, lacks.csum_offset};
-}
 
 // Since Linux 6.2 the header can speak of UDP that is to be cut.
 bool KernelCutsUdp() {
@@ -478,13 +460,9 @@ class AfPacketRxq final : public Rxq {
     }
     VirtioNetHeader header;
     std::memcpy(&header, Frame(slot) - sizeof header, sizeof header);
-    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
-    arrival.offload.flags = header.flags;
-    arrival.offload.gso_type = header.gso_type;
-    arrival.offload.hdr_len = header.hdr_len;
-    arrival.offload.gso_size = header.gso_size;
-    arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + shift);
-    arrival.offload.csum_offset = header.csum_offset;
+    arrival.offload = header.Read();
+    if (arrival.tagged)
+      arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagSize);
     return arrival;
   }
   static const std::uint8_t* Frame(const tpacket2_hdr& slot) {
@@ -656,7 +634,7 @@ class AfPacketNetdev final : public Netdev {
     void Add(const Packet& packet) {
       const VirtioNetHeader* header = &kNothingLacks;
       if (packet.offloads != 0) {
-        headers_[size_] = HeaderOf(packet);
+        headers_[size_] = VirtioNetHeader::Of(packet);
         header = &headers_[size_];
       }
       parts_[size_][0] = {const_cast<VirtioNetHeader*>(header), sizeof *header};

@@ -36,6 +36,7 @@
       "native/netdev/af_xdp_netdev.cc",
       "native/netdev/btf.cc",
       "native/netdev/interface.cc",
+      "native/netdev/ingress_drop.cc",
       "native/netdev/link_monitor.cc",
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",

@@ -36,6 +36,7 @@ export interface NativePortSpec {
   readonly numa?: number;
   readonly device?: string;
   readonly mode?: string;
+  readonly hostStack?: boolean;
   readonly queueLength?: number;
   readonly openDelayMs?: number;
   readonly generate?: boolean;

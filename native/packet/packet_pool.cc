@@ -27,7 +27,7 @@ struct PacketSlab {
 namespace {
 
 // `count` chunks and what is known of them; nullptr: there is no memory.
-std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint8_t chunk_class,
+std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class,
                                      std::uint32_t chunk_size, std::size_t count) {
   const std::size_t bytes = chunk_size * count;
   const std::size_t memory_size = bytes + count * sizeof(TunnelMetadata);
@@ -61,8 +61,7 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t count = kChunksPerSlab[chunk_class];
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
-  std::unique_ptr<PacketSlab> slab =
-      MakeSlab(this, static_cast<std::uint8_t>(chunk_class), chunk_size, count);
+  std::unique_ptr<PacketSlab> slab = MakeSlab(this, chunk_class, chunk_size, count);
   if (slab == nullptr) return false;
   for (std::size_t i = count; i-- > 0;) free_[chunk_class].push_back(&slab->packets[i]);
   mapped_bytes_ += bytes;
@@ -77,6 +76,7 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->size = size;
   packet->in_port = kNoPort;
   packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
+  packet->offloads = 0;
   packet->has_tunnel = false;
   packet->l3_type = 0;
   packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
@@ -109,18 +109,25 @@ PacketPtr PacketPool::Copy(std::span<const std::uint8_t> frame) {
   return packet;
 }
 
+void PacketPool::CopyMetadata(const Packet& from, Packet& to) {
+  to.in_port = from.in_port;
+  to.l3_type = from.l3_type;
+  to.recirc_id = from.recirc_id;
+  to.dp_hash = from.dp_hash;
+  to.skb_mark = from.skb_mark;
+  to.skb_priority = from.skb_priority;
+  if (from.has_tunnel) to.SetTunnel(from.tunnel());
+}
+
 PacketPtr PacketPool::Clone(const Packet& packet) {
   PacketPtr copy = Copy(packet.bytes());
   if (copy != nullptr) {
-    copy->in_port = packet.in_port;
+    CopyMetadata(packet, *copy);
     copy->l3_offset = packet.l3_offset;
     copy->l4_offset = packet.l4_offset;
-    copy->l3_type = packet.l3_type;
-    copy->recirc_id = packet.recirc_id;
-    copy->dp_hash = packet.dp_hash;
-    copy->skb_mark = packet.skb_mark;
-    copy->skb_priority = packet.skb_priority;
-    if (packet.has_tunnel) copy->SetTunnel(packet.tunnel());
+    copy->csum_start = packet.csum_start;
+    copy->gso_size = packet.gso_size;
+    copy->offloads = packet.offloads;
   }
   return copy;
 }

@@ -19,6 +19,7 @@ constexpr char kDownReason[] = "the interface is down";
 // Between attempts to open an interface that is back: each twice the one before.
 constexpr int kFirstRetryMs = 10;
 constexpr int kLastRetryMs = 1000;
+constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
 
 Error PortError(int number, const std::string& port, std::string message, std::string hint) {
   Error error;
@@ -33,8 +34,9 @@ Error PortError(int number, const std::string& port, std::string message, std::s
 
 // -------------------------------------------------------------------- ports
 
-Result<std::uint32_t> Datapath::Impl::ChooseNumber(
-    const std::optional<std::uint32_t>& asked) const {
+// Number 0 is LOCAL, the host's own tap, as in Open vSwitch.
+Result<std::uint32_t> Datapath::Impl::ChooseNumber(const std::optional<std::uint32_t>& asked,
+                                                   const std::string& type) const {
   const auto owner_of = [&](std::uint32_t number) -> const Port* {
     for (const auto& [id, port] : members) {
       if (port->number == PortNumber{number}) return port.get();
@@ -44,6 +46,11 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(
   if (asked.has_value()) {
     if (*asked >= kMaxPorts)
       return Invalid("port number " + std::to_string(*asked) + " is out of range", "use 0..65535");
+    if (*asked == 0 && type != "tap") {
+      return Invalid(
+          "port number 0 is LOCAL, the host's own tap, and this is a port of type \"" + type + "\"",
+          "use 1..65535, or a port of type tap");
+    }
     if (const Port* owner = owner_of(*asked)) {
       return PortError(
           EBUSY, owner->name,
@@ -109,7 +116,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
       return PortError(EEXIST, name, "there is a port \"" + name + "\"",
                        "choose another name, or delete that port first");
   }
-  const Result<std::uint32_t> number = ChooseNumber(spec.number);
+  const Result<std::uint32_t> number = ChooseNumber(spec.number, spec.netdev.type);
   if (!number.ok()) return number.error();
   const NetdevType* type = FindNetdevType(spec.netdev.type);
   if (type == nullptr) {
@@ -169,7 +176,7 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
   if (port == nullptr)
     return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
   if (port->number == PortNumber{number}) return port->Info();
-  const Result<std::uint32_t> chosen = ChooseNumber(number);
+  const Result<std::uint32_t> chosen = ChooseNumber(number, port->type);
   if (!chosen.ok()) return chosen.error();
   {
     MutexLock lock(port_mutex);
@@ -242,6 +249,19 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
     } else if (event.nsid == port->nsid && event.ifindex == port->netdev->ifindex()) {
       FollowLink(*port, event);
     }
+  }
+}
+
+// What the kernel does not tell, such as a device's new queues; and what devices say that are no
+// interface of the kernel's.
+void Datapath::Impl::ProbePorts() {
+  const std::int64_t now = Clock::MonotonicNs();
+  const bool due = now >= next_probe_ns;
+  if (due) next_probe_ns = now + kProbeIntervalNs;
+  for (const auto& [id, port] : members) {
+    Netdev& netdev = *port->netdev;
+    if (due) netdev.Probe();
+    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
   }
 }
 
@@ -403,10 +423,7 @@ void Datapath::Impl::Tick() {
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
   TellOfRemovedFlows();
-  for (const auto& [id, port] : members) {
-    const Netdev& netdev = *port->netdev;
-    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
-  }
+  ProbePorts();
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

@@ -6,6 +6,7 @@
 #include "netdev/netdev.h"
 
 #include <linux/capability.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,11 +17,13 @@ namespace pollux {
 Result<std::unique_ptr<Netdev>> OpenMemoryNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenNullNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenAfPacketNetdev(const NetdevSpec& spec, PacketPool& pool);
+Result<std::unique_ptr<Netdev>> OpenAfXdpNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenTapNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenPcapNetdev(const NetdevSpec& spec, PacketPool& pool);
 
 namespace {
 
+constexpr unsigned kCapBpf = 39;  // Newer than the headers we may be built with.
 constexpr const char kNotBuilt[] = "not built yet: comes with a later version";
 
 std::string Available() { return {}; }
@@ -49,6 +52,18 @@ std::string AfPacketUnavailable() {
   return "the process lacks CAP_NET_RAW";
 }
 
+std::string AfXdpUnavailable() {
+  const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (fd < 0 && errno == EAFNOSUPPORT) return "the kernel was built without CONFIG_XDP_SOCKETS";
+  if (fd >= 0) close(fd);
+  if (!HasCapability(CAP_NET_RAW)) return "the process lacks CAP_NET_RAW";
+  if (!HasCapability(CAP_NET_ADMIN)) return "the process lacks CAP_NET_ADMIN";
+  if (!HasCapability(kCapBpf) && !HasCapability(CAP_SYS_ADMIN)) {
+    return "the process lacks CAP_BPF";
+  }
+  return {};
+}
+
 std::string TapUnavailable() {
   if (access("/dev/net/tun", F_OK) != 0) return "/dev/net/tun does not exist (module tun)";
   if (!HasCapability(CAP_NET_ADMIN)) return "the process lacks CAP_NET_ADMIN";
@@ -60,7 +75,7 @@ constexpr NetdevType kTypes[] = {
     {"null", true, Available, OpenNullNetdev},
     {"af_packet", true, AfPacketUnavailable, OpenAfPacketNetdev},
     {"tap", false, TapUnavailable, OpenTapNetdev},
-    {"af_xdp", true, NotBuilt, OpenNotBuilt},
+    {"af_xdp", true, AfXdpUnavailable, OpenAfXdpNetdev},
     {"pcap", true, Available, OpenPcapNetdev},
     {"dpdk", true, NotBuilt, OpenNotBuilt},
     {"vxlan", false, NotBuilt, OpenNotBuilt},
@@ -79,6 +94,7 @@ DropReason SendErrorReason(int error) {
     case ENXIO:
     case ENODEV:
     case EBADFD:
+    case EIO:  // A tap that is down.
       return DropReason::kPortDown;
     case EMSGSIZE:
       return DropReason::kMtu;
@@ -94,6 +110,7 @@ DropReason SendErrorReason(int error) {
 bool FitsMtu(const Packet& packet, std::uint32_t mtu) {
   const std::uint64_t longest = std::uint64_t{mtu} + kMinFrame;
   if (packet.size <= longest) return true;
+  const std::uint32_t size = OnWire(packet).largest;
   std::uint32_t tags = 0;
   for (std::uint32_t at = 12; tags < 2 && at + 4 <= packet.size; at += 4) {
     const std::uint32_t type =
@@ -101,7 +118,7 @@ bool FitsMtu(const Packet& packet, std::uint32_t mtu) {
     if (type != 0x8100 && type != 0x88a8) break;
     ++tags;
   }
-  return packet.size <= longest + 4 * tags;
+  return size <= longest + 4 * tags;
 }
 
 bool Netdev::Fits(const Packet& packet) const { return FitsMtu(packet, mtu()); }

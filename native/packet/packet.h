@@ -3,9 +3,9 @@
 // A pool is made of slabs: one region of fixed-size chunks for the bytes, and beside it an array of
 // Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
 // that a kernel or a device may see thus never share memory with our metadata, and the region can
-// be handed to a driver whole. What few packets have (tunnel metadata) stands in a second array, of
-// which the kernel gives us a page when we first touch it. There are two chunk sizes: one for
-// ordinary frames and one for whatever a 16-bit length can hold.
+// be handed to a driver whole (packet_region.h). What few packets have (tunnel metadata) stands in
+// a second array, of which the kernel gives us a page when we first touch it. There are two chunk
+// sizes: one for ordinary frames and one for whatever a 16-bit length can hold.
 //
 // A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
 // both are move-only and give back to the pool what they still hold when they die, so a packet can
@@ -31,6 +31,7 @@
 namespace pollux {
 
 class PacketPool;
+class PacketRegion;
 struct PacketSlab;
 
 inline constexpr std::uint32_t kMinFrame = 14;      // An Ethernet header.
@@ -40,6 +41,19 @@ inline constexpr std::size_t kBatchSize = 32;
 // Datapath port numbers: 0..65535 as in Open vSwitch; 0 is the host's own tap ("LOCAL").
 enum class PortNumber : std::uint32_t {};
 inline constexpr PortNumber kNoPort{UINT32_MAX};
+
+// What a frame still lacks (Packet::offloads), or what a device takes unfinished: a set of bits.
+// See packet/offload.h.
+using Offloads = std::uint8_t;
+inline constexpr Offloads kOffloadTcpChecksum = 1;  // The layer 4 checksum is partial: TCP's, ...
+inline constexpr Offloads kOffloadUdpChecksum = 2;  // ... or UDP's.
+inline constexpr Offloads kOffloadTcp4 = 4;         // To be segmented: TCP over IPv4, ...
+inline constexpr Offloads kOffloadTcp6 = 8;
+inline constexpr Offloads kOffloadUdp = 16;  // ... UDP over either.
+inline constexpr Offloads kOffloadEcn = 32;  // CWR is for the first segment alone.
+inline constexpr Offloads kOffloadChecksum = kOffloadTcpChecksum | kOffloadUdpChecksum;
+inline constexpr Offloads kOffloadGso = kOffloadTcp4 | kOffloadTcp6 | kOffloadUdp;
+inline constexpr Offloads kOffloadAll = kOffloadChecksum | kOffloadGso | kOffloadEcn;
 
 struct alignas(64) Packet {
   static constexpr std::uint16_t kNoOffset = UINT16_MAX;
@@ -51,12 +65,17 @@ struct alignas(64) Packet {
   // is none. A later fragment has no layer 4.
   std::uint16_t l3_offset = kNoOffset;
   std::uint16_t l4_offset = kNoOffset;
+  // With kOffloadChecksum: where layer 4 starts. Unlike the offsets it goes along with what is
+  // pushed and pulled.
+  std::uint16_t csum_start = 0;
+  std::uint16_t gso_size = 0;  // With kOffloadGso: bytes of payload in a segment.
 
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
-  std::uint32_t chunk_size = 0;
-  std::uint8_t chunk_class = 0;  // 0 small, 1 large.
+  std::uint32_t chunk_size : 24 = 0;
+  std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large, 2 of a region (packet_region.h).
 
+  Offloads offloads = 0;      // What is left to be done before the frame is one of the wire.
   bool has_tunnel = false;    // tunnel() has something to say.
   std::uint16_t l3_type = 0;  // Not 0: no Ethernet header; the EtherType of what comes first, as on
                               // the wire.
@@ -85,19 +104,23 @@ struct alignas(64) Packet {
   std::span<const std::uint8_t> bytes() const { return {data, size}; }
   std::uint32_t headroom() const { return static_cast<std::uint32_t>(data - chunk); }
   std::uint32_t tailroom() const { return chunk_size - headroom() - size; }
+  bool is_gso() const { return (offloads & kOffloadGso) != 0; }
 
   // Grows the frame at its front by `n` bytes, not initialised; nullptr if the headroom does not
-  // suffice.
+  // suffice. A partial checksum stays with its bytes.
   std::uint8_t* Push(std::uint32_t n) {
     if (headroom() < n) return nullptr;
     data -= n;
     size += n;
+    csum_start = static_cast<std::uint16_t>(csum_start + n);
     return data;
   }
-  // Shrinks the frame at its front. `n` is at most size.
+  // Shrinks the frame at its front. `n` is at most size; with a partial checksum, at most its
+  // start.
   void Pull(std::uint32_t n) {
     data += n;
     size -= n;
+    csum_start = static_cast<std::uint16_t>(csum_start - n);
   }
 };
 static_assert(sizeof(Packet) == 64, "a packet's metadata is one cache line");
@@ -169,12 +192,17 @@ class PacketCache {
  private:
   friend class PacketPool;
   friend class PacketBatch;
+  friend class PacketRegion;
   static constexpr std::size_t kCapacity = 512;
   static constexpr std::size_t kTrade = 256;  // Packets exchanged with the pool at a time.
 
   PacketPool& pool_;
   std::size_t size_ = 0;
   std::array<Packet*, kCapacity> packets_;  // Small chunks only.
+  // And chunks of one region.
+  PacketRegion* region_ = nullptr;
+  std::size_t region_size_ = 0;
+  std::array<Packet*, kCapacity> region_packets_;
 };
 
 // While it lives, the calling thread allocates from and frees to `cache`. The cache must be used by
@@ -211,6 +239,8 @@ class PacketPool {
   PacketPtr Copy(std::span<const std::uint8_t> frame);
   // A copy of the frame and of what is known of it.
   PacketPtr Clone(const Packet& packet);
+  // All that is known of a packet but where its headers are and what it lacks.
+  static void CopyMetadata(const Packet& from, Packet& to);
   // Appends up to `n` packets of `size` bytes to `batch`, as far as it has room; returns how many.
   std::size_t AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size);
 
@@ -218,8 +248,14 @@ class PacketPool {
   // is gone: leaked.
   std::size_t held() const EXCLUDES(mutex_);
 
+  // A region of `chunks` small chunks more, which only those use who ask for it; nullptr: the limit
+  // is reached. It stays as long as the pool.
+  PacketRegion* AddRegion(std::uint32_t chunks) EXCLUDES(mutex_);
+  std::vector<PacketRegion*> regions() const EXCLUDES(mutex_);
+
  private:
   friend class PacketCache;
+  friend class PacketRegion;
   friend void FreePacket(Packet* packet) noexcept;
   friend class PacketBatch;
 
@@ -236,6 +272,7 @@ class PacketPool {
   std::size_t total_ GUARDED_BY(mutex_) = 0;
   std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketSlab>> slabs_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PacketRegion>> regions_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pollux

@@ -189,7 +189,7 @@ inline std::size_t CountFds() {
 // Two namespaces with a kernel's own TCP in each, and our two ports between: a0 = a1 (ours) and b1
 // (ours) = b0.
 struct Between {
-  Between() {
+  explicit Between(const std::string& type = "af_packet") {
     Run("ip link add a1 type veth peer name a0 netns " + left.path());
     Run("ip link add b1 type veth peer name b0 netns " + right.path());
     Run("ip link set a1 up && ip link set b1 up");
@@ -200,8 +200,8 @@ struct Between {
     Configure("b0", "2");
     setns(home, CLONE_NEWNET);
     close(home);
-    a = Open(Spec("af_packet", "a1"), pool);
-    b = Open(Spec("af_packet", "b1"), pool);
+    a = Open(Spec(type, "a1"), pool);
+    b = Open(Spec(type, "b1"), pool);
   }
   void Configure(const std::string& name, const std::string& host) {
     Run("ip link set lo up && ip link set " + name + " up");
@@ -254,12 +254,19 @@ struct Between {
     for (auto [from, to] : {std::pair{a.get(), b.get()}, std::pair{b.get(), a.get()}}) {
       PacketBatch batch;
       from->rxqs()[0]->Recv(batch);
+      PacketBatch pieces;
       for (const Packet* packet : batch) {
-        if (!IsRight(*packet)) ++wrong;
-        if (packet->size > 1400) ++full_sized;
+        for (PacketPtr& piece : Finished(pool, pool.Clone(*packet))) {
+          if (!IsRight(*piece)) ++wrong;
+          if (piece->size > 1400) ++full_sized;
+          if (!in_pieces) continue;
+          if (pieces.full()) to->Send(0, pieces, result);
+          pieces.Add(std::move(piece));
+        }
       }
       forwarded += batch.size();
-      if (!batch.empty()) to->Send(0, batch, result);
+      PacketBatch& sent = in_pieces ? pieces : batch;
+      if (!sent.empty()) to->Send(0, sent, result);
     }
   }
 
@@ -267,6 +274,7 @@ struct Between {
   Namespace left, right;
   std::unique_ptr<Netdev> a, b;
   bool vlan = false;
+  bool in_pieces = false;  // Finish in software what could go on as it is.
   std::uint64_t forwarded = 0, full_sized = 0, wrong = 0;
   SendResult result;
 };

@@ -23,8 +23,9 @@
 // checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An
 // interface with an XDP program gets no GSO frames: the kernel turns that off at the other end.
 //
-// Waiting. wait_fd() is an epoll descriptor that holds the sockets. It does not become readable
-// when the interface goes down or away: the kernel tells that by rtnetlink alone.
+// Waiting. wait_fd() is an epoll descriptor that holds the sockets while a thread sleeps. It does
+// not become readable when the interface goes down or away: the kernel tells that by rtnetlink
+// alone.
 //
 // Should frames get past the program all the same (veth gives queues that come later none, until
 // the program is attached anew), a second program keeps them out of the host's stack
@@ -101,17 +102,13 @@ class AfXdpRxq final : public Rxq {
 
   // Control side. A queue must be forgotten before it is closed.
   void Add(XskQueue* queue) EXCLUDES(mutex_) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue->socket().fd(), &event);
     MutexLock lock(mutex_);
     queues_.push_back(queue);
+    if (armed_) Watch(*queue);
   }
   void Forget() EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    for (const XskQueue* queue : queues_) {
-      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
-    }
+    Unwatch();
     queues_.clear();
   }
 
@@ -132,16 +129,40 @@ class AfXdpRxq final : public Rxq {
   int wait_fd() const override { return epoll_; }
   bool Arm() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    return std::none_of(queues_.begin(), queues_.end(),
-                        [](XskQueue* queue) { return queue->HasWaiting(); });
+    for (XskQueue* queue : queues_) {
+      if (queue->HasWaiting()) return false;
+    }
+    if (!armed_) {
+      for (const XskQueue* queue : queues_) Watch(*queue);
+    }
+    armed_ = true;
+    return true;
+  }
+  void Disarm() override EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (armed_) Unwatch();
+    armed_ = false;
   }
 
  private:
+  // A socket that is watched tells of every frame that it has sent: only while somebody sleeps.
+  void Watch(const XskQueue& queue) REQUIRES(mutex_) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue.socket().fd(), &event);
+  }
+  void Unwatch() REQUIRES(mutex_) {
+    for (const XskQueue* queue : queues_) {
+      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
+    }
+  }
+
   const bool find_checksums_;
   const int epoll_;
   Mutex mutex_;
   std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
   std::size_t first_ GUARDED_BY(mutex_) = 0;
+  bool armed_ GUARDED_BY(mutex_) = false;
 };
 
 // Where senders meet.

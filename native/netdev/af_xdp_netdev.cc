@@ -45,8 +45,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -88,6 +90,19 @@ std::uint32_t RingFor(std::uint32_t queues) {
   std::uint32_t ring = kMaxRing;
   while (ring > kMinRing && ring * queues > kFramesOfPort) ring /= 2;
   return ring;
+}
+
+// Does all at once. What closes something of the kernel's mostly waits for its grace periods.
+void DoTogether(const std::vector<std::function<void()>>& parts) {
+  std::vector<std::thread> threads;
+  for (const std::function<void()>& part : parts) {
+    try {
+      threads.emplace_back(part);
+    } catch (const std::system_error&) {  // The thread library's way to say EAGAIN.
+      part();
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 // ------------------------------------------------------------------------------------------ queue
@@ -319,7 +334,6 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   if (!program) return program.error();
   program_ = std::move(*program);
   obtained_ = &mode;
-  ingress_drop_.Attach(interface.index);  // An old kernel cannot; the program stands alone then.
   promiscuous_ = HoldPromiscuous(interface.index);
   if (promiscuous_ < 0) {
     return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
@@ -387,9 +401,15 @@ void AfXdpNetdev::Detach() {
     closed_.rx_dropped += stats.rx_dropped;
     closed_.rx_errors += stats.rx_errors;
   }
+  std::vector<std::function<void()>> closings = {
+      [program = program_.release()] { delete program; },
+      [drop = &ingress_drop_] { drop->Detach(); },
+  };
+  for (std::unique_ptr<XskQueue>& queue : queues_) {
+    closings.emplace_back([closed = queue.release()] { delete closed; });
+  }
+  DoTogether(closings);
   queues_.clear();
-  program_.reset();
-  ingress_drop_.Detach();
   if (promiscuous_ >= 0) close(promiscuous_);
   promiscuous_ = -1;
 }
@@ -430,6 +450,9 @@ void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
 void AfXdpNetdev::Probe() {
   MutexLock lock(mutex_);
   ServeNewQueues();
+  // Not when it opens: that takes a grace period, and the program does without for a while. An old
+  // kernel cannot at all.
+  if (!queues_.empty() && !ingress_drop_.attached()) ingress_drop_.Attach(ifindex());
 }
 
 // What cannot be served now is tried again at the next probe; the program drops its frames.

@@ -18,7 +18,8 @@ export interface NativeOptions {
   readonly maxIdleMs: number;
   readonly emcInsertInvProb: number;
   readonly txFlushIntervalUs: number;
-  readonly pmdSleepMaxUs: number;
+  /** Everywhere, then core, limit, core, limit, … */
+  readonly pmdSleepMaxUs: readonly number[];
   readonly upcallQueueLength: number;
   readonly upcallFloodWhenFull: boolean;
   readonly snapLength: number;
@@ -32,6 +33,7 @@ export interface NativePortSpec {
   readonly pmd?: boolean;
   /** Queue, core, queue, core, … */
   readonly rxqAffinity?: readonly number[];
+  readonly pmdSleepMaxUs?: number;
   readonly mtu?: number;
   readonly numa?: number;
   readonly device?: string;

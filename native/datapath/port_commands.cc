@@ -122,6 +122,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->type = spec.netdev.type;
   port->device = spec.netdev.device.empty() ? name : spec.netdev.device;
   port->pmd = spec.pmd.value_or(type->pmd_by_default);
+  port->pmd_sleep_max_us = spec.pmd_sleep_max_us;
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
   port->announced = port->netdev->link();
@@ -267,7 +268,7 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
   }
   knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob, std::memory_order_relaxed);
   knobs.tx_flush_interval_us.store(options.tx_flush_interval_us, std::memory_order_relaxed);
-  knobs.sleep_max_us.store(options.pmd_sleep_max_us, std::memory_order_relaxed);
+  contexts.SetSleepLimits(options.pmd_sleep_max_us);
   knobs.flood_when_full.store(options.upcall_flood_when_full, std::memory_order_relaxed);
   const bool knobs_changed = options.emc_insert_inv_prob != before.emc_insert_inv_prob ||
                              options.tx_flush_interval_us != before.tx_flush_interval_us ||

@@ -33,6 +33,7 @@
       "native/actions/set.cc",
       "native/actions/set_layer4.cc",
       "native/netdev/af_packet_netdev.cc",
+      "native/netdev/ingress_drop.cc",
       "native/netdev/link_monitor.cc",
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",

@@ -37,6 +37,7 @@ export interface NativePortSpec {
   readonly mtu?: number;
   readonly numa?: number;
   readonly device?: string;
+  readonly hostStack?: boolean;
   readonly queueLength?: number;
   readonly openDelayMs?: number;
   readonly generate?: boolean;

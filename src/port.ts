@@ -24,7 +24,7 @@ export type PortRef = Port | string | PortNumber;
 interface PortCommon {
   /** Unique within the datapath. */
   readonly name: string;
-  /** Default: the lowest free from 1. */
+  /** Default: the lowest free from 1. 0 is LOCAL, the host's own tap: only a `tap` may ask for it. */
   readonly number?: PortNumber;
   /** Receive queues. Default 1. */
   readonly rxqs?: number;
@@ -74,7 +74,17 @@ export type PortSpec =
     })
   /** Swallows; with `generate`, a source for benchmarks. */
   | (PortCommon & { readonly type: 'null'; readonly generate?: boolean | Generate })
-  | (PortCommon & { readonly type: 'af_packet'; readonly device?: string })
+  /**
+   * An interface of the kernel, through packet sockets. `hostStack`: what arrives also enters the
+   * host's own network stack, as it does beside a capture; default false: it is Pollux's alone.
+   * `mode` says 'ingress-drop' where that is so, 'host-stack' where it is not, because you asked for
+   * it or because the kernel cannot (tcx, Linux 6.6).
+   */
+  | (PortCommon & {
+      readonly type: 'af_packet';
+      readonly device?: string;
+      readonly hostStack?: boolean;
+    })
   | (PortCommon & {
       readonly type: 'af_xdp';
       readonly device?: string;
@@ -102,7 +112,7 @@ export interface Port {
   readonly type: PortType;
   readonly pmd: boolean;
   readonly state: 'up' | 'down' | 'gone' | 'closed';
-  /** What was really obtained, e.g. 'tpacket-v2'. */
+  /** What was really obtained, words, e.g. 'tpacket-v2 vnet-hdr ingress-drop'. */
   readonly mode: string;
   /** Throws ENODEV once the port is deleted. */
   stats(): PortStats;
@@ -187,7 +197,7 @@ const kTunnel: Readonly<Record<string, Read>> = { udpPort: atLeast(1, 65_535) };
 const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
   memory: { queueLength: atLeast(1), openDelayMs: u32 },
   null: { generate: readGenerate },
-  af_packet: { device: checkText },
+  af_packet: { device: checkText, hostStack: checkBoolean },
   af_xdp: {
     device: checkText,
     mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),

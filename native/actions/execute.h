@@ -9,26 +9,31 @@
 // behind the last action, if packets are left there.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <concepts>
 #include <utility>
 
 #include "actions/action_list.h"
+#include "actions/parting.h"
 #include "actions/rewrite.h"
 #include "packet/drop_reason.h"
+#include "packet/offload.h"
 
 namespace pollux {
 
 template <typename Host>
 concept ActionHost = requires(Host& host, PacketBatch batch, const PacketBatch& original,
                               PortNumber port, const UserspaceAction& userspace, DropReason reason,
-                              std::uint32_t recirc_id) {
+                              std::uint32_t recirc_id, Segmenter& segmenter) {
   { host.Output(std::move(batch), port) } -> std::same_as<void>;
   { host.Upcall(std::move(batch), userspace) } -> std::same_as<void>;
   { host.Recirculate(std::move(batch), recirc_id) } -> std::same_as<void>;
   { host.Drop(std::move(batch), reason) } -> std::same_as<void>;
   // May have fewer packets than the original.
   { host.Clone(original) } -> std::same_as<PacketBatch>;
+  // The next segments of a GSO frame; none if there is no memory for them, which ends it.
+  { host.NextSegments(segmenter) } -> std::same_as<PacketBatch>;
   { host.Random() } -> std::same_as<std::uint32_t>;
 };
 
@@ -52,9 +57,12 @@ class Execution {
  public:
   Execution(Host& host, PacketBatch& batch, Cuts& cuts) : host_(host), batch_(batch), cuts_(cuts) {}
 
-  void Run(const ActionList& list) {
+  // From action `first` on.
+  void Run(const ActionList& list, std::size_t first = 0) {
     const std::span<const Action> actions = list.actions();
-    for (std::size_t i = 0; i < actions.size() && !batch_.empty(); ++i) {
+    for (std::size_t i = first; i < actions.size() && !batch_.empty(); ++i) {
+      if (MayPart(actions[i]) && BeforePart(actions[i]) < batch_.size()) [[unlikely]]
+        return RunInParts(list, i);
       Step(list, i);
       // The last user of a packet takes it; others get a copy.
       const bool last = i + 1 == actions.size();
@@ -85,7 +93,7 @@ class Execution {
   void Do(const TruncAction& trunc, bool) {
     cuts_.pending = true;
     for (std::size_t i = 0; i < batch_.size(); ++i) {
-      const std::uint32_t size = batch_[i]->size;
+      const std::uint32_t size = OnWire(*batch_[i]).largest;
       cuts_.bytes[i] = size > trunc.max_length ? size - trunc.max_length : 0;
     }
   }
@@ -120,7 +128,7 @@ class Execution {
   // Packets that go the same way go together as far as their order allows.
   void Do(const CheckLengthAction& check, bool last) {
     PacketSet greater = Where([&](const Packet& packet, std::uint32_t cut) {
-      return packet.size - cut - PaddingOf(packet) > check.length;
+      return LengthOf(packet) - cut > check.length;
     });
     for (std::size_t at = 0, left = batch_.size(); left > 0;) {
       const bool is_greater = (greater & 1) != 0;
@@ -150,6 +158,47 @@ class Execution {
         Where([&](Packet& packet, std::uint32_t) { return !Apply(change, packet); });
     if (failed != 0) [[unlikely]]
       host_.Drop(Take(failed).packets, kReason);
+  }
+
+  // ---- GSO frames that an action cannot take whole.
+
+  // How many packets stand before the first of those.
+  std::size_t BeforePart(const Action& action) const {
+    const auto must_part = [&](const Packet* packet) {
+      return packet->is_gso() && MustPart(action, *packet);
+    };
+    return static_cast<std::size_t>(std::find_if(batch_.begin(), batch_.end(), must_part) -
+                                    batch_.begin());
+  }
+
+  // The list from action `first` on, with segments in place of those frames; one after the other,
+  // since the order must stay.
+  void RunInParts(const ActionList& list, std::size_t first) {
+    while (!batch_.empty()) {
+      const std::size_t n = BeforePart(list.actions()[first]);
+      if (n > 0) {
+        Part whole = Take(FirstPackets(n));
+        Execution(host_, whole.packets, whole.cuts).Run(list, first);
+      } else {
+        RunSegments(list, first, Take(1).packets);
+      }
+    }
+  }
+
+  // Nothing is to be cut off them: what trunc would cut is in parts since then.
+  void RunSegments(const ActionList& list, std::size_t first, PacketBatch frame) {
+    PacketPtr packet(frame[0]);
+    frame.Release();
+    Segmenter segmenter;
+    if (!segmenter.Start(packet)) {
+      frame.Add(std::move(packet));
+      host_.Drop(std::move(frame), DropReason::kRewrite);
+    }
+    while (!segmenter.done()) {
+      PacketBatch segments = host_.NextSegments(segmenter);
+      Cuts none;
+      Execution(host_, segments, none).Run(list, first);
+    }
   }
 
   // ---- Parts of the batch.

@@ -2,6 +2,7 @@
 
 #include "actions/locate.h"
 #include "actions/rewrite.h"
+#include "packet/offload.h"
 
 namespace pollux {
 namespace {
@@ -67,6 +68,7 @@ bool Apply(const PopVlanAction&, Packet& packet) {
 }
 
 bool Apply(const PushMplsAction& push, Packet& packet) {
+  FinishChecksum(packet);
   const bool in_front = push.before_ethernet || packet.l3_type != 0;
   const auto beyond = in_front ? Beyond{} : BeyondEthernet(packet);
   if (!beyond.has_value()) return false;
@@ -83,6 +85,7 @@ bool Apply(const PushMplsAction& push, Packet& packet) {
 }
 
 bool Apply(const PopMplsAction& pop, Packet& packet) {
+  FinishChecksum(packet);
   const auto beyond = BeyondEthernet(packet);
   if (!beyond.has_value() || !IsMplsType(beyond->type) ||
       packet.size < beyond->at + sizeof(MplsHeader))
@@ -100,6 +103,7 @@ bool Apply(const PopMplsAction& pop, Packet& packet) {
 }
 
 bool Apply(const PushEthAction& push, Packet& packet) {
+  FinishChecksum(packet);
   if (packet.l3_type == 0) return false;
   auto* at = reinterpret_cast<EthernetHeader*>(Prepend(packet, sizeof(EthernetHeader)));
   if (at == nullptr) return false;
@@ -111,6 +115,7 @@ bool Apply(const PushEthAction& push, Packet& packet) {
 }
 
 bool Apply(const PopEthAction&, Packet& packet) {
+  FinishChecksum(packet);
   if (packet.l3_type != 0 || packet.size < kMinFrame ||
       IsVlanTpid(LoadAs<Be16>(packet.data + kAddresses)))
     return false;
@@ -123,6 +128,7 @@ bool Apply(const PopEthAction&, Packet& packet) {
 }
 
 bool Apply(const PushNshAction& push, Packet& packet) {
+  FinishChecksum(packet);
   const std::uint8_t np = packet.l3_type == 0 ? kNshEthernet : NshProtocolOf(packet.l3_type);
   if (np == 0) return false;
   const std::vector<std::uint8_t>& header = *push.header;
@@ -136,6 +142,7 @@ bool Apply(const PushNshAction& push, Packet& packet) {
 }
 
 bool Apply(const PopNshAction&, Packet& packet) {
+  FinishChecksum(packet);
   const auto* nsh = HeaderAt<NshHeader>(packet, 0);
   if (packet.l3_type != ToBe16(kEthTypeNsh) || nsh == nullptr || !NshFits(*nsh, packet.size))
     return false;
@@ -149,17 +156,18 @@ bool Apply(const PopNshAction&, Packet& packet) {
   return true;
 }
 
-std::uint32_t PaddingOf(const Packet& packet) {
+std::uint32_t LengthOf(const Packet& packet) {
+  if (packet.is_gso()) return OnWire(packet).largest;
   const bool ipv4 = HasLayer3(packet, kEthTypeIpv4);
-  if (!ipv4 && !HasLayer3(packet, kEthTypeIpv6)) return 0;
+  if (!ipv4 && !HasLayer3(packet, kEthTypeIpv6)) return packet.size;
   Reader reader(packet.data + packet.l3_offset, packet.size - packet.l3_offset);
   const bool read = ipv4 ? ReadIpv4(reader) != nullptr : ReadIpv6(reader) != nullptr;
-  if (!read) return 0;
-  const std::uint8_t* end = reader.data() + reader.size();
-  return static_cast<std::uint32_t>(packet.data + packet.size - end);
+  if (!read) return packet.size;
+  return static_cast<std::uint32_t>(reader.data() + reader.size() - packet.data);
 }
 
 void Shorten(Packet& packet, std::uint32_t by) {
+  if (by > 0) FinishChecksum(packet);
   const std::uint32_t least = std::min(packet.size, kMinFrame);
   packet.size = packet.size < least + by ? least : packet.size - by;
   ForgetOffsets(packet);

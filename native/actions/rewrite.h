@@ -3,6 +3,9 @@
 // Nothing here believes that a packet has what the list was checked for: each function finds its
 // header, by the layer offsets or from the front, and does nothing where there is none. The offsets
 // stay right, or become kNoOffset where only the parser can tell.
+//
+// What a packet lacks (packet/offload.h) goes through sets and tags as it is. Elsewhere a partial
+// checksum is finished first; GSO frames do not come here: execute.h sees to that.
 #pragma once
 
 #include "actions/action_list.h"
@@ -56,8 +59,9 @@ bool Apply(const HashAction& hash, Packet& packet);
 
 // ---- For the length of a packet.
 
-// Bytes behind what an IP header says the packet is long.
-std::uint32_t PaddingOf(const Packet& packet);
+// Bytes of the packet as the wire sees it, without what is behind the end that an IP header states;
+// of a GSO frame, those of its largest segment.
+std::uint32_t LengthOf(const Packet& packet);
 // Takes bytes off the end; an Ethernet header always stays.
 void Shorten(Packet& packet, std::uint32_t by);
 

@@ -7,8 +7,21 @@
 namespace pollux {
 namespace {
 
+// A partial checksum is the sum of the pseudo-header, without complement.
+void FollowPartially(Packet& packet, Sum changed) {
+  const bool tcp = (packet.offloads & kOffloadTcpChecksum) != 0;
+  const std::size_t at = tcp ? offsetof(TcpHeader, checksum) : offsetof(UdpHeader, checksum);
+  auto* sum = HeaderAt<Net16>(packet, packet.csum_start + static_cast<std::uint32_t>(at));
+  if (sum == nullptr || changed == 0 || packet.l4_offset == Packet::kNoOffset) return;
+  sum->set_raw(FoldSum(changed + sum->raw()));
+}
+
 // The layer 4 checksum after a change of the addresses, which it covers too.
 void FollowAddresses(Packet& packet, std::uint8_t protocol, bool ipv6, Sum changed) {
+  if ((packet.offloads & kOffloadChecksum) != 0) [[unlikely]] {
+    FollowPartially(packet, changed);
+    return;
+  }
   if (protocol == kProtoTcp) {
     if (auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset)) Follow(tcp->checksum, changed);
   } else if (protocol == kProtoUdp) {

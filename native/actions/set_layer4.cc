@@ -60,6 +60,9 @@ Ports* PortsOf(Packet& packet, std::uint8_t protocol) {
   return HeaderAt<Ports>(packet, packet.l4_offset);
 }
 
+// Ports are no part of the pseudo-header, whose sum a partial checksum is.
+bool HasWholeChecksum(const Packet& packet) { return (packet.offloads & kOffloadChecksum) == 0; }
+
 template <typename Fields>
 Sum ChangePorts(const SetFields<Fields>& set, Ports& ports) {
   Sum changed = 0;
@@ -98,7 +101,8 @@ T* Mutable(const T* found) {
 bool Apply(const SetFields<TcpFields>& set, Packet& packet) {
   if (Ports* ports = PortsOf(packet, kProtoTcp)) {
     const Sum changed = ChangePorts(set, *ports);
-    if (auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset)) Follow(tcp->checksum, changed);
+    auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset);
+    if (tcp != nullptr && HasWholeChecksum(packet)) Follow(tcp->checksum, changed);
   }
   return true;
 }
@@ -106,8 +110,8 @@ bool Apply(const SetFields<TcpFields>& set, Packet& packet) {
 bool Apply(const SetFields<UdpFields>& set, Packet& packet) {
   if (Ports* ports = PortsOf(packet, kProtoUdp)) {
     const Sum changed = ChangePorts(set, *ports);
-    if (auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset))
-      FollowUdp(udp->checksum, changed);
+    auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset);
+    if (udp != nullptr && HasWholeChecksum(packet)) FollowUdp(udp->checksum, changed);
   }
   return true;
 }

@@ -42,7 +42,8 @@ struct Datapath::Impl {
   void Tick();
   void OnLink(const LinkEvent& event);
 
-  Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked) const;
+  Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked,
+                                     const std::string& type) const;
   Wanted MakeWanted() const;
   // Brings the contexts to what `members` and `current` ask for.
   Status Apply();

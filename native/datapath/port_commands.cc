@@ -26,8 +26,9 @@ Error PortError(int number, const std::string& port, std::string message, std::s
 
 // -------------------------------------------------------------------- ports
 
-Result<std::uint32_t> Datapath::Impl::ChooseNumber(
-    const std::optional<std::uint32_t>& asked) const {
+// Number 0 is LOCAL, the host's own tap, as in Open vSwitch.
+Result<std::uint32_t> Datapath::Impl::ChooseNumber(const std::optional<std::uint32_t>& asked,
+                                                   const std::string& type) const {
   const auto owner_of = [&](std::uint32_t number) -> const Port* {
     for (const auto& [id, port] : members) {
       if (port->number == PortNumber{number}) return port.get();
@@ -37,6 +38,11 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(
   if (asked.has_value()) {
     if (*asked >= kMaxPorts)
       return Invalid("port number " + std::to_string(*asked) + " is out of range", "use 0..65535");
+    if (*asked == 0 && type != "tap") {
+      return Invalid(
+          "port number 0 is LOCAL, the host's own tap, and this is a port of type \"" + type + "\"",
+          "use 1..65535, or a port of type tap");
+    }
     if (const Port* owner = owner_of(*asked)) {
       return PortError(
           EBUSY, owner->name,
@@ -102,7 +108,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
       return PortError(EEXIST, name, "there is a port \"" + name + "\"",
                        "choose another name, or delete that port first");
   }
-  const Result<std::uint32_t> number = ChooseNumber(spec.number);
+  const Result<std::uint32_t> number = ChooseNumber(spec.number, spec.netdev.type);
   if (!number.ok()) return number.error();
   const NetdevType* type = FindNetdevType(spec.netdev.type);
   if (type == nullptr) {
@@ -161,7 +167,7 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
   if (port == nullptr)
     return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
   if (port->number == PortNumber{number}) return port->Info();
-  const Result<std::uint32_t> chosen = ChooseNumber(number);
+  const Result<std::uint32_t> chosen = ChooseNumber(number, port->type);
   if (!chosen.ok()) return chosen.error();
   {
     MutexLock lock(port_mutex);

@@ -14,8 +14,8 @@
 //
 //   Offloads. Frames inside a machine carry partial checksums, and GSO frames up to 64 KiB,
 //   whatever the MTU. PACKET_VNET_HDR makes the kernel say so, in a virtio_net_hdr right before the
-//   frame; we finish both in software, so that everything behind sees ordinary frames. Segments are
-//   made as batches have room for them.
+//   frame, and the packet carries it on (packet/offload.h). A batch ends with the frame that makes
+//   its segments too many, should somebody have to cut them.
 //
 //   VLAN. The kernel takes the outermost tag out of the frame and puts it beside it; we put it
 //   back, at byte 12. What the virtio header says of offsets is meant without the tag.
@@ -27,11 +27,13 @@
 //   PACKET_IGNORE_OUTGOING, and old kernels have no such flag for it: hence a filter for what the
 //   host itself sends.
 //
-// Sending. One more socket for all threads, bound with protocol 0 so that it receives nothing; the
-// kernel needs no lock of ours. sendmmsg() takes a batch straight from the packets: one system
-// call, one copy (into an skb). The qdisc is bypassed. A packet that fails is dropped with the
-// reason of its errno and never tried again; a call that stops there is continued behind it, so a
-// batch costs at most two calls for each failing packet. Nothing waits.
+// Sending. Two more sockets for all threads, bound with protocol 0 so that they receive nothing;
+// the kernel needs no lock of ours. sendmmsg() takes a batch straight from the packets: one system
+// call, one copy (into an skb), with a virtio_net_hdr in front that says what the packet lacks. One
+// socket bypasses the qdisc; the kernel does not cut GSO frames on that way if the interface
+// cannot, it drops them, so those take the other. A packet that fails is dropped with the reason of
+// its errno and never tried again; a call that stops there is continued behind it, so a batch costs
+// at most two calls for each failing packet. Nothing waits.
 //
 // Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
 // under a sleeping thread. An interface that goes down or away leaves an error on the socket that
@@ -46,8 +48,8 @@
 // What holds the interface is our descriptors alone: promiscuity by membership, no flag; kill -9
 // leaves nothing behind.
 //
-// Not done here: frames also enter the host's own stack, as with any packet socket. GSO frames
-// above 64 KiB (BIG TCP, off by default) are rx errors.
+// Frames go no further into the host's own stack (ingress_drop.h), unless they shall. Not done
+// here: GSO frames above 64 KiB (BIG TCP, off by default) are rx errors.
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -58,6 +60,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,8 +73,9 @@
 
 #include "base/counter.h"
 #include "base/sync.h"
+#include "netdev/ingress_drop.h"
 #include "netdev/netdev.h"
-#include "packet/offload.h"
+#include "netdev/virtio_header.h"
 
 // Newer than the headers we may be built with.
 #ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
@@ -86,21 +90,19 @@ constexpr std::uint32_t kSlots = 4096;
 constexpr std::uint32_t kBlockSize = 128 * 1024;
 constexpr std::size_t kRingBytes = std::size_t{kSlotSize} * kSlots;
 constexpr int kReceiveBuffer = 16 << 20;  // For frames that do not fit a slot.
-constexpr int kSendBuffer = 4 << 20;
+constexpr int kSendBuffer = 16 << 20;
 constexpr std::uint32_t kMaxQueues = 64;
 constexpr std::uint32_t kTagSize = 4;
 constexpr std::uint32_t kTagAt = 12;
 
-// linux/virtio_net.h is not C++ (a field named `class`).
-struct VirtioNetHeader {
-  std::uint8_t flags;
-  std::uint8_t gso_type;
-  std::uint16_t hdr_len;
-  std::uint16_t gso_size;
-  std::uint16_t csum_start;
-  std::uint16_t csum_offset;
-};
-static_assert(sizeof(VirtioNetHeader) == 10);
+// Since Linux 6.2 the header can speak of UDP that is to be cut.
+bool KernelCutsUdp() {
+  utsname name{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  return uname(&name) == 0 && std::sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 2));
+}
 
 // A descriptor that closes itself.
 class Fd {
@@ -371,10 +373,7 @@ Result<std::vector<std::unique_ptr<RxSocket>>> OpenRxSockets(int ifindex, std::u
 
 class AfPacketRxq final : public Rxq {
  public:
-  explicit AfPacketRxq(PacketPool& pool)
-      : pool_(pool),
-        epoll_(epoll_create1(EPOLL_CLOEXEC)),
-        scratch_(std::make_unique<std::uint8_t[]>(kMaxFrame + kTagSize)) {
+  explicit AfPacketRxq(PacketPool& pool) : pool_(pool), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
     POLLUX_CHECK(epoll_.get() >= 0);
   }
 
@@ -400,16 +399,10 @@ class AfPacketRxq final : public Rxq {
   }
 
   void Recv(PacketBatch& batch) override {
+    segments_ = 0;
     // Frames that turn out bad fill no room in the batch: bound those too.
-    for (std::size_t budget = 2 * kBatchSize; budget > 0 && !batch.full(); --budget) {
-      if (!segmenter_.done()) {
-        while (!batch.full() && !segmenter_.done()) {
-          PacketPtr segment = segmenter_.Next(pool_);
-          if (segment == nullptr) return;
-          batch.Add(std::move(segment));
-        }
-        continue;
-      }
+    for (std::size_t budget = 2 * kBatchSize;
+         budget > 0 && !batch.full() && segments_ < kMaxSegments; --budget) {
       std::uint32_t status = 0;
       const tpacket2_hdr* slot = current_ != nullptr ? current_->Front(status) : nullptr;
       if (slot == nullptr) {
@@ -424,7 +417,6 @@ class AfPacketRxq final : public Rxq {
 
   int wait_fd() const override { return epoll_.get(); }
   bool Arm() override {
-    if (!segmenter_.done()) return false;
     if (current_ == nullptr) return true;
     int error = 0;
     socklen_t size = sizeof error;
@@ -468,13 +460,9 @@ class AfPacketRxq final : public Rxq {
     }
     VirtioNetHeader header;
     std::memcpy(&header, Frame(slot) - sizeof header, sizeof header);
-    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
-    arrival.offload.flags = header.flags;
-    arrival.offload.gso_type = header.gso_type;
-    arrival.offload.hdr_len = header.hdr_len;
-    arrival.offload.gso_size = header.gso_size;
-    arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + shift);
-    arrival.offload.csum_offset = header.csum_offset;
+    arrival.offload = header.Read();
+    if (arrival.tagged)
+      arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagSize);
     return arrival;
   }
   static const std::uint8_t* Frame(const tpacket2_hdr& slot) {
@@ -491,14 +479,9 @@ class AfPacketRxq final : public Rxq {
       rx_errors_.Add(1);
       return true;
     }
-    PacketPtr packet;
-    std::uint8_t* frame = scratch_.get();
-    if (!arrival.offload.needs_segmentation()) {
-      packet = pool_.Allocate(arrival.size);
-      if (packet == nullptr) return false;
-      frame = packet->data;
-    }
-
+    PacketPtr packet = pool_.Allocate(arrival.size);
+    if (packet == nullptr) return false;
+    std::uint8_t* frame = packet->data;
     const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
     if (queued) {
       if (!ReadQueued(frame + shift, slot.tp_len)) {
@@ -515,15 +498,11 @@ class AfPacketRxq final : public Rxq {
     }
     if (arrival.tagged) std::memcpy(frame + kTagAt, arrival.tag, kTagSize);
 
-    if (packet == nullptr) {
-      if (!segmenter_.Start({frame, arrival.size}, arrival.offload)) rx_errors_.Add(1);
-      return true;
-    }
-    if (arrival.offload.needs_checksum() &&
-        !FinishChecksum(packet->bytes(), arrival.offload.csum_start, arrival.offload.csum_offset)) {
+    if (!AcceptOffloads(*packet, arrival.offload)) {
       rx_errors_.Add(1);
       return true;
     }
+    segments_ += OnWire(*packet).packets;
     batch.Add(std::move(packet));
     return true;
   }
@@ -548,8 +527,7 @@ class AfPacketRxq final : public Rxq {
   PacketPool& pool_;
   const Fd epoll_;
   RxSocket* current_ = nullptr;
-  Segmenter segmenter_;  // Of the frame in scratch_.
-  const std::unique_ptr<std::uint8_t[]> scratch_;
+  std::uint32_t segments_ = 0;  // Of the batch in work.
   Counter rx_errors_;
   std::atomic<RxSocket*> next_{nullptr};
   std::atomic<RxSocket*> old_{nullptr};
@@ -574,13 +552,16 @@ class AfPacketNetdev final : public Netdev {
       interface->mtu = spec.mtu;
     }
     std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
-    const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) return WithPort(SocketError(errno), device);
-    netdev->tx_ = Fd(fd);
-    SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
-    Set(fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1);  // Some old drivers cannot; the qdisc works too.
+    for (Fd* socket : {&netdev->tx_, &netdev->gso_tx_}) {
+      Result<Fd> opened = OpenTxSocket();
+      if (!opened) return WithPort(opened.error(), device);
+      *socket = std::move(*opened);
+    }
+    // Some old drivers cannot; the qdisc works too.
+    Set(netdev->tx_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, 1);
     if (Status status = netdev->Attach(*interface); !status)
       return WithPort(status.error(), device);
+    netdev->NameMode();
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
@@ -607,42 +588,32 @@ class AfPacketNetdev final : public Netdev {
     link_.store(state, std::memory_order_relaxed);
     if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
     MutexLock lock(mutex_);
+    if (state == LinkState::kGone) ingress_drop_.Detach();  // Perhaps it lives on elsewhere.
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
   }
 
+  Offloads tx_offloads() const override { return tx_offloads_; }
+
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
-    std::array<mmsghdr, kBatchSize> messages;
-    std::array<iovec, kBatchSize> parts;
+    Messages messages;
     const std::uint32_t mtu = this->mtu();
-    std::size_t n = 0;
-    for (Packet* packet : batch) {
-      if (!FitsMtu(*packet, mtu)) {
+    for (const Packet* packet : batch) {
+      if (FitsMtu(*packet, mtu)) {
+        messages.Add(*packet);
+      } else {
         result.Drop(DropReason::kMtu);
-        continue;
       }
-      parts[n] = {packet->data, packet->size};
-      messages[n] = {};
-      messages[n].msg_hdr.msg_iov = &parts[n];
-      messages[n].msg_hdr.msg_iovlen = 1;
-      ++n;
     }
-    // Each round sends something or drops something.
-    for (std::size_t next = 0; next < n;) {
-      const int sent =
-          sendmmsg(tx_.get(), &messages[next], static_cast<unsigned>(n - next), MSG_DONTWAIT);
-      if (sent > 0) {
-        const std::size_t end = next + static_cast<std::size_t>(sent);
-        result.packets += static_cast<std::uint32_t>(sent);
-        for (; next < end; ++next) result.bytes += parts[next].iov_len;
-        continue;
-      }
-      const DropReason reason = SendErrorReason(errno);
-      if (reason == DropReason::kPortDown) {
-        result.Drop(reason, static_cast<std::uint32_t>(n - next));
+    // Runs of packets that take the same way.
+    for (std::size_t next = 0; next < messages.size();) {
+      const bool gso = messages.packet(next).is_gso();
+      std::size_t end = next + 1;
+      while (end < messages.size() && messages.packet(end).is_gso() == gso) ++end;
+      const int fd = (gso ? gso_tx_ : tx_).get();
+      if (!SendRun(fd, messages, next, end, result)) {
+        result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(messages.size() - next));
         break;
       }
-      result.Drop(reason);
-      ++next;
     }
     batch.Clear();
   }
@@ -657,8 +628,75 @@ class AfPacketNetdev final : public Netdev {
   }
 
  private:
+  // Packets as sendmmsg() wants them.
+  class Messages {
+   public:
+    void Add(const Packet& packet) {
+      const VirtioNetHeader* header = &kNothingLacks;
+      if (packet.offloads != 0) {
+        headers_[size_] = VirtioNetHeader::Of(packet);
+        header = &headers_[size_];
+      }
+      parts_[size_][0] = {const_cast<VirtioNetHeader*>(header), sizeof *header};
+      parts_[size_][1] = {packet.data, packet.size};
+      messages_[size_] = {};
+      messages_[size_].msg_hdr.msg_iov = parts_[size_].data();
+      messages_[size_].msg_hdr.msg_iovlen = 2;
+      packets_[size_++] = &packet;
+    }
+    std::size_t size() const { return size_; }
+    const Packet& packet(std::size_t i) const { return *packets_[i]; }
+    mmsghdr* at(std::size_t i) { return &messages_[i]; }
+
+   private:
+    std::size_t size_ = 0;
+    std::array<const Packet*, kBatchSize> packets_;
+    std::array<VirtioNetHeader, kBatchSize> headers_;
+    std::array<std::array<iovec, 2>, kBatchSize> parts_;
+    std::array<mmsghdr, kBatchSize> messages_;
+  };
+
+  // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
+  // those from `next` on wait.
+  static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
+                      SendResult& result) {
+    while (next < end) {
+      const int sent =
+          sendmmsg(fd, messages.at(next), static_cast<unsigned>(end - next), MSG_DONTWAIT);
+      if (sent > 0) {
+        const std::size_t done = next + static_cast<std::size_t>(sent);
+        for (; next < done; ++next) result.Accept(messages.packet(next));
+        continue;
+      }
+      const DropReason reason = SendErrorReason(errno);
+      if (reason == DropReason::kPortDown) return false;
+      result.Drop(reason);
+      ++next;
+    }
+    return true;
+  }
+
+  static Result<Fd> OpenTxSocket() {
+    Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (fd.get() < 0) return SocketError(errno);
+    SetBuffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
+    if (Set(fd.get(), SOL_PACKET, PACKET_VNET_HDR, 1) != 0)
+      return SystemError(errno, "setsockopt", "cannot set up a packet socket for sending");
+    return fd;
+  }
+
+  void NameMode() EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    mode_ = "tpacket-v2 vnet-hdr";
+    mode_ += ingress_drop_.attached() ? " ingress-drop" : " host-stack";
+  }
+
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
-      : device_(std::move(device)), numa_(spec.numa ? *spec.numa : NumaOf(device_)) {
+      : device_(std::move(device)),
+        numa_(spec.numa ? *spec.numa : NumaOf(device_)),
+        host_stack_(spec.host_stack),
+        tx_offloads_(KernelCutsUdp() ? kOffloadAll
+                                     : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)) {
     for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
       rxqs_.push_back(std::make_unique<AfPacketRxq>(pool));
     }
@@ -671,7 +709,7 @@ class AfPacketNetdev final : public Netdev {
   // Opens sockets for the interface and hands them out, in place of those there are.
   Status Attach(const Interface& interface) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    if (Bind(tx_.get(), interface.index, 0) != 0) {
+    if (Bind(tx_.get(), interface.index, 0) != 0 || Bind(gso_tx_.get(), interface.index, 0) != 0) {
       return SystemError(errno, "bind", "cannot bind a packet socket");
     }
     Result<std::vector<std::unique_ptr<RxSocket>>> opened =
@@ -690,6 +728,7 @@ class AfPacketNetdev final : public Netdev {
       Queue(rxqs_[i]).Give((*opened)[i].get());
       sockets_.push_back(std::move((*opened)[i]));
     }
+    if (!host_stack_) ingress_drop_.Attach(interface.index);
     ifindex_.store(interface.index, std::memory_order_relaxed);
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
@@ -703,10 +742,13 @@ class AfPacketNetdev final : public Netdev {
     std::erase_if(sockets_, [=](const auto& held) { return held.get() == socket; });
   }
 
-  const std::string mode_ = "tpacket-v2";
+  std::string mode_;  // Written when opened.
   const std::string device_;
   const std::uint32_t numa_;
-  Fd tx_;
+  const bool host_stack_;  // What arrives is the host's, too.
+  const Offloads tx_offloads_;
+  Fd tx_;      // Past the qdisc.
+  Fd gso_tx_;  // For GSO frames.
   std::atomic<int> ifindex_{0};
   std::atomic<std::uint32_t> mtu_{0};
   std::atomic<LinkState> link_{LinkState::kDown};
@@ -714,6 +756,7 @@ class AfPacketNetdev final : public Netdev {
 
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<RxSocket>> sockets_ GUARDED_BY(mutex_);  // In use, or to be closed.
+  IngressDrop ingress_drop_ GUARDED_BY(mutex_);
   mutable std::uint64_t rx_dropped_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -159,8 +159,6 @@ class MemoryNetdevImpl final : public MemoryNetdev {
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override
       EXCLUDES(tx_mutex_) {
     PacketBatch refused;  // Freed after the mutex is released.
-    std::uint64_t bytes = 0;
-    std::uint32_t sent = 0;
     std::uint32_t full = 0;
     {
       MutexLock lock(tx_mutex_);
@@ -172,16 +170,13 @@ class MemoryNetdevImpl final : public MemoryNetdev {
           ++full;
           refused.AddRaw(packet);
         } else {
-          bytes += packet->size;
+          result.Accept(*packet);
           tx_[tx_tail_++ % tx_.size()] = packet;
-          ++sent;
         }
       }
     }
     batch.Release();
     if (full > 0) result.Drop(DropReason::kTxQueueFull, full);
-    result.packets += sent;
-    result.bytes += bytes;
   }
 
   NetdevStats stats() const override {

@@ -93,6 +93,7 @@ DropReason SendErrorReason(int error) {
 bool FitsMtu(const Packet& packet, std::uint32_t mtu) {
   const std::uint64_t longest = std::uint64_t{mtu} + kMinFrame;
   if (packet.size <= longest) return true;
+  const std::uint32_t size = OnWire(packet).largest;
   std::uint32_t tags = 0;
   for (std::uint32_t at = 12; tags < 2 && at + 4 <= packet.size; at += 4) {
     const std::uint32_t type =
@@ -100,7 +101,7 @@ bool FitsMtu(const Packet& packet, std::uint32_t mtu) {
     if (type != 0x8100 && type != 0x88a8) break;
     ++tags;
   }
-  return packet.size <= longest + 4 * tags;
+  return size <= longest + 4 * tags;
 }
 
 bool Netdev::Fits(const Packet& packet) const { return FitsMtu(packet, mtu()); }

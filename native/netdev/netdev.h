@@ -23,6 +23,7 @@
 #include "base/result.h"
 #include "netdev/generator.h"
 #include "packet/drop_reason.h"
+#include "packet/offload.h"
 #include "packet/packet.h"
 
 namespace pollux {
@@ -35,6 +36,7 @@ struct NetdevSpec {
   std::uint32_t rxqs = 1;
   std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
+  bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
   // null: a source of frames.
   bool generate = false;
   GeneratorSpec generator;
@@ -47,10 +49,22 @@ struct NetdevSpec {
 // What became of a batch handed to Send(). Every packet is in exactly one of the counts.
 struct SendResult {
   std::uint32_t packets = 0;  // Accepted by the device.
+  // What the wire sees of those: more packets where there were GSO frames.
+  std::uint32_t wire_packets = 0;
   std::uint64_t bytes = 0;
-  std::uint32_t copied =
-      0;  // Packets the driver made on the way (segments); accepted or dropped, too.
   std::array<std::uint32_t, kDropReasons> dropped{};
+
+  void Accept(const Packet& packet) {
+    ++packets;
+    if (!packet.is_gso()) [[likely]] {
+      ++wire_packets;
+      bytes += packet.size;
+    } else {
+      const WireSize wire = OnWire(packet);
+      wire_packets += wire.packets;
+      bytes += wire.bytes;
+    }
+  }
 
   void Drop(DropReason reason, std::uint32_t n = 1) {
     dropped[static_cast<std::size_t>(reason)] += n;
@@ -89,7 +103,7 @@ class Netdev {
  public:
   virtual ~Netdev() = default;
 
-  // What was really obtained, e.g. "tpacket-v2".
+  // What was really obtained: words, e.g. "tpacket-v2 vnet-hdr ingress-drop".
   virtual const std::string& mode() const = 0;
   virtual std::uint32_t numa() const { return 0; }
   virtual std::uint32_t mtu() const = 0;  // Bytes above Ethernet.
@@ -106,6 +120,8 @@ class Netdev {
 
   virtual std::span<const std::unique_ptr<Rxq>> rxqs() const = 0;
 
+  // What Send() takes unfinished. Packets that lack something else are finished before.
+  virtual Offloads tx_offloads() const { return 0; }
   // Takes every packet of the batch, sent or not. `sender` is the calling context's slot, 0..63.
   virtual void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) = 0;
 

@@ -58,9 +58,9 @@ class NullNetdev final : public Netdev {
   bool Fits(const Packet& /*packet*/) const override { return true; }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
+  Offloads tx_offloads() const override { return kOffloadAll; }
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
-    result.packets += static_cast<std::uint32_t>(batch.size());
-    result.bytes += batch.Bytes();
+    for (const Packet* packet : batch) result.Accept(*packet);
     batch.Clear();
   }
 

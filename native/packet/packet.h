@@ -41,6 +41,19 @@ inline constexpr std::size_t kBatchSize = 32;
 enum class PortNumber : std::uint32_t {};
 inline constexpr PortNumber kNoPort{UINT32_MAX};
 
+// What a frame still lacks (Packet::offloads), or what a device takes unfinished: a set of bits.
+// See packet/offload.h.
+using Offloads = std::uint8_t;
+inline constexpr Offloads kOffloadTcpChecksum = 1;  // The layer 4 checksum is partial: TCP's, ...
+inline constexpr Offloads kOffloadUdpChecksum = 2;  // ... or UDP's.
+inline constexpr Offloads kOffloadTcp4 = 4;         // To be segmented: TCP over IPv4, ...
+inline constexpr Offloads kOffloadTcp6 = 8;
+inline constexpr Offloads kOffloadUdp = 16;  // ... UDP over either.
+inline constexpr Offloads kOffloadEcn = 32;  // CWR is for the first segment alone.
+inline constexpr Offloads kOffloadChecksum = kOffloadTcpChecksum | kOffloadUdpChecksum;
+inline constexpr Offloads kOffloadGso = kOffloadTcp4 | kOffloadTcp6 | kOffloadUdp;
+inline constexpr Offloads kOffloadAll = kOffloadChecksum | kOffloadGso | kOffloadEcn;
+
 struct alignas(64) Packet {
   static constexpr std::uint16_t kNoOffset = UINT16_MAX;
 
@@ -51,12 +64,17 @@ struct alignas(64) Packet {
   // is none. A later fragment has no layer 4.
   std::uint16_t l3_offset = kNoOffset;
   std::uint16_t l4_offset = kNoOffset;
+  // With kOffloadChecksum: where layer 4 starts. Unlike the offsets it goes along with what is
+  // pushed and pulled.
+  std::uint16_t csum_start = 0;
+  std::uint16_t gso_size = 0;  // With kOffloadGso: bytes of payload in a segment.
 
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
-  std::uint32_t chunk_size = 0;
-  std::uint8_t chunk_class = 0;  // 0 small, 1 large.
+  std::uint32_t chunk_size : 24 = 0;
+  std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large.
 
+  Offloads offloads = 0;      // What is left to be done before the frame is one of the wire.
   bool has_tunnel = false;    // tunnel() has something to say.
   std::uint16_t l3_type = 0;  // Not 0: no Ethernet header; the EtherType of what comes first, as on
                               // the wire.
@@ -85,19 +103,23 @@ struct alignas(64) Packet {
   std::span<const std::uint8_t> bytes() const { return {data, size}; }
   std::uint32_t headroom() const { return static_cast<std::uint32_t>(data - chunk); }
   std::uint32_t tailroom() const { return chunk_size - headroom() - size; }
+  bool is_gso() const { return (offloads & kOffloadGso) != 0; }
 
   // Grows the frame at its front by `n` bytes, not initialised; nullptr if the headroom does not
-  // suffice.
+  // suffice. A partial checksum stays with its bytes.
   std::uint8_t* Push(std::uint32_t n) {
     if (headroom() < n) return nullptr;
     data -= n;
     size += n;
+    csum_start = static_cast<std::uint16_t>(csum_start + n);
     return data;
   }
-  // Shrinks the frame at its front. `n` is at most size.
+  // Shrinks the frame at its front. `n` is at most size; with a partial checksum, at most its
+  // start.
   void Pull(std::uint32_t n) {
     data += n;
     size -= n;
+    csum_start = static_cast<std::uint16_t>(csum_start - n);
   }
 };
 static_assert(sizeof(Packet) == 64, "a packet's metadata is one cache line");
@@ -211,6 +233,8 @@ class PacketPool {
   PacketPtr Copy(std::span<const std::uint8_t> frame);
   // A copy of the frame and of what is known of it.
   PacketPtr Clone(const Packet& packet);
+  // All that is known of a packet but where its headers are and what it lacks.
+  static void CopyMetadata(const Packet& from, Packet& to);
   // Appends up to `n` packets of `size` bytes to `batch`, as far as it has room; returns how many.
   std::size_t AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size);
 

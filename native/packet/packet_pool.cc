@@ -61,6 +61,7 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->size = size;
   packet->in_port = kNoPort;
   packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
+  packet->offloads = 0;
   packet->has_tunnel = false;
   packet->l3_type = 0;
   packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
@@ -93,18 +94,25 @@ PacketPtr PacketPool::Copy(std::span<const std::uint8_t> frame) {
   return packet;
 }
 
+void PacketPool::CopyMetadata(const Packet& from, Packet& to) {
+  to.in_port = from.in_port;
+  to.l3_type = from.l3_type;
+  to.recirc_id = from.recirc_id;
+  to.dp_hash = from.dp_hash;
+  to.skb_mark = from.skb_mark;
+  to.skb_priority = from.skb_priority;
+  if (from.has_tunnel) to.SetTunnel(from.tunnel());
+}
+
 PacketPtr PacketPool::Clone(const Packet& packet) {
   PacketPtr copy = Copy(packet.bytes());
   if (copy != nullptr) {
-    copy->in_port = packet.in_port;
+    CopyMetadata(packet, *copy);
     copy->l3_offset = packet.l3_offset;
     copy->l4_offset = packet.l4_offset;
-    copy->l3_type = packet.l3_type;
-    copy->recirc_id = packet.recirc_id;
-    copy->dp_hash = packet.dp_hash;
-    copy->skb_mark = packet.skb_mark;
-    copy->skb_priority = packet.skb_priority;
-    if (packet.has_tunnel) copy->SetTunnel(packet.tunnel());
+    copy->csum_start = packet.csum_start;
+    copy->gso_size = packet.gso_size;
+    copy->offloads = packet.offloads;
   }
   return copy;
 }

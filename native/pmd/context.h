@@ -138,6 +138,7 @@ class Context {
   void Upcall(PacketBatch batch, const UserspaceAction& action);
   void Drop(PacketBatch batch, DropReason reason);
   PacketBatch Clone(const PacketBatch& batch);
+  PacketBatch NextSegments(Segmenter& segmenter);
   // Tunnel ports are looked up as outputs are; a missing one drops the batch, counted. No netdev
   // can push or pop headers yet.
   void TunnelPush(PacketBatch batch, PortNumber port);
@@ -195,6 +196,11 @@ class Context {
 
   // --- Flows to actions: pipeline.cc.
 
+  struct WireTotal {
+    std::uint64_t packets;
+    std::uint64_t bytes;
+  };
+
   void Forward(PacketBatch& batch) REQUIRES(role_);
   void DropRunts(PacketBatch& batch) REQUIRES(role_);
   void Dispatch(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
@@ -202,7 +208,11 @@ class Context {
   bool OutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
   void RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags, bool located)
       REQUIRES(role_);
+  // What the program sees are frames of the wire.
   void Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
+  void ParkSegments(PacketPtr frame, UpcallReason reason, const Userdata& userdata) REQUIRES(role_);
+  // Packets and bytes, as the wire sees them, since statistics do.
+  WireTotal TotalOf(const PacketBatch& batch) const REQUIRES(role_);
   void Flood(PacketPtr packet) REQUIRES(role_);
 
   // --- Packets to ports: output.cc.
@@ -212,6 +222,10 @@ class Context {
   void EnqueueOne(PacketPtr packet, PortCache::Entry* entry) REQUIRES(role_);
   void MarkPending(PortCache::Entry& entry) REQUIRES(role_);
   void Send(PortCache::Entry& entry) REQUIRES(role_);
+  void Transmit(const TxPort& port, PacketBatch& batch) REQUIRES(role_);
+  void FinishAndTransmit(const TxPort& port, PacketBatch& batch) REQUIRES(role_);
+  // As far as the batch has room.
+  void AppendSegments(Segmenter& segmenter, PacketBatch& batch) REQUIRES(role_);
   PortCache::Entry* FindTunnelPort(PortNumber port) REQUIRES(role_);
 
   const PmdShared shared_;
@@ -230,7 +244,10 @@ class Context {
   std::vector<PortCache::Entry*> dirty_ GUARDED_BY(role_);  // Entries with pending packets.
   Emc emc_ GUARDED_BY(role_);
   std::uint64_t now_ms_ GUARDED_BY(role_) = 0;  // Of the burst in work.
-  bool parked_ GUARDED_BY(role_) = false;       // Something was parked in the burst in work.
+  // Some packet received since all outputs were last flushed lacks something: see
+  // packet/offload.h.
+  bool seen_offloads_ GUARDED_BY(role_) = false;
+  bool parked_ GUARDED_BY(role_) = false;  // Something was parked in the burst in work.
   std::uint32_t emc_insert_inv_prob_ GUARDED_BY(role_) = 1;
   std::uint32_t random_ GUARDED_BY(role_) = 0x9e3779b9;
   std::uint32_t recirculations_ GUARDED_BY(role_) = 0;  // One inside the other, at the moment.

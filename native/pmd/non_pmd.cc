@@ -30,6 +30,7 @@ class CapturingHost {
   }
   void Drop(PacketBatch batch, DropReason reason) { context_.Drop(std::move(batch), reason); }
   PacketBatch Clone(const PacketBatch& batch) { return context_.Clone(batch); }
+  PacketBatch NextSegments(Segmenter& segmenter) { return context_.NextSegments(segmenter); }
   std::uint32_t Random() { return context_.Random(); }
 
   std::vector<std::uint8_t> TakeFrame() { return std::move(frame_); }

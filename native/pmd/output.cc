@@ -54,28 +54,92 @@ void Context::MarkPending(PortCache::Entry& entry) {
 }
 
 void Context::Send(PortCache::Entry& entry) {
-  SendResult result;
-  const std::size_t n = entry.pending.size();
   std::erase(dirty_, &entry);
-  entry.port.netdev->Send(static_cast<std::uint32_t>(slot_), entry.pending, result);
-  POLLUX_DCHECK(entry.pending.empty());
-  entry.port.counters->packets.Add(result.packets);
-  entry.port.counters->bytes.Add(result.bytes);
+  if (!seen_offloads_) [[likely]] {
+    Transmit(entry.port, entry.pending);
+  } else {
+    FinishAndTransmit(entry.port, entry.pending);
+  }
+}
+
+// What the device does not take as it is, is finished here.
+void Context::FinishAndTransmit(const TxPort& port, PacketBatch& batch) {
+  const auto lacking = static_cast<Offloads>(~port.netdev->tx_offloads());
+  PacketBatch waiting = std::move(batch);
+  PacketBatch ready;
+  const auto add = [&](PacketPtr packet) {
+    role_.AssertHeld();
+    if (ready.full()) Transmit(port, ready);
+    ready.Add(std::move(packet));
+  };
+  Segmenter segmenter;
+  for (Packet* raw : waiting) {
+    PacketPtr packet(raw);
+    if ((packet->offloads & lacking) == 0) {
+      add(std::move(packet));
+    } else if (!packet->is_gso()) {
+      FinishChecksum(*packet);
+      add(std::move(packet));
+    } else if (!segmenter.Start(packet)) {
+      counters_.Drop(DropReason::kRewrite, 1);
+    } else {
+      while (!segmenter.done()) {
+        if (ready.full()) Transmit(port, ready);
+        AppendSegments(segmenter, ready);
+      }
+    }
+  }
+  waiting.Release();
+  if (!ready.empty()) Transmit(port, ready);
+}
+
+// The ledger knows the frame itself as the first of its segments.
+void Context::AppendSegments(Segmenter& segmenter, PacketBatch& batch) {
+  std::uint64_t copied = segmenter.fresh() ? UINT64_MAX : 0;
+  while (!batch.full() && !segmenter.done()) {
+    PacketPtr segment = segmenter.Next(shared_.pool);
+    if (segment == nullptr) {
+      const std::uint32_t lost = segmenter.segments_left();
+      segmenter.Stop();
+      copied += lost;  // Made and lost at once, so the ledger closes.
+      counters_.Drop(DropReason::kNoMemory, lost);
+      break;
+    }
+    ++copied;
+    batch.Add(std::move(segment));
+  }
+  counters_.copied.Add(copied);
+}
+
+PacketBatch Context::NextSegments(Segmenter& segmenter) {
+  role_.AssertHeld();
+  PacketBatch segments;
+  AppendSegments(segmenter, segments);
+  return segments;
+}
+
+void Context::Transmit(const TxPort& port, PacketBatch& batch) {
+  SendResult result;
+  const std::size_t n = batch.size();
+  port.netdev->Send(static_cast<std::uint32_t>(slot_), batch, result);
+  POLLUX_DCHECK(batch.empty());
+  port.counters->packets.Add(result.wire_packets);
+  port.counters->bytes.Add(result.bytes);
   counters_.transmitted.Add(result.packets);
-  counters_.copied.Add(result.copied);
-  if (result.packets == n + result.copied) [[likely]]
+  if (result.packets == n) [[likely]]
     return;
   for (std::size_t i = 0; i < kDropReasons; ++i) {
     if (result.dropped[i] == 0) continue;
     const auto reason = static_cast<DropReason>(i);
     counters_.Drop(reason, result.dropped[i]);
-    (reason == DropReason::kTxError ? entry.port.counters->errors : entry.port.counters->dropped)
+    (reason == DropReason::kTxError ? port.counters->errors : port.counters->dropped)
         .Add(result.dropped[i]);
   }
 }
 
 void Context::FlushOutputs() {
   while (!dirty_.empty()) Send(*dirty_.back());
+  seen_offloads_ = false;
 }
 
 void Context::FlushDueOutputs() {
@@ -84,6 +148,7 @@ void Context::FlushDueOutputs() {
   for (std::size_t i = dirty_.size(); i-- > 0;) {
     if (dirty_[i]->flush_at_ns <= now) Send(*dirty_[i]);
   }
+  if (dirty_.empty()) seen_offloads_ = false;
 }
 
 void Context::Drop(PacketBatch batch, DropReason reason) {

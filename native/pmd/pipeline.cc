@@ -10,15 +10,21 @@ namespace pollux {
 void Context::Input(PacketBatch& batch, const PolledRxq& rxq) {
   now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
   // Runts go; the others learn where they came from.
-  std::uint64_t bytes = 0;
+  WireTotal total{batch.size(), 0};
   bool runts = false;
+  Offloads offloads = 0;
   for (Packet* packet : batch) {
     packet->in_port = rxq.port;
-    bytes += packet->size;
+    total.bytes += packet->size;
     runts |= packet->size < kMinFrame;
+    offloads |= packet->offloads;
   }
-  rxq.counters->packets.Add(batch.size());
-  rxq.counters->bytes.Add(bytes);
+  if (offloads != 0) [[unlikely]] {
+    seen_offloads_ = true;
+    total = TotalOf(batch);
+  }
+  rxq.counters->packets.Add(total.packets);
+  rxq.counters->bytes.Add(total.bytes);
   counters_.received.Add(batch.size());
   if (runts) [[unlikely]]
     DropRunts(batch);
@@ -112,8 +118,14 @@ bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
     counters[i] = &shared_.flows.CountersOf(*flow, slot_);
     __builtin_prefetch(counters[i], 1);
   }
-  for (std::size_t i = 0; i < n; ++i)
-    counters[i]->Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (seen_offloads_) [[unlikely]] {
+      const WireSize wire = OnWire(*batch[i]);
+      counters[i]->Hit(wire.packets, wire.bytes, now_ms_, lookups.tcp_flags[i]);
+    } else {
+      counters[i]->Hit(1, batch[i]->size, now_ms_, lookups.tcp_flags[i]);
+    }
+  }
   if (same) {
     Enqueue(batch, output);
     return true;
@@ -125,7 +137,8 @@ bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
 
 void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags,
                       bool located) {
-  shared_.flows.CountersOf(flow, slot_).Hit(batch.size(), batch.Bytes(), now_ms_, tcp_flags);
+  const WireTotal total = TotalOf(batch);
+  shared_.flows.CountersOf(flow, slot_).Hit(total.packets, total.bytes, now_ms_, tcp_flags);
   const ActionList& actions = ActionsOf(flow);
   if (actions.sole_output() != kNoPort && recirculations_ == 0) {
     Enqueue(batch, actions.sole_output());  // As it was received: Ethernet.
@@ -137,6 +150,18 @@ void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tc
     for (Packet* packet : batch) ExtractMiniflow(*packet, key);
   }
   ExecuteActions(*this, std::move(batch), actions);
+}
+
+Context::WireTotal Context::TotalOf(const PacketBatch& batch) const {
+  if (!seen_offloads_) [[likely]]
+    return {batch.size(), batch.Bytes()};
+  WireTotal total{0, 0};
+  for (const Packet* packet : batch) {
+    const WireSize wire = OnWire(*packet);
+    total.packets += wire.packets;
+    total.bytes += wire.bytes;
+  }
+  return total;
 }
 
 // ------------------------------------------------------------------ upcalls
@@ -154,6 +179,10 @@ void Context::Upcall(PacketBatch batch, const UserspaceAction& action) {
 }
 
 void Context::Park(PacketPtr packet, UpcallReason reason, const Userdata& userdata) {
+  if (packet->offloads != 0) [[unlikely]] {
+    if (packet->is_gso()) return ParkSegments(std::move(packet), reason, userdata);
+    FinishChecksum(*packet);
+  }
   counters_.upcalls.Add(1);
   DropReason why = DropReason::kNoConsumer;
   if (shared_.upcalls.has_consumer()) {
@@ -171,6 +200,16 @@ void Context::Park(PacketPtr packet, UpcallReason reason, const Userdata& userda
     return;
   }
   counters_.Drop(why, 1);
+}
+
+void Context::ParkSegments(PacketPtr frame, UpcallReason reason, const Userdata& userdata) {
+  Segmenter segmenter;
+  if (!segmenter.Start(frame)) return counters_.Drop(DropReason::kRewrite, 1);
+  while (!segmenter.done()) {
+    PacketBatch segments = NextSegments(segmenter);
+    for (Packet* segment : segments) Park(PacketPtr(segment), reason, userdata);
+    segments.Release();
+  }
 }
 
 void Context::Flood(PacketPtr packet) {

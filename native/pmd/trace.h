@@ -68,6 +68,11 @@ class Tracer {
   void Recirculate(PacketBatch batch, std::uint32_t recirc_id);
   void Drop(PacketBatch batch, DropReason reason);
   PacketBatch Clone(const PacketBatch& batch);
+  // Frames that are traced lack nothing.
+  PacketBatch NextSegments(Segmenter& segmenter) {
+    segmenter.Stop();
+    return {};
+  }
   std::uint32_t Random();
 
  private:

@@ -254,12 +254,19 @@ struct Between {
     for (auto [from, to] : {std::pair{a.get(), b.get()}, std::pair{b.get(), a.get()}}) {
       PacketBatch batch;
       from->rxqs()[0]->Recv(batch);
+      PacketBatch pieces;
       for (const Packet* packet : batch) {
-        if (!IsRight(*packet)) ++wrong;
-        if (packet->size > 1400) ++full_sized;
+        for (PacketPtr& piece : Finished(pool, pool.Clone(*packet))) {
+          if (!IsRight(*piece)) ++wrong;
+          if (piece->size > 1400) ++full_sized;
+          if (!in_pieces) continue;
+          if (pieces.full()) to->Send(0, pieces, result);
+          pieces.Add(std::move(piece));
+        }
       }
       forwarded += batch.size();
-      if (!batch.empty()) to->Send(0, batch, result);
+      PacketBatch& sent = in_pieces ? pieces : batch;
+      if (!sent.empty()) to->Send(0, sent, result);
     }
   }
 
@@ -267,6 +274,7 @@ struct Between {
   Namespace left, right;
   std::unique_ptr<Netdev> a, b;
   bool vlan = false;
+  bool in_pieces = false;  // Finish in software what could go on as it is.
   std::uint64_t forwarded = 0, full_sized = 0, wrong = 0;
   SendResult result;
 };

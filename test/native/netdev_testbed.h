@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "finished.h"
 #include "netdev/netdev.h"
 
 namespace pollux::test {
@@ -91,19 +92,24 @@ inline SendResult Send(Netdev& netdev, PacketPool& pool, const std::vector<Bytes
   return result;
 }
 
-// All frames of ours that arrive until there are `n`, or for two seconds; sleeping as a thread of
-// the datapath would.
+// All frames of ours that arrive, finished, until there are `n`, or for two seconds; sleeping as a
+// thread of the datapath would.
 inline std::vector<Bytes> Receive(Rxq& rxq, std::size_t n, bool all = false) {
   std::vector<Bytes> frames;
+  PacketPool pool;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   while (frames.size() < n && std::chrono::steady_clock::now() < end) {
     PacketBatch batch;
     rxq.Recv(batch);
-    for (const Packet* packet : batch) {
-      Bytes frame = Of(*packet);
-      if (all || IsOurs(frame)) frames.push_back(std::move(frame));
+    const bool nothing = batch.empty();
+    for (Packet* packet : batch) {
+      for (const PacketPtr& finished : Finished(pool, PacketPtr(packet))) {
+        Bytes frame = Of(*finished);
+        if (all || IsOurs(frame)) frames.push_back(std::move(frame));
+      }
     }
-    if (batch.empty() && rxq.wait_fd() >= 0 && rxq.Arm()) {
+    batch.Release();
+    if (nothing && rxq.wait_fd() >= 0 && rxq.Arm()) {
       pollfd wait{rxq.wait_fd(), POLLIN, 0};
       poll(&wait, 1, 100);
     }

@@ -61,6 +61,16 @@ class RecordingHost {
     copied += batch.size();
     return copies;
   }
+  PacketBatch NextSegments(Segmenter& segmenter) {
+    PacketBatch segments;
+    while (!segments.full() && !segmenter.done()) {
+      if (!segmenter.fresh()) ++copied;
+      PacketPtr segment = segmenter.Next(pool_);
+      POLLUX_CHECK(segment != nullptr);
+      segments.Add(std::move(segment));
+    }
+    return segments;
+  }
   std::uint32_t Random() { return dice(); }
 
   std::size_t copied = 0;

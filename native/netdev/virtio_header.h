@@ -1,0 +1,33 @@
+// virtio_net_hdr, as packet sockets and taps put it in front of a frame.
+#pragma once
+
+#include <cstdint>
+
+#include "packet/offload.h"
+
+namespace pollux {
+
+// linux/virtio_net.h is not C++ (a field named `class`). In host order, as both devices want it.
+struct VirtioNetHeader {
+  std::uint8_t flags;
+  std::uint8_t gso_type;
+  std::uint16_t hdr_len;
+  std::uint16_t gso_size;
+  std::uint16_t csum_start;
+  std::uint16_t csum_offset;
+
+  OffloadHeader Read() const {
+    return {flags, gso_type, hdr_len, gso_size, csum_start, csum_offset};
+  }
+  static VirtioNetHeader Of(const Packet& packet) {
+    const OffloadHeader lacks = OffloadsOf(packet);
+    return {lacks.flags,    lacks.gso_type,   lacks.hdr_len,
+            lacks.gso_size, lacks.csum_start, lacks.csum_offset};
+  }
+};
+static_assert(sizeof(VirtioNetHeader) == 10);
+
+// What a packet says that lacks nothing.
+inline constexpr VirtioNetHeader kNothingLacks{};
+
+}  // namespace pollux

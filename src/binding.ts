@@ -38,6 +38,7 @@ export interface NativePortSpec {
   readonly numa?: number;
   readonly device?: string;
   readonly hostStack?: boolean;
+  readonly mode?: string;
   readonly queueLength?: number;
   readonly openDelayMs?: number;
   readonly generate?: boolean;

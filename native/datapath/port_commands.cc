@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kMaxPorts = 65'536;
 constexpr std::int64_t kAgingIntervalMs = 500;
+constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
 
 Error PortError(int number, const std::string& port, std::string message, std::string hint) {
   Error error;
@@ -245,6 +246,14 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
   }
 }
 
+// Some things the kernel does not tell: a device's new queues, above all.
+void Datapath::Impl::ProbePorts() {
+  const std::int64_t now = Clock::MonotonicNs();
+  if (now < next_probe_ns) return;
+  next_probe_ns = now + kProbeIntervalNs;
+  for (const auto& [id, port] : members) port->netdev->Probe();
+}
+
 void Datapath::Impl::AnnounceLink(Port& port, LinkState state, const std::string& reason) {
   if (port.announced == state) return;
   port.announced = state;
@@ -354,6 +363,7 @@ void Datapath::Impl::Tick() {
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
   TellOfRemovedFlows();
+  ProbePorts();
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

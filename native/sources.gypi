@@ -42,6 +42,8 @@
       "native/netdev/netdev.cc",
       "native/netdev/null_netdev.cc",
       "native/netdev/partial_checksum.cc",
+      "native/netdev/pcap_file.cc",
+      "native/netdev/pcap_netdev.cc",
       "native/netdev/tap_netdev.cc",
       "native/netdev/xdp_program.cc",
       "native/netdev/xsk_queue.cc",

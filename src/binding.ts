@@ -48,6 +48,10 @@ export interface NativePortSpec {
   readonly generateOrder?: string;
   readonly generateStrangerEvery?: number;
   readonly generateLimit?: number;
+  readonly read?: string;
+  readonly write?: string;
+  readonly loop?: boolean;
+  readonly paced?: boolean;
 }
 
 export interface NativePort {

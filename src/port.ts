@@ -91,11 +91,20 @@ export type PortSpec =
       readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
     })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })
+  /**
+   * Replays a capture file (pcap or pcapng, of Ethernet), records what is sent to it in another, or
+   * both. '-' is standard input or output; a named pipe will do, too. When all is read the port goes
+   * down.
+   */
   | (PortCommon & {
       readonly type: 'pcap';
       readonly read?: string;
+      /** A new file, or emptied; pcapng, or pcap if the name ends in '.pcap'. */
       readonly write?: string;
+      /** Again and again. Default false. */
       readonly loop?: boolean;
+      /** As fast as possible, or with the gaps of the time stamps. Default 'asap'. */
+      readonly pace?: 'asap' | 'timestamps';
     })
   | (PortCommon & { readonly type: 'dpdk'; readonly devargs: string })
   | (PortCommon & { readonly type: 'vxlan' | 'geneve' | 'gre'; readonly udpPort?: number });
@@ -203,7 +212,12 @@ const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
     mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),
   },
   tap: { device: checkText },
-  pcap: { read: checkText, write: checkText, loop: checkBoolean },
+  pcap: {
+    read: checkText,
+    write: checkText,
+    loop: checkBoolean,
+    pace: (value, what) => checkChoice(value, what, ['asap', 'timestamps']),
+  },
   dpdk: { devargs: checkText },
   vxlan: kTunnel,
   geneve: kTunnel,
@@ -226,8 +240,9 @@ export function readPortSpec(value: unknown): NativePortSpec {
     const given = spec[key];
     if (given === undefined) continue;
     const value = reader(given, key);
-    // A field that is several below.
+    // Fields that are others below.
     if (key === 'generate') Object.assign(read, value);
+    else if (key === 'pace') read.paced = value === 'timestamps';
     else read[key] = value;
   }
   const { rxqAffinity = [], rxqs = 1 } = read as { rxqAffinity?: number[]; rxqs?: number };

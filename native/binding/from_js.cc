@@ -151,6 +151,10 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   Set(netdev.generator.order, Optional(object, "generateOrder", OrderFromJs));
   Set(netdev.generator.stranger_every, Optional(object, "generateStrangerEvery", U32FromJs));
   Set(netdev.generate_limit, Optional(object, "generateLimit", U64FromJs));
+  Set(netdev.read, Optional(object, "read", StringFromJs));
+  Set(netdev.write, Optional(object, "write", StringFromJs));
+  Set(netdev.loop, Optional(object, "loop", BoolFromJs));
+  Set(netdev.paced, Optional(object, "paced", BoolFromJs));
   netdev.numa = Optional(object, "numa", U32FromJs);
   Set(netdev.open_delay_ms, Optional(object, "openDelayMs", U32FromJs));
   spec.number = Optional(object, "number", U32FromJs);

@@ -10,6 +10,7 @@
 
 #include "classifier/flow_table.h"
 #include "datapath/datapath.h"
+#include "netdev/link_monitor.h"
 #include "netdev/netdev.h"
 #include "pmd/context.h"
 
@@ -27,6 +28,11 @@ struct Port {
   std::shared_ptr<Netdev>
       netdev;  // Shared only so that Inject() and Drain() can run while control works.
   LinkState announced = LinkState::kUp;  // What the program was last told.
+  int nsid = kHere;                      // Where its interface is, as the listener numbers it.
+  // While it is gone and its interface cannot be opened: how long after the last attempt the next
+  // one is due; 0: none is.
+  int retry_ms = 0;
+  bool warned_of_retries = false;
 
   // Counters outlive contexts: a context that takes over a slot goes on where the last one stopped.
   std::vector<std::unique_ptr<RxqCounters>> rxq_counters;

@@ -434,8 +434,7 @@ class WriteBehind {
         } else {
           WritePcapRecord(format_, packet->bytes(), time_ns, free.data());
           ring_.Fill(size);
-          ++result.packets;
-          result.bytes += packet->size;
+          result.Accept(*packet);
         }
       }
     }

@@ -253,7 +253,7 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
   }
 }
 
-// Some things the kernel does not tell: a device's new queues, above all.
+// What the kernel does not tell, such as a device's new queues.
 void Datapath::Impl::ProbePorts() {
   const std::int64_t now = Clock::MonotonicNs();
   if (now < next_probe_ns) return;

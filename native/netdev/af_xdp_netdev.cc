@@ -20,11 +20,15 @@
 // dropped: there, GRO and TSO must be off).
 //
 // Offloads. Nothing beside the frame comes through. VLAN tags are put back by the program; partial
-// checksums are recognized and finished (partial_checksum.h) on devices that are no cards. An
+// checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An
 // interface with an XDP program gets no GSO frames: the kernel turns that off at the other end.
 //
 // Waiting. wait_fd() is an epoll descriptor that holds the sockets. It does not become readable
 // when the interface goes down or away: the kernel tells that by rtnetlink alone.
+//
+// Should frames get past the program all the same (veth gives queues that come later none, until
+// the program is attached anew), a second program keeps them out of the host's stack
+// (ingress_drop.h).
 //
 // The interface's life. Down and up: sockets and program stay. Deleted, or moved to another
 // namespace: everything is closed at once, so that the interface is clean wherever it is now.
@@ -47,6 +51,7 @@
 #include <vector>
 
 #include "base/sync.h"
+#include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
 #include "netdev/netdev.h"
 #include "netdev/partial_checksum.h"
@@ -88,8 +93,8 @@ std::uint32_t RingFor(std::uint32_t queues) {
 
 class AfXdpRxq final : public Rxq {
  public:
-  explicit AfXdpRxq(bool finish_checksums)
-      : finish_checksums_(finish_checksums), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  explicit AfXdpRxq(bool find_checksums)
+      : find_checksums_(find_checksums), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
     POLLUX_CHECK(epoll_ >= 0);
   }
   ~AfXdpRxq() override { close(epoll_); }
@@ -120,8 +125,8 @@ class AfXdpRxq final : public Rxq {
       }
       ++first_;
     }
-    if (!finish_checksums_) return;
-    for (std::size_t i = before; i < batch.size(); ++i) FinishPartialChecksum(*batch[i]);
+    if (!find_checksums_) return;
+    for (std::size_t i = before; i < batch.size(); ++i) FindPartialChecksum(*batch[i]);
   }
 
   int wait_fd() const override { return epoll_; }
@@ -132,7 +137,7 @@ class AfXdpRxq final : public Rxq {
   }
 
  private:
-  const bool finish_checksums_;
+  const bool find_checksums_;
   const int epoll_;
   Mutex mutex_;
   std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
@@ -184,7 +189,7 @@ class AfXdpNetdev final : public Netdev {
   NetdevStats stats() const override EXCLUDES(mutex_);
 
  private:
-  AfXdpNetdev(const NetdevSpec& spec, std::string device, bool finish_checksums, PacketPool& pool);
+  AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums, PacketPool& pool);
 
   static AfXdpRxq& Queue(const std::unique_ptr<Rxq>& rxq) { return static_cast<AfXdpRxq&>(*rxq); }
   Status Attach(const Interface& interface, std::span<const Mode> modes) REQUIRES(mutex_);
@@ -211,6 +216,7 @@ class AfXdpNetdev final : public Netdev {
   mutable Mutex mutex_;
   const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
+  IngressDrop ingress_drop_ GUARDED_BY(mutex_);
   int promiscuous_ GUARDED_BY(mutex_) = -1;
   std::uint32_t ring_ GUARDED_BY(mutex_) = 0;
   // In the order of the device's queues.
@@ -218,13 +224,13 @@ class AfXdpNetdev final : public Netdev {
   NetdevStats closed_ GUARDED_BY(mutex_);  // Of queues that were closed.
 };
 
-AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool finish_checksums,
+AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums,
                          PacketPool& pool)
     : pool_(pool),
       device_(std::move(device)),
       numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)) {
   for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
-    rxqs_.push_back(std::make_unique<AfXdpRxq>(finish_checksums));
+    rxqs_.push_back(std::make_unique<AfXdpRxq>(find_checksums));
   }
 }
 
@@ -292,6 +298,7 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   if (!program) return program.error();
   program_ = std::move(*program);
   obtained_ = &mode;
+  ingress_drop_.Attach(interface.index);  // An old kernel cannot; the program stands alone then.
   promiscuous_ = HoldPromiscuous(interface.index);
   if (promiscuous_ < 0) {
     return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
@@ -361,6 +368,7 @@ void AfXdpNetdev::Detach() {
   }
   queues_.clear();
   program_.reset();
+  ingress_drop_.Detach();
   if (promiscuous_ >= 0) close(promiscuous_);
   promiscuous_ = -1;
 }

@@ -6,6 +6,7 @@
 
 #include "packet/checksum.h"
 #include "packet/headers.h"
+#include "packet/offload.h"
 
 namespace pollux {
 namespace {
@@ -40,7 +41,7 @@ bool TakeNetworkHeader(Reader& reader, std::uint16_t type, std::uint8_t& protoco
 
 }  // namespace
 
-void FinishPartialChecksum(Packet& packet) {
+void FindPartialChecksum(Packet& packet) {
   Reader reader(packet.data, packet.size);
   const auto* ethernet = reader.Take<EthernetHeader>();
   if (ethernet == nullptr) return;
@@ -55,22 +56,29 @@ void FinishPartialChecksum(Packet& packet) {
   if (!TakeNetworkHeader(reader, type, protocol, pseudo)) return;
 
   std::size_t field = 0;
+  Offloads kind = 0;
   if (protocol == kProtoTcp) {
     field = offsetof(TcpHeader, checksum);
+    kind = kOffloadTcpChecksum;
   } else if (protocol == kProtoUdp) {
     field = offsetof(UdpHeader, checksum);
+    kind = kOffloadUdpChecksum;
   } else {
     return;
   }
   if (reader.size() < field + 2) return;
-  std::uint8_t* at = packet.data + (reader.data() - packet.data) + field;
   std::uint16_t found = 0;
-  std::memcpy(&found, at, sizeof found);
+  std::memcpy(&found, reader.data() + field, sizeof found);
   if (found == 0 || found != FoldSum(pseudo)) [[likely]]
     return;
-  std::uint16_t checksum = Checksum({reader.data(), reader.size()});
-  if (checksum == 0 && protocol == kProtoUdp) checksum = 0xffff;  // 0 says that there is none.
-  std::memcpy(at, &checksum, sizeof checksum);
+  const auto start = static_cast<std::uint32_t>(reader.data() - packet.data);
+  if (start + reader.size() == packet.size) {
+    packet.offloads = kind;
+    packet.csum_start = static_cast<std::uint16_t>(start);
+  } else {
+    // What follows is padding, which is not summed.
+    FinishChecksum({packet.data, start + reader.size()}, start, static_cast<std::uint32_t>(field));
+  }
 }
 
 }  // namespace pollux

@@ -169,7 +169,7 @@ void XskQueue::Send(PacketBatch& batch, SendResult& result) {
     const bool as_it_is = region_.Holds(*packet);
     if (as_it_is ? PutAsItIs(*packet) : PutCopy(*packet)) {
       ++frames;
-      result.bytes += packet->size;
+      result.Accept(*packet);
       if (!as_it_is) rest.AddRaw(packet);
     } else {
       result.Drop(DropReason::kTxQueueFull);
@@ -177,7 +177,6 @@ void XskQueue::Send(PacketBatch& batch, SendResult& result) {
     }
   }
   batch.Release();
-  result.packets += frames;
   if (frames == 0) return;
   socket_->transmit.Publish();
   Kick(static_cast<std::uint32_t>(sending() - before), frames, result);
@@ -253,6 +252,7 @@ void XskQueue::Kick(std::uint32_t put, std::uint32_t frames, SendResult& result)
       if (left == all && all == put) {
         result.bytes -= TakeBack(put);
         result.packets -= frames;
+        result.wire_packets -= frames;
         result.Drop(reason, frames);
       }
       return;
@@ -273,6 +273,7 @@ void XskQueue::CountRefused(std::uint32_t left, int error, SendResult& result) {
     bytes += descriptor.len;
   }
   --result.packets;
+  --result.wire_packets;
   result.bytes -= std::min(result.bytes, bytes);
   result.Drop(SendErrorReason(error));
 }

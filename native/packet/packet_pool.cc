@@ -27,7 +27,7 @@ struct PacketSlab {
 namespace {
 
 // `count` chunks and what is known of them; nullptr: there is no memory.
-std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint8_t chunk_class,
+std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class,
                                      std::uint32_t chunk_size, std::size_t count) {
   const std::size_t bytes = chunk_size * count;
   const std::size_t memory_size = bytes + count * sizeof(TunnelMetadata);
@@ -61,8 +61,7 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t count = kChunksPerSlab[chunk_class];
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
-  std::unique_ptr<PacketSlab> slab =
-      MakeSlab(this, static_cast<std::uint8_t>(chunk_class), chunk_size, count);
+  std::unique_ptr<PacketSlab> slab = MakeSlab(this, chunk_class, chunk_size, count);
   if (slab == nullptr) return false;
   for (std::size_t i = count; i-- > 0;) free_[chunk_class].push_back(&slab->packets[i]);
   mapped_bytes_ += bytes;

@@ -66,7 +66,7 @@ describe('the interface of an af_xdp port', () => {
 
   sceneTest(
     'deleted and recreated, renamed, moved away and back, 100 times: it goes on, and nothing is left over',
-    async ({ host, pair, open, until, ip, fs, expectLedgerCloses, assert }) => {
+    async ({ host, pair, open, until, sleep, ip, fs, expectLedgerCloses, assert }) => {
       const other = await host('other', 1);
       await pair('feed', 'left');
       const dp = await open({
@@ -93,13 +93,17 @@ describe('the interface of an af_xdp port', () => {
         });
       };
       const gone = () => until('gone', () => left.state === 'gone');
-      const descriptors = () => fs.readdirSync('/proc/self/fd').length;
+      // With what comes at the port's first look round, within a second.
+      const descriptors = async () => {
+        await sleep(1_200);
+        return fs.readdirSync('/proc/self/fd').length;
+      };
       let open0 = 0;
       let memory0 = 0;
       for (let round = 0; round < 100; round++) {
         await works(round);
         if (round === 12) {
-          open0 = descriptors();
+          open0 = await descriptors();
           memory0 = process.memoryUsage.rss();
         }
         if (round % 3 === 0) {
@@ -119,7 +123,7 @@ describe('the interface of an af_xdp port', () => {
         }
       }
       await works(100);
-      assert.equal(descriptors(), open0);
+      assert.equal(await descriptors(), open0);
       const grown = process.memoryUsage.rss() - memory0;
       assert.ok(grown < 32 << 20, `${grown} bytes more`);
       await expectLedgerCloses(dp);

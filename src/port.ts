@@ -32,6 +32,11 @@ interface PortCommon {
   readonly pmd?: boolean;
   /** Queue -> core. */
   readonly rxqAffinity?: Readonly<Record<number, number>>;
+  /**
+   * Longest sleep, in microseconds, of PMD threads that poll the port while it is idle; 0 = they
+   * spin. Default: the datapath's own.
+   */
+  readonly pmdSleepMaxUs?: number;
   /** Bytes above the Ethernet header. Default: what the device has. */
   readonly mtu?: number;
   /** NUMA node of the device. Default: what the kernel says, else 0. */
@@ -190,6 +195,7 @@ const kCommon: Readonly<Record<string, Read>> = {
   rxqs: atLeast(1, 1024),
   pmd: checkBoolean,
   rxqAffinity: readAffinity,
+  pmdSleepMaxUs: u32,
   mtu: atLeast(68, 65_521), // the least that IPv4 allows, the most that fits into a frame
   numa: u32,
 };

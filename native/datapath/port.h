@@ -23,6 +23,7 @@ struct Port {
   std::string type;
   std::string device;  // The interface's name.
   bool pmd = false;
+  std::uint32_t pmd_sleep_max_us = SleepLimits::kUntilWoken;
   std::map<std::uint32_t, std::uint32_t> affinity;
   std::shared_ptr<Netdev>
       netdev;  // Shared only so that Inject() and Drain() can run while control works.

@@ -15,11 +15,11 @@ namespace {
 
 constexpr std::uint32_t kMaxPorts = 65'536;
 constexpr std::int64_t kAgingIntervalMs = 500;
+constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
 constexpr char kDownReason[] = "the interface is down";
 // Between attempts to open an interface that is back: each twice the one before.
 constexpr int kFirstRetryMs = 10;
 constexpr int kLastRetryMs = 1000;
-constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
 
 Error PortError(int number, const std::string& port, std::string message, std::string hint) {
   Error error;
@@ -136,6 +136,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->type = spec.netdev.type;
   port->device = spec.netdev.device.empty() ? name : spec.netdev.device;
   port->pmd = spec.pmd.value_or(type->pmd_by_default);
+  port->pmd_sleep_max_us = spec.pmd_sleep_max_us;
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
   // Of a device that has failed already, Tick() tells why.
@@ -252,17 +253,12 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
   }
 }
 
-// What the kernel does not tell, such as a device's new queues; and what devices say that are no
-// interface of the kernel's.
+// What the kernel does not tell, such as a device's new queues.
 void Datapath::Impl::ProbePorts() {
   const std::int64_t now = Clock::MonotonicNs();
-  const bool due = now >= next_probe_ns;
-  if (due) next_probe_ns = now + kProbeIntervalNs;
-  for (const auto& [id, port] : members) {
-    Netdev& netdev = *port->netdev;
-    if (due) netdev.Probe();
-    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
-  }
+  if (now < next_probe_ns) return;
+  next_probe_ns = now + kProbeIntervalNs;
+  for (const auto& [id, port] : members) port->netdev->Probe();
 }
 
 void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
@@ -343,7 +339,7 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
   }
   knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob, std::memory_order_relaxed);
   knobs.tx_flush_interval_us.store(options.tx_flush_interval_us, std::memory_order_relaxed);
-  knobs.sleep_max_us.store(options.pmd_sleep_max_us, std::memory_order_relaxed);
+  contexts.SetSleepLimits(options.pmd_sleep_max_us);
   knobs.flood_when_full.store(options.upcall_flood_when_full, std::memory_order_relaxed);
   const bool knobs_changed = options.emc_insert_inv_prob != before.emc_insert_inv_prob ||
                              options.tx_flush_interval_us != before.tx_flush_interval_us ||
@@ -424,6 +420,10 @@ void Datapath::Impl::Tick() {
   }
   TellOfRemovedFlows();
   ProbePorts();
+  for (const auto& [id, port] : members) {
+    const Netdev& netdev = *port->netdev;
+    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
+  }
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

@@ -135,7 +135,7 @@ TEST_CASE("pcap: without memory a frame waits") {
   PacketPool pool;
   const std::string path = folder.File("wait.pcapng");
   Record(path, 1500, pool);
-  PacketPool small(std::size_t{1} << 20);
+  PacketPool small(std::size_t{2} << 20);
   const std::unique_ptr<Netdev> netdev = Open(PcapSpec(path, ""), small);
   std::vector<PacketBatch> held;
   std::uint32_t n = 0;

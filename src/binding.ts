@@ -35,6 +35,7 @@ export interface NativePortSpec {
   readonly mtu?: number;
   readonly numa?: number;
   readonly device?: string;
+  readonly mode?: string;
   readonly hostStack?: boolean;
   readonly queueLength?: number;
   readonly openDelayMs?: number;

@@ -48,6 +48,7 @@ struct Datapath::Impl {
   // Brings the contexts to what `members` and `current` ask for.
   Status Apply();
   void StartWatching(const Port& port);
+  void ProbePorts();
   void AnnounceLink(Port& port, LinkState state, const std::string& reason);
   void RemoveIdleFlows();
   // Of those that went by themselves, idle or evicted.
@@ -89,6 +90,7 @@ struct Datapath::Impl {
   std::uint32_t next_port_id = 1;
   std::unique_ptr<LinkMonitor> link_monitor;
   std::int64_t next_aging_ms = 0;
+  std::int64_t next_probe_ns = 0;
   std::vector<std::string> warned;  // By the last plan.
 
   Contexts contexts;

@@ -1,6 +1,8 @@
 // What the control thread carries out: ports come, go and change their number; options change; time
 // passes; the end.
 
+#include <net/if.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -12,6 +14,7 @@ namespace {
 
 constexpr std::uint32_t kMaxPorts = 65'536;
 constexpr std::int64_t kAgingIntervalMs = 500;
+constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
 
 Error PortError(int number, const std::string& port, std::string message, std::string hint) {
   Error error;
@@ -231,15 +234,32 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
     const LinkState state = event.deleted ? LinkState::kGone
                             : event.up    ? LinkState::kUp
                                           : LinkState::kDown;
-    if (event.ifindex == netdev.ifindex()) {
+    if (port->announced == LinkState::kGone) {
+      // With the number it had, if it comes back from another namespace.
+      if (event.deleted || event.name != port->device || !netdev.Rebind(event.ifindex).ok()) {
+        continue;
+      }
+      netdev.LinkChanged(event.ifindex, state, event.mtu);
+      AnnounceLink(*port, state, "the interface is back, and down");
+    } else if (event.ifindex == netdev.ifindex()) {
       netdev.LinkChanged(event.ifindex, state, event.mtu);
       AnnounceLink(*port, state, "the interface is down");
-    } else if (port->announced == LinkState::kGone && event.name == port->device &&
-               !event.deleted) {
-      if (netdev.Rebind(event.ifindex).ok()) {
-        netdev.LinkChanged(event.ifindex, state, event.mtu);
-        AnnounceLink(*port, state, "the interface is back, and down");
-      }
+    }
+  }
+}
+
+// What the kernel does not tell, such as a device's new queues; and what failed is tried again.
+void Datapath::Impl::ProbePorts() {
+  const std::int64_t now = Clock::MonotonicNs();
+  if (now < next_probe_ns) return;
+  next_probe_ns = now + kProbeIntervalNs;
+  for (const auto& [id, port] : members) {
+    port->netdev->Probe();
+    // Back, but it could not be bound when that was told.
+    if (port->announced != LinkState::kGone) continue;
+    const unsigned ifindex = if_nametoindex(port->device.c_str());
+    if (ifindex != 0 && port->netdev->Rebind(static_cast<int>(ifindex)).ok()) {
+      AnnounceLink(*port, port->netdev->link(), "the interface is back, and down");
     }
   }
 }
@@ -353,6 +373,7 @@ void Datapath::Impl::Tick() {
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
   TellOfRemovedFlows();
+  ProbePorts();
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

@@ -6,6 +6,7 @@
 #include "netdev/netdev.h"
 
 #include <linux/capability.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,10 +17,12 @@ namespace pollux {
 Result<std::unique_ptr<Netdev>> OpenMemoryNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenNullNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenAfPacketNetdev(const NetdevSpec& spec, PacketPool& pool);
+Result<std::unique_ptr<Netdev>> OpenAfXdpNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenTapNetdev(const NetdevSpec& spec, PacketPool& pool);
 
 namespace {
 
+constexpr unsigned kCapBpf = 39;  // Newer than the headers we may be built with.
 constexpr const char kNotBuilt[] = "not built yet: comes with a later version";
 
 std::string Available() { return {}; }
@@ -48,6 +51,18 @@ std::string AfPacketUnavailable() {
   return "the process lacks CAP_NET_RAW";
 }
 
+std::string AfXdpUnavailable() {
+  const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (fd < 0 && errno == EAFNOSUPPORT) return "the kernel was built without CONFIG_XDP_SOCKETS";
+  if (fd >= 0) close(fd);
+  if (!HasCapability(CAP_NET_RAW)) return "the process lacks CAP_NET_RAW";
+  if (!HasCapability(CAP_NET_ADMIN)) return "the process lacks CAP_NET_ADMIN";
+  if (!HasCapability(kCapBpf) && !HasCapability(CAP_SYS_ADMIN)) {
+    return "the process lacks CAP_BPF";
+  }
+  return {};
+}
+
 std::string TapUnavailable() {
   if (access("/dev/net/tun", F_OK) != 0) return "/dev/net/tun does not exist (module tun)";
   if (!HasCapability(CAP_NET_ADMIN)) return "the process lacks CAP_NET_ADMIN";
@@ -59,7 +74,7 @@ constexpr NetdevType kTypes[] = {
     {"null", true, Available, OpenNullNetdev},
     {"af_packet", true, AfPacketUnavailable, OpenAfPacketNetdev},
     {"tap", false, TapUnavailable, OpenTapNetdev},
-    {"af_xdp", true, NotBuilt, OpenNotBuilt},
+    {"af_xdp", true, AfXdpUnavailable, OpenAfXdpNetdev},
     {"pcap", true, NotBuilt, OpenNotBuilt},
     {"dpdk", true, NotBuilt, OpenNotBuilt},
     {"vxlan", false, NotBuilt, OpenNotBuilt},

@@ -30,11 +30,12 @@ namespace pollux {
 
 // What a user asks for. Fields that a type does not use are ignored by it.
 struct NetdevSpec {
-  std::string type;    // "memory", "null", "af_packet", "tap".
+  std::string type;    // "memory", "null", "af_packet", "af_xdp", "tap".
   std::string name;    // The port's name.
   std::string device;  // The interface; empty: same as name.
   std::uint32_t rxqs = 1;
   std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
+  std::string mode;                // af_xdp: "best", "zerocopy", "native", "generic"; empty: best.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
   bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
   // null: a source of frames.
@@ -117,6 +118,9 @@ class Netdev {
   virtual Status Rebind(int /*ifindex*/) { return {}; }
   // What the listener of link changes learned about ifindex(). Same thread as Rebind().
   virtual void LinkChanged(int /*ifindex*/, LinkState /*state*/, std::uint32_t /*mtu*/) {}
+
+  // About once a second, on the same thread: a look at what the kernel does not tell of.
+  virtual void Probe() {}
 
   virtual std::span<const std::unique_ptr<Rxq>> rxqs() const = 0;
 

@@ -3,9 +3,9 @@
 // A pool is made of slabs: one region of fixed-size chunks for the bytes, and beside it an array of
 // Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
 // that a kernel or a device may see thus never share memory with our metadata, and the region can
-// be handed to a driver whole. What few packets have (tunnel metadata) stands in a second array, of
-// which the kernel gives us a page when we first touch it. There are two chunk sizes: one for
-// ordinary frames and one for whatever a 16-bit length can hold.
+// be handed to a driver whole (packet_region.h). What few packets have (tunnel metadata) stands in
+// a second array, of which the kernel gives us a page when we first touch it. There are two chunk
+// sizes: one for ordinary frames and one for whatever a 16-bit length can hold.
 //
 // A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
 // both are move-only and give back to the pool what they still hold when they die, so a packet can
@@ -31,6 +31,7 @@
 namespace pollux {
 
 class PacketPool;
+class PacketRegion;
 struct PacketSlab;
 
 inline constexpr std::uint32_t kMinFrame = 14;      // An Ethernet header.
@@ -72,7 +73,7 @@ struct alignas(64) Packet {
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
   std::uint32_t chunk_size : 24 = 0;
-  std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large.
+  std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large, 2 of a region (packet_region.h).
 
   Offloads offloads = 0;      // What is left to be done before the frame is one of the wire.
   bool has_tunnel = false;    // tunnel() has something to say.
@@ -191,12 +192,17 @@ class PacketCache {
  private:
   friend class PacketPool;
   friend class PacketBatch;
+  friend class PacketRegion;
   static constexpr std::size_t kCapacity = 512;
   static constexpr std::size_t kTrade = 256;  // Packets exchanged with the pool at a time.
 
   PacketPool& pool_;
   std::size_t size_ = 0;
   std::array<Packet*, kCapacity> packets_;  // Small chunks only.
+  // And chunks of one region.
+  PacketRegion* region_ = nullptr;
+  std::size_t region_size_ = 0;
+  std::array<Packet*, kCapacity> region_packets_;
 };
 
 // While it lives, the calling thread allocates from and frees to `cache`. The cache must be used by
@@ -242,8 +248,14 @@ class PacketPool {
   // is gone: leaked.
   std::size_t held() const EXCLUDES(mutex_);
 
+  // A region of `chunks` small chunks more, which only those use who ask for it; nullptr: the limit
+  // is reached. It stays as long as the pool.
+  PacketRegion* AddRegion(std::uint32_t chunks) EXCLUDES(mutex_);
+  std::vector<PacketRegion*> regions() const EXCLUDES(mutex_);
+
  private:
   friend class PacketCache;
+  friend class PacketRegion;
   friend void FreePacket(Packet* packet) noexcept;
   friend class PacketBatch;
 
@@ -260,6 +272,7 @@ class PacketPool {
   std::size_t total_ GUARDED_BY(mutex_) = 0;
   std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketSlab>> slabs_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PacketRegion>> regions_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pollux

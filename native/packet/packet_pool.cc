@@ -2,6 +2,7 @@
 
 #include "base/pages.h"
 #include "packet/packet.h"
+#include "packet/packet_region.h"
 
 namespace pollux {
 namespace {
@@ -15,12 +16,40 @@ constexpr std::size_t kChunksPerSlab[2] = {1024, 32};
 
 struct PacketSlab {
   PacketPool* pool;
-  std::uint8_t* region;  // Chunks, then tunnel metadata.
-  std::size_t region_size;
+  PacketRegion* region;  // That the slab makes up, or nullptr.
+  std::uint8_t* memory;  // Chunks, then tunnel metadata.
+  std::size_t memory_size;
   TunnelMetadata* tunnels;
   std::unique_ptr<Packet[]> packets;
-  ~PacketSlab() { UnmapPages(region, region_size); }
+  ~PacketSlab() { UnmapPages(memory, memory_size); }
 };
+
+namespace {
+
+// `count` chunks and what is known of them; nullptr: there is no memory.
+std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class,
+                                     std::uint32_t chunk_size, std::size_t count) {
+  const std::size_t bytes = chunk_size * count;
+  const std::size_t memory_size = bytes + count * sizeof(TunnelMetadata);
+  void* memory = MapPages(memory_size);
+  if (memory == nullptr) return nullptr;
+  auto slab = std::make_unique<PacketSlab>();
+  slab->pool = pool;
+  slab->memory = static_cast<std::uint8_t*>(memory);
+  slab->memory_size = memory_size;
+  slab->tunnels = reinterpret_cast<TunnelMetadata*>(slab->memory + bytes);
+  slab->packets = std::make_unique<Packet[]>(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    Packet& packet = slab->packets[i];
+    packet.chunk = slab->memory + i * chunk_size;
+    packet.chunk_size = chunk_size;
+    packet.chunk_class = chunk_class;
+    packet.slab = slab.get();
+  }
+  return slab;
+}
+
+}  // namespace
 
 TunnelMetadata& Packet::tunnel() const { return slab->tunnels[this - slab->packets.get()]; }
 
@@ -32,23 +61,9 @@ bool PacketPool::Grow(std::uint32_t chunk_class) {
   const std::size_t count = kChunksPerSlab[chunk_class];
   const std::size_t bytes = chunk_size * count;
   if (mapped_bytes_ + bytes > limit_bytes_) return false;
-  const std::size_t region_size = bytes + count * sizeof(TunnelMetadata);
-  void* region = MapPages(region_size);
-  if (region == nullptr) return false;
-  auto slab = std::make_unique<PacketSlab>();
-  slab->pool = this;
-  slab->region = static_cast<std::uint8_t*>(region);
-  slab->region_size = region_size;
-  slab->tunnels = reinterpret_cast<TunnelMetadata*>(slab->region + bytes);
-  slab->packets = std::make_unique<Packet[]>(count);
-  for (std::size_t i = count; i-- > 0;) {
-    Packet& packet = slab->packets[i];
-    packet.chunk = slab->region + i * chunk_size;
-    packet.chunk_size = chunk_size;
-    packet.chunk_class = static_cast<std::uint8_t>(chunk_class);
-    packet.slab = slab.get();
-    free_[chunk_class].push_back(&packet);
-  }
+  std::unique_ptr<PacketSlab> slab = MakeSlab(this, chunk_class, chunk_size, count);
+  if (slab == nullptr) return false;
+  for (std::size_t i = count; i-- > 0;) free_[chunk_class].push_back(&slab->packets[i]);
   mapped_bytes_ += bytes;
   total_ += count;
   slabs_.push_back(std::move(slab));
@@ -154,6 +169,10 @@ void PacketPool::GiveBack(Packet* const* packets, std::size_t n) noexcept {
 }
 
 void PacketPool::Free(Packet* packet) noexcept {
+  if (packet->chunk_class == PacketRegion::kChunkClass) {
+    packet->slab->region->Free(packet);
+    return;
+  }
   PacketCache* cache = current_cache;
   if (packet->chunk_class != 0 || cache == nullptr || &cache->pool_ != this) {
     GiveBack(&packet, 1);
@@ -168,7 +187,100 @@ void PacketPool::Free(Packet* packet) noexcept {
 
 std::size_t PacketPool::held() const {
   MutexLock lock(mutex_);
-  return total_ - free_[0].size() - free_[1].size();
+  std::size_t held = total_ - free_[0].size() - free_[1].size();
+  for (const auto& region : regions_) held += region->chunks() - region->free();
+  return held;
+}
+
+PacketRegion* PacketPool::AddRegion(std::uint32_t chunks) {
+  MutexLock lock(mutex_);
+  const std::size_t bytes = std::size_t{chunks} * kSmallChunk;
+  if (mapped_bytes_ + bytes > limit_bytes_) return nullptr;
+  std::unique_ptr<PacketSlab> slab = MakeSlab(this, PacketRegion::kChunkClass, kSmallChunk, chunks);
+  if (slab == nullptr) return nullptr;
+  regions_.push_back(
+      std::make_unique<PacketRegion>(*slab, slab->memory, slab->packets.get(), chunks));
+  slab->region = regions_.back().get();
+  mapped_bytes_ += bytes;
+  slabs_.push_back(std::move(slab));
+  return regions_.back().get();
+}
+
+std::vector<PacketRegion*> PacketPool::regions() const {
+  MutexLock lock(mutex_);
+  std::vector<PacketRegion*> regions;
+  for (const auto& region : regions_) regions.push_back(region.get());
+  return regions;
+}
+
+// ------------------------------------------------------------------ regions
+
+PacketRegion::PacketRegion(const PacketSlab& slab, std::uint8_t* base, Packet* packets,
+                           std::uint32_t chunks)
+    : slab_(slab), base_(base), packets_(packets), chunks_(chunks) {
+  free_.reserve(chunks);
+  for (std::uint32_t i = chunks; i-- > 0;) free_.push_back(&packets[i]);
+}
+
+std::size_t PacketRegion::Take(Packet** packets, std::size_t n, std::size_t leave) {
+  PacketCache* cache = current_cache;
+  const bool cached = cache != nullptr && (cache->region_ == this || cache->region_size_ == 0);
+  if (!cached) {
+    MutexLock lock(mutex_);
+    return TakeFree(packets, n, leave);
+  }
+  cache->region_ = this;
+  if (cache->region_size_ < n) {
+    MutexLock lock(mutex_);
+    cache->region_size_ += TakeFree(cache->region_packets_.data() + cache->region_size_,
+                                    std::max(n - cache->region_size_, kTrade), leave);
+  }
+  n = std::min(n, cache->region_size_);
+  cache->region_size_ -= n;
+  std::copy_n(cache->region_packets_.data() + cache->region_size_, n, packets);
+  return n;
+}
+
+std::size_t PacketRegion::TakeFree(Packet** packets, std::size_t n, std::size_t leave) {
+  n = std::min(n, free_.size() - std::min(free_.size(), leave));
+  std::copy(free_.end() - static_cast<std::ptrdiff_t>(n), free_.end(), packets);
+  free_.resize(free_.size() - n);
+  return n;
+}
+
+void PacketRegion::Give(Packet* const* packets, std::size_t n) noexcept {
+  for (std::size_t i = 0; i < n; ++i) Free(packets[i]);
+}
+
+void PacketRegion::Free(Packet* packet) noexcept {
+  PacketCache* cache = current_cache;
+  if (cache == nullptr || (cache->region_ != this && cache->region_size_ > 0)) {
+    GiveBack(&packet, 1);
+    return;
+  }
+  cache->region_ = this;
+  if (cache->region_size_ == PacketCache::kCapacity) {
+    cache->region_size_ -= kTrade;
+    GiveBack(cache->region_packets_.data() + cache->region_size_, kTrade);
+  }
+  cache->region_packets_[cache->region_size_++] = packet;
+}
+
+void PacketRegion::GiveBack(Packet* const* packets, std::size_t n) noexcept {
+  MutexLock lock(mutex_);
+  free_.insert(free_.end(), packets, packets + n);
+}
+
+std::size_t PacketRegion::free() const {
+  MutexLock lock(mutex_);
+  return free_.size();
+}
+
+Packet* PacketRegion::Revive(std::uint32_t chunk, std::uint32_t offset, std::uint32_t size) const {
+  Packet* packet = &packets_[chunk];
+  PacketPool::Reset(packet, size);
+  packet->data = packet->chunk + offset;
+  return packet;
 }
 
 void FreePacket(Packet* packet) noexcept { packet->slab->pool->Free(packet); }
@@ -188,7 +300,10 @@ void PacketBatch::Clear() noexcept {
   size_ = 0;
 }
 
-PacketCache::~PacketCache() { pool_.GiveBack(packets_.data(), size_); }
+PacketCache::~PacketCache() {
+  pool_.GiveBack(packets_.data(), size_);
+  if (region_size_ > 0) region_->GiveBack(region_packets_.data(), region_size_);
+}
 
 PacketCacheScope::PacketCacheScope(PacketCache& cache) : previous_(current_cache) {
   current_cache = &cache;

@@ -189,7 +189,7 @@ inline std::size_t CountFds() {
 // Two namespaces with a kernel's own TCP in each, and our two ports between: a0 = a1 (ours) and b1
 // (ours) = b0.
 struct Between {
-  Between() {
+  explicit Between(const std::string& type = "af_packet") {
     Run("ip link add a1 type veth peer name a0 netns " + left.path());
     Run("ip link add b1 type veth peer name b0 netns " + right.path());
     Run("ip link set a1 up && ip link set b1 up");
@@ -200,8 +200,8 @@ struct Between {
     Configure("b0", "2");
     setns(home, CLONE_NEWNET);
     close(home);
-    a = Open(Spec("af_packet", "a1"), pool);
-    b = Open(Spec("af_packet", "b1"), pool);
+    a = Open(Spec(type, "a1"), pool);
+    b = Open(Spec(type, "b1"), pool);
   }
   void Configure(const std::string& name, const std::string& host) {
     Run("ip link set lo up && ip link set " + name + " up");

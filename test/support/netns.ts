@@ -63,6 +63,8 @@ export interface Scene<Args> {
   sleep(ms: number): Promise<void>;
   /** Waits until `condition` holds; after `limitMs` that is a failure. */
   until(what: string, condition: () => boolean | Promise<boolean>, limitMs?: number): Promise<void>;
+  /** A program, in the middle; what it prints. */
+  run(command: string, ...args: string[]): Promise<string>;
   /** `ip`, in the middle. */
   ip(text: string): Promise<string>;
   /** What `ip -j -d -s link` says of an interface in the middle. */
@@ -136,16 +138,16 @@ export async function inNamespace<Args, Result>(
 }
 
 /** A test whose body is a scene. Skipped where there are no namespaces. */
-export function sceneTest<Result>(
+export function sceneTest<Result, Args = undefined>(
   name: string,
-  scene: (scene: Scene<undefined>) => Promise<Result>,
-  { limitMs = 30_000, skip = false }: { limitMs?: number; skip?: boolean } = {},
+  scene: (scene: Scene<Args>) => Promise<Result>,
+  { limitMs = 30_000, skip = false, args }: { limitMs?: number; skip?: boolean; args?: Args } = {},
 ): void {
   const options: TestOptions = {
     timeout: limitMs + 10_000,
     skip: skip || !hasNamespaces,
   };
   test(name, options, async () => {
-    await inNamespace(scene, undefined, limitMs);
+    await inNamespace(scene, args as Args, limitMs);
   });
 }

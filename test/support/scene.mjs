@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import * as childProcess from 'node:child_process';
 import * as fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Host, hasCarrier, ip, linkOf, prepareNamespace } from '../../scripts/demo/lab.mjs';
+import { Host, hasCarrier, ip, linkOf, prepareNamespace, run } from '../../scripts/demo/lab.mjs';
 
 // As users import it, and from dist/: the package refers to itself by name.
 const packageUrl = import.meta.resolve('pollux');
@@ -24,7 +24,7 @@ async function until(what, condition, limitMs = 5_000) {
 }
 
 const tools = {
-  ...{ Datapath, DatapathError, assert, fs, childProcess, packageUrl, sleep, until, ip },
+  ...{ Datapath, DatapathError, assert, fs, childProcess, packageUrl, sleep, until, ip, run },
   link: linkOf,
 
   async host(name, number, options) {

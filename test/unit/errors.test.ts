@@ -36,7 +36,7 @@ describe('refused, with a code and a hint', () => {
     [
       'a port type that is not built',
       'ERR_PORT_TYPE_UNAVAILABLE',
-      () => dp.addPort({ name: 'n', type: 'af_xdp' }),
+      () => dp.addPort({ name: 'n', type: 'vxlan' }),
     ],
     ['a name in use', 'EEXIST', () => dp.addPort({ name: 'a', type: 'memory' })],
     ['a number in use', 'EBUSY', () => dp.addPort({ name: 'n', type: 'memory', number: 2 })],

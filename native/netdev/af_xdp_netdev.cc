@@ -1,0 +1,478 @@
+// af_xdp: any Ethernet interface of the kernel, through AF_XDP sockets.
+//
+// A program on the interface (xdp_program.h) hands each received frame to the socket of the receive
+// queue it came in on, before the kernel makes anything of it; packets of the pool live in memory
+// that sockets share (xsk_umem.h), so what arrives on one port leaves on another by a descriptor of
+// eight bytes (xsk_queue.h).
+//
+// Queues. Each receive queue of the device has a socket: a queue without one would be a hole, which
+// the program closes by dropping. The port's own queues share them: queue i of n polls the sockets
+// i, i+n, i+2n, … When the device gets more queues (ethtool -L), Probe() or news of the link find
+// them, and they are served from then on. The device cannot get fewer than we use: the kernel
+// refuses.
+//
+// Sending. A sender uses the socket of "its" queue, modulo those there are; where two meet, they
+// wait for each other, once a batch. The kernel sends in the call that kicks the socket.
+//
+// Modes, best first: without copying (drivers of cards that can), native (the program runs in the
+// driver, the kernel copies each frame once) and generic (any driver; slower, and frames that were
+// merged, or that a sender on the same machine left to be segmented, come as they are and are
+// dropped: there, GRO and TSO must be off).
+//
+// Offloads. Nothing beside the frame comes through. VLAN tags are put back by the program; partial
+// checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An
+// interface with an XDP program gets no GSO frames: the kernel turns that off at the other end.
+//
+// Waiting. wait_fd() is an epoll descriptor that holds the sockets. It does not become readable
+// when the interface goes down or away: the kernel tells that by rtnetlink alone.
+//
+// Should frames get past the program all the same (veth gives queues that come later none, until
+// the program is attached anew), a second program keeps them out of the host's stack
+// (ingress_drop.h).
+//
+// The interface's life. Down and up: sockets and program stay. Deleted, or moved to another
+// namespace: everything is closed at once, so that the interface is clean wherever it is now.
+// Rebind() opens it all anew. What we hold, we hold by descriptors: kill -9 leaves nothing behind.
+//
+// Not known to the kernel's AF_XDP, so done here: the MTU.
+#include <net/if.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/sync.h"
+#include "netdev/ingress_drop.h"
+#include "netdev/interface.h"
+#include "netdev/netdev.h"
+#include "netdev/partial_checksum.h"
+#include "netdev/xdp_program.h"
+#include "netdev/xsk_queue.h"
+
+namespace pollux {
+namespace {
+
+constexpr std::uint32_t kMaxQueues = 64;
+// Frames that all queues of a port may hold in each direction, and one at least and at most.
+constexpr std::uint32_t kFramesOfPort = 8192;
+constexpr std::uint32_t kMaxRing = 2048;
+constexpr std::uint32_t kMinRing = 256;
+// The kernel lets go of a queue only some time after its socket was closed (28 ms measured).
+constexpr std::chrono::milliseconds kBusyLimit{500};
+constexpr std::chrono::milliseconds kBusyPause{2};
+
+struct Mode {
+  const char* asked;  // In a port's options, besides "best".
+  const char* obtained;
+  XdpProgram::Mode program;
+  bool zero_copy;
+};
+// Best first.
+constexpr Mode kModes[] = {
+    {"zerocopy", "native-zerocopy", XdpProgram::Mode::kNative, true},
+    {"native", "native-copy", XdpProgram::Mode::kNative, false},
+    {"generic", "generic-copy", XdpProgram::Mode::kGeneric, false},
+};
+
+std::uint32_t RingFor(std::uint32_t queues) {
+  std::uint32_t ring = kMaxRing;
+  while (ring > kMinRing && ring * queues > kFramesOfPort) ring /= 2;
+  return ring;
+}
+
+// ------------------------------------------------------------------------------------------ queue
+
+class AfXdpRxq final : public Rxq {
+ public:
+  explicit AfXdpRxq(bool find_checksums)
+      : find_checksums_(find_checksums), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    POLLUX_CHECK(epoll_ >= 0);
+  }
+  ~AfXdpRxq() override { close(epoll_); }
+
+  // Control side. A queue must be forgotten before it is closed.
+  void Add(XskQueue* queue) EXCLUDES(mutex_) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue->socket().fd(), &event);
+    MutexLock lock(mutex_);
+    queues_.push_back(queue);
+  }
+  void Forget() EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    for (const XskQueue* queue : queues_) {
+      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
+    }
+    queues_.clear();
+  }
+
+  void Recv(PacketBatch& batch) override EXCLUDES(mutex_) {
+    const std::size_t before = batch.size();
+    {
+      MutexLock lock(mutex_);
+      // Each is first in turn, so that a full one does not starve the others.
+      for (std::size_t i = 0; i < queues_.size() && !batch.full(); ++i) {
+        queues_[(first_ + i) % queues_.size()]->Recv(batch);
+      }
+      ++first_;
+    }
+    if (!find_checksums_) return;
+    for (std::size_t i = before; i < batch.size(); ++i) FindPartialChecksum(*batch[i]);
+  }
+
+  int wait_fd() const override { return epoll_; }
+  bool Arm() override EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    return std::none_of(queues_.begin(), queues_.end(),
+                        [](XskQueue* queue) { return queue->HasWaiting(); });
+  }
+
+ private:
+  const bool find_checksums_;
+  const int epoll_;
+  Mutex mutex_;
+  std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
+  std::size_t first_ GUARDED_BY(mutex_) = 0;
+};
+
+// Where senders meet.
+class Lane {
+ public:
+  void Set(XskQueue* queue) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    queue_ = queue;
+  }
+  void Send(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (queue_ != nullptr) {
+      queue_->Send(batch, result);
+    } else {
+      result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(batch.size()));
+    }
+  }
+
+ private:
+  Mutex mutex_;
+  XskQueue* queue_ GUARDED_BY(mutex_) = nullptr;
+};
+
+// ----------------------------------------------------------------------------------------- netdev
+
+class AfXdpNetdev final : public Netdev {
+ public:
+  static Result<std::unique_ptr<Netdev>> Open(const NetdevSpec& spec, PacketPool& pool);
+  ~AfXdpNetdev() override {
+    MutexLock lock(mutex_);
+    Detach();
+  }
+
+  const std::string& mode() const override { return mode_; }
+  std::uint32_t numa() const override { return numa_; }
+  std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
+  LinkState link() const override { return link_.load(std::memory_order_relaxed); }
+  int ifindex() const override { return ifindex_.load(std::memory_order_relaxed); }
+  std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
+
+  Status Rebind(int ifindex) override EXCLUDES(mutex_);
+  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_);
+  void Probe() override EXCLUDES(mutex_);
+  void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override;
+  NetdevStats stats() const override EXCLUDES(mutex_);
+
+ private:
+  AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums, PacketPool& pool);
+
+  static AfXdpRxq& Queue(const std::unique_ptr<Rxq>& rxq) { return static_cast<AfXdpRxq&>(*rxq); }
+  Status Attach(const Interface& interface, std::span<const Mode> modes) REQUIRES(mutex_);
+  Status AttachAs(const Interface& interface, const Mode& mode) REQUIRES(mutex_);
+  Status Serve(const Interface& interface, std::uint32_t queue) REQUIRES(mutex_);
+  Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options);
+  void Detach() REQUIRES(mutex_);
+  void ServeNewQueues() REQUIRES(mutex_);
+  void SetMtu(std::uint32_t mtu);
+
+  PacketPool& pool_;
+  const std::string device_;
+  const std::uint32_t numa_;
+  std::string mode_;
+  std::vector<std::unique_ptr<Rxq>> rxqs_;
+  std::array<Lane, kMaxQueues> lanes_;
+  std::atomic<std::uint32_t> lanes_used_{0};
+  std::atomic<int> ifindex_{0};
+  std::atomic<std::uint32_t> mtu_{0};
+  std::atomic<std::uint32_t> max_frame_{0};
+  std::atomic<LinkState> link_{LinkState::kDown};
+  std::atomic<bool> silent_{false};  // The link is known to be down: nothing is sent.
+
+  mutable Mutex mutex_;
+  const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
+  std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
+  IngressDrop ingress_drop_ GUARDED_BY(mutex_);
+  int promiscuous_ GUARDED_BY(mutex_) = -1;
+  std::uint32_t ring_ GUARDED_BY(mutex_) = 0;
+  // In the order of the device's queues.
+  std::vector<std::unique_ptr<XskQueue>> queues_ GUARDED_BY(mutex_);
+  NetdevStats closed_ GUARDED_BY(mutex_);  // Of queues that were closed.
+};
+
+AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums,
+                         PacketPool& pool)
+    : pool_(pool),
+      device_(std::move(device)),
+      numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)) {
+  for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
+    rxqs_.push_back(std::make_unique<AfXdpRxq>(find_checksums));
+  }
+}
+
+// The modes that a user's word stands for.
+Result<std::span<const Mode>> ModesFor(const std::string& asked, const Interface& interface) {
+  const std::span<const Mode> all(kModes);
+  // Only cards can do without copying; to try costs a registration of memory.
+  if (asked.empty() || asked == "best") return all.subspan(interface.is_virtual ? 1 : 0);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (asked == all[i].asked) return all.subspan(i, 1);
+  }
+  return Invalid("there is no mode \"" + asked + "\"", "best, zerocopy, native or generic");
+}
+
+Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, PacketPool& pool) {
+  const std::string& device = spec.device.empty() ? spec.name : spec.device;
+  if (spec.rxqs < 1 || spec.rxqs > kMaxQueues) {
+    return Invalid("an af_xdp port has 1 to " + std::to_string(kMaxQueues) + " receive queues");
+  }
+  Result<Interface> interface = QueryInterface(device);
+  if (!interface) return interface.error();
+  if (interface->rx_queues < spec.rxqs) {
+    return Invalid("the interface has " + std::to_string(interface->rx_queues) +
+                       " receive queues, fewer than `rxqs`",
+                   "`ethtool -L " + device + " rx " + std::to_string(spec.rxqs) +
+                       "` (or combined) gives it more, if it was made with as many; or use fewer "
+                       "rxqs");
+  }
+  Result<std::span<const Mode>> modes = ModesFor(spec.mode, *interface);
+  if (!modes) return modes.error();
+  if (spec.mtu != 0 && spec.mtu != interface->mtu) {
+    if (Status status = SetInterfaceMtu(device, spec.mtu); !status) return status.error();
+    interface->mtu = spec.mtu;
+  }
+  std::unique_ptr<AfXdpNetdev> netdev(new AfXdpNetdev(spec, device, interface->is_virtual, pool));
+  MutexLock lock(netdev->mutex_);
+  if (Status status = netdev->Attach(*interface, *modes); !status) return status.error();
+  if (spec.mtu > netdev->mtu()) {
+    return Invalid("this kernel's AF_XDP takes frames of at most " +
+                       std::to_string(netdev->max_frame_.load()) + " bytes",
+                   "lower `mtu`, or use type \"af_packet\"");
+  }
+  netdev->mode_ = netdev->obtained_->obtained;
+  return std::unique_ptr<Netdev>(std::move(netdev));
+}
+
+Status AfXdpNetdev::Attach(const Interface& interface, std::span<const Mode> modes) {
+  Status status;
+  for (const Mode& mode : modes) {
+    status = AttachAs(interface, mode);
+    if (status) break;
+    Detach();
+    if (mode.zero_copy && status.error().number == EOPNOTSUPP) {
+      status.error().hint = "this device cannot do without copying: mode \"native\" copies once";
+    }
+    // Only this may be otherwise in the next mode.
+    if (status.error().number != EOPNOTSUPP && status.error().number != EINVAL) break;
+  }
+  return status;
+}
+
+Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
+  Result<std::unique_ptr<XdpProgram>> program =
+      XdpProgram::Attach(interface.index, mode.program, kMaxQueues);
+  if (!program) return program.error();
+  program_ = std::move(*program);
+  obtained_ = &mode;
+  ingress_drop_.Attach(interface.index);  // An old kernel cannot; the program stands alone then.
+  promiscuous_ = HoldPromiscuous(interface.index);
+  if (promiscuous_ < 0) {
+    return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
+  }
+  const std::uint32_t queues = std::min(interface.rx_queues, kMaxQueues);
+  ring_ = RingFor(queues);
+  for (std::uint32_t queue = 0; queue < queues; ++queue) {
+    if (Status status = Serve(interface, queue); !status) return status;
+  }
+  ifindex_.store(interface.index, std::memory_order_relaxed);
+  SetMtu(interface.mtu);
+  link_.store(interface.link(), std::memory_order_relaxed);
+  silent_.store(false, std::memory_order_relaxed);
+  return {};
+}
+
+// A socket for a queue of the device: the next one.
+Status AfXdpNetdev::Serve(const Interface& interface, std::uint32_t queue) {
+  XskQueue::Options options;
+  options.ifindex = interface.index;
+  options.queue = queue;
+  options.ring = ring_;
+  options.zero_copy = obtained_->zero_copy;
+  // What the first socket of a umem gets, those that share it get, too: so it is all or none.
+  static std::atomic<bool> large_frames{true};
+  options.large_frames = large_frames.load(std::memory_order_relaxed);
+  Result<std::unique_ptr<XskQueue>> opened = OpenQueue(options);
+  if (!opened && opened.error().number == EINVAL && options.large_frames) {
+    options.large_frames = false;
+    opened = OpenQueue(options);
+    if (opened) large_frames.store(false, std::memory_order_relaxed);
+  }
+  if (!opened) return opened.error();
+  max_frame_.store(XskQueue::MaxFrame(options.large_frames && program_->takes_large_frames()),
+                   std::memory_order_relaxed);
+  if (Status status = program_->Serve(queue, (*opened)->socket().fd()); !status) return status;
+  Queue(rxqs_[queue % rxqs_.size()]).Add(opened->get());
+  if (queue < interface.tx_queues) {
+    lanes_[queue].Set(opened->get());
+    lanes_used_.store(queue + 1, std::memory_order_release);
+  }
+  queues_.push_back(std::move(*opened));
+  return {};
+}
+
+// Waits for the kernel to let go of the queue, if it has been closed a moment ago.
+Result<std::unique_ptr<XskQueue>> AfXdpNetdev::OpenQueue(const XskQueue::Options& options) {
+  const auto end = std::chrono::steady_clock::now() + kBusyLimit;
+  for (;;) {
+    Result<std::unique_ptr<XskQueue>> queue = XskQueue::Open(pool_, options);
+    if (queue || queue.error().number != EBUSY || std::chrono::steady_clock::now() > end) {
+      return queue;
+    }
+    std::this_thread::sleep_for(kBusyPause);
+  }
+}
+
+// Leaves nothing on the interface, wherever it is.
+void AfXdpNetdev::Detach() {
+  lanes_used_.store(0, std::memory_order_release);
+  for (Lane& lane : lanes_) lane.Set(nullptr);
+  for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).Forget();
+  for (const std::unique_ptr<XskQueue>& queue : queues_) {
+    const NetdevStats stats = queue->stats();
+    closed_.rx_dropped += stats.rx_dropped;
+    closed_.rx_errors += stats.rx_errors;
+  }
+  queues_.clear();
+  program_.reset();
+  ingress_drop_.Detach();
+  if (promiscuous_ >= 0) close(promiscuous_);
+  promiscuous_ = -1;
+}
+
+void AfXdpNetdev::SetMtu(std::uint32_t mtu) {
+  const std::uint32_t limit = max_frame_.load(std::memory_order_relaxed) - kMinFrame - 4;
+  mtu_.store(std::min(mtu, limit), std::memory_order_relaxed);
+}
+
+// ------------------------------------------------------------------------------- the interface's
+// life
+
+Status AfXdpNetdev::Rebind(int ifindex) {
+  char name[IF_NAMESIZE];
+  if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
+    return SystemError(ENODEV, "ioctl", "there is no such interface");
+  }
+  Result<Interface> interface = QueryInterface(name);
+  if (!interface) return interface.error();
+  MutexLock lock(mutex_);
+  Detach();
+  return Attach(*interface, std::span(obtained_, 1));
+}
+
+void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
+  if (ifindex != this->ifindex()) return;
+  link_.store(state, std::memory_order_relaxed);
+  silent_.store(state != LinkState::kUp, std::memory_order_relaxed);
+  if (mtu != 0) SetMtu(mtu);
+  MutexLock lock(mutex_);
+  if (state == LinkState::kGone) {
+    Detach();
+  } else {
+    ServeNewQueues();
+  }
+}
+
+void AfXdpNetdev::Probe() {
+  MutexLock lock(mutex_);
+  ServeNewQueues();
+}
+
+// What cannot be served now is tried again at the next probe; the program drops its frames.
+void AfXdpNetdev::ServeNewQueues() {
+  if (queues_.empty()) return;
+  char name[IF_NAMESIZE];
+  if (if_indextoname(static_cast<unsigned>(ifindex()), name) == nullptr) return;
+  Result<Interface> interface = QueryInterface(name);
+  if (!interface) return;
+  const std::uint32_t queues = std::min(interface->rx_queues, kMaxQueues);
+  if (queues <= queues_.size() || !program_->Renew()) return;
+  for (auto queue = static_cast<std::uint32_t>(queues_.size()); queue < queues; ++queue) {
+    if (!Serve(*interface, queue)) return;
+  }
+}
+
+// --------------------------------------------------------------------------------------- sending
+
+void AfXdpNetdev::Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) {
+  const std::uint32_t lanes = lanes_used_.load(std::memory_order_acquire);
+  if (lanes == 0 || silent_.load(std::memory_order_relaxed)) {
+    result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(batch.size()));
+    batch.Clear();
+    return;
+  }
+  const std::uint32_t mtu = this->mtu();
+  PacketBatch fitting;
+  PacketBatch others;
+  for (Packet* packet : batch) {
+    if (packet->size < kMinFrame) {
+      result.Drop(DropReason::kTxError);
+      others.AddRaw(packet);
+    } else if (!FitsMtu(*packet, mtu)) {
+      result.Drop(DropReason::kMtu);
+      others.AddRaw(packet);
+    } else {
+      fitting.AddRaw(packet);
+    }
+  }
+  batch.Release();
+  if (!fitting.empty()) lanes_[sender % lanes].Send(fitting, result);
+}
+
+NetdevStats AfXdpNetdev::stats() const {
+  MutexLock lock(mutex_);
+  NetdevStats stats = closed_;
+  for (const std::unique_ptr<XskQueue>& queue : queues_) {
+    const NetdevStats more = queue->stats();
+    stats.rx_dropped += more.rx_dropped;
+    stats.rx_errors += more.rx_errors;
+  }
+  return stats;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Netdev>> OpenAfXdpNetdev(const NetdevSpec& spec, PacketPool& pool) {
+  Result<std::unique_ptr<Netdev>> netdev = AfXdpNetdev::Open(spec, pool);
+  if (!netdev) {
+    netdev.error().port = spec.name;
+    const std::string& device = spec.device.empty() ? spec.name : spec.device;
+    netdev.error().message = device + ": " + netdev.error().message;
+  }
+  return netdev;
+}
+
+}  // namespace pollux

@@ -1,0 +1,327 @@
+/** What can happen to the interface of an af_xdp port, and to its process. */
+import { describe } from 'vitest';
+import { Datapath } from '../../src/index.js';
+import { sceneTest } from '../support/netns.js';
+
+const offered = Datapath.portTypes().find(({ type }) => type === 'af_xdp')!;
+if (!offered.available) console.log(`skipped: no af_xdp here: ${offered.reason}`);
+const skip = !offered.available;
+
+type Memory = import('../../src/index.js').MemoryPort;
+
+describe('the interface of an af_xdp port', () => {
+  sceneTest(
+    '200 flaps under traffic: nothing is lost afterwards, and on other ports never',
+    async ({ host, pair, open, crossed, sleep, until, ip, expectLedgerCloses, assert }) => {
+      const one = await host('one', 1);
+      const two = await host('two', 2);
+      await pair('feed', 'left');
+      const dp = await open({
+        ports: [
+          { name: 'source', type: 'memory', number: 1 },
+          { name: 'feed', type: 'af_packet', number: 2 },
+          { name: 'left', type: 'af_xdp', number: 3 },
+          { name: 'sink', type: 'null', number: 4 },
+          { name: 'one', type: 'af_xdp', number: 5 },
+          { name: 'two', type: 'af_xdp', number: 6 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '2,3' },
+          { match: 'in_port(2)', actions: '4' },
+          { match: 'in_port(3)', actions: '4' },
+          ...crossed(5, 6),
+        ],
+      });
+      const left = dp.ports.get('left')!;
+      const source = dp.ports.get('source') as Memory;
+      const frames = Array.from({ length: 32 }, () => Buffer.alloc(60, 2));
+      let flood = true;
+      const flooded = (async () => {
+        for (; flood; await sleep(1)) source.inject(frames);
+      })();
+      const pinged = one.call('ping', { to: two.ipv4, count: 300, interval: 0.02 });
+      for (let i = 0; i < 200; i++) {
+        await ip('link set left down');
+        await ip('link set left up');
+      }
+      flood = false;
+      await flooded;
+      const { sent, received } = await pinged;
+      assert.equal(received, sent);
+
+      await until('up', () => left.state === 'up' && dp.ports.get('feed')!.state === 'up');
+      await dp.settle();
+      await sleep(50);
+      const before = left.stats();
+      for (let i = 0; i < 10; i++) {
+        source.inject(frames);
+        await dp.settle();
+      }
+      await until('all are in', () => left.stats().rxPackets >= before.rxPackets + 320n);
+      assert.equal(left.stats().txPackets, before.txPackets + 320n);
+      await expectLedgerCloses(dp);
+    },
+    { limitMs: 60_000, skip },
+  );
+
+  sceneTest(
+    'deleted and recreated, renamed, moved away and back, 100 times: it goes on, and nothing is left over',
+    async ({ host, pair, open, until, ip, fs, expectLedgerCloses, assert }) => {
+      const other = await host('other', 1);
+      await pair('feed', 'left');
+      const dp = await open({
+        ports: [
+          { name: 'source', type: 'memory', number: 1 },
+          { name: 'feed', type: 'af_packet', number: 2 },
+          { name: 'left', type: 'af_xdp', number: 3 },
+          { name: 'sink', type: 'null', number: 4 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '2' },
+          { match: 'in_port(3)', actions: '4' },
+        ],
+      });
+      const left = dp.ports.get('left')!;
+      const source = dp.ports.get('source') as Memory;
+      const works = async (round: number) => {
+        await until('up', () => left.state === 'up' && dp.ports.get('feed')!.state === 'up');
+        const before = left.stats().rxPackets;
+        await until(`it forwards, round ${round}`, async () => {
+          source.inject(Buffer.alloc(60, 2));
+          await dp.settle();
+          return left.stats().rxPackets > before;
+        });
+      };
+      const gone = () => until('gone', () => left.state === 'gone');
+      const descriptors = () => fs.readdirSync('/proc/self/fd').length;
+      let open0 = 0;
+      let memory0 = 0;
+      for (let round = 0; round < 100; round++) {
+        await works(round);
+        if (round === 12) {
+          open0 = descriptors();
+          memory0 = process.memoryUsage.rss();
+        }
+        if (round % 3 === 0) {
+          await ip('link del left');
+          await gone();
+          await pair('feed', 'left');
+        } else if (round % 3 === 1) {
+          await ip('link set left name renamed');
+          await works(round);
+          await ip('link set renamed name left');
+        } else {
+          await ip(`link set left netns ${other.pid}`);
+          await gone();
+          assert.doesNotMatch(await other.ip('-d link show left'), /prog\/xdp|promiscuity [1-9]/);
+          await other.ip(`link set left netns ${process.pid}`);
+          await ip('link set left up');
+        }
+      }
+      await works(100);
+      assert.equal(descriptors(), open0);
+      const grown = process.memoryUsage.rss() - memory0;
+      assert.ok(grown < 32 << 20, `${grown} bytes more`);
+      await expectLedgerCloses(dp);
+    },
+    { limitMs: 90_000, skip },
+  );
+
+  sceneTest(
+    'gets more queues under traffic: they are served, and the host sees not one frame',
+    async ({ open, until, sleep, ip, run, expectLedgerCloses, assert }) => {
+      const queues = 'numtxqueues 4 numrxqueues 4';
+      await ip(`link add feed ${queues} type veth peer name left ${queues}`);
+      for (const device of ['feed', 'left']) {
+        await run('ethtool', '-L', device, 'rx', '1', 'tx', '1').catch(() => {}); // as it is
+        await ip(`link set ${device} up`);
+      }
+      // A packet socket sends on the queue of its core.
+      const core = Number(await run('nproc')) - 1;
+      const dp = await open({
+        pmdCpus: [core],
+        ports: [
+          { name: 'source', type: 'memory', number: 1, queueLength: 65_536 },
+          { name: 'feed', type: 'af_packet', number: 2 },
+          { name: 'left', type: 'af_xdp', number: 3 },
+          { name: 'sink', type: 'null', number: 4 },
+        ],
+        flows: [
+          { match: 'in_port(1)', actions: '2' },
+          { match: 'in_port(3)', actions: '4' },
+        ],
+      });
+      // What the host gets to see, a packet socket sees.
+      const witness = await open({ ports: [{ name: 'left', type: 'af_packet' }] });
+      const left = dp.ports.get('left')!;
+      const source = dp.ports.get('source') as Memory;
+      // UDP flows, which spread over the queues.
+      const frames = Array.from({ length: 64 }, (_, flow) => {
+        const ip = '4500002e0000000040110000c6120001c6130001';
+        const frame = Buffer.from(`020000000001020000000002${'0800'}${ip}`.padEnd(120, '0'), 'hex');
+        frame.writeUInt16BE(1000 + flow, 34);
+        return frame;
+      });
+      let flood = true;
+      const flooded = (async () => {
+        for (; flood; await sleep(1)) source.inject(frames);
+      })();
+      await until('traffic', () => left.stats().rxPackets > 1_000n);
+      await run('ethtool', '-L', 'left', 'rx', '4', 'tx', '4');
+      await run('ethtool', '-L', 'feed', 'rx', '4', 'tx', '4');
+      const onTheQueue = new RegExp(`rx_queue_${core % 4}_xdp_packets: [1-9]`);
+      await until('traffic', async () => onTheQueue.test(await run('ethtool', '-S', 'left')));
+      flood = false;
+      await flooded;
+      await dp.settle();
+      await sleep(50);
+      const before = left.stats().rxPackets;
+      for (let i = 0; i < 10; i++) source.inject(frames);
+      await until('all are in', () => left.stats().rxPackets === before + 640n);
+      assert.equal(witness.stats().ports.left!.rxPackets, 0n);
+      await expectLedgerCloses(dp);
+    },
+    { skip },
+  );
+
+  sceneTest(
+    'keeps to its MTU, and to that of the other end',
+    async ({ pair, open, until, ip, link, assert, expectLedgerCloses }) => {
+      await pair('out', 'far');
+      const dp = await open({
+        ports: [
+          { name: 'source', type: 'memory', number: 1 },
+          { name: 'out', type: 'af_xdp', number: 2 },
+        ],
+        flows: [{ match: 'in_port(1)', actions: '2' }],
+      });
+      const source = dp.ports.get('source') as Memory;
+      const out = dp.ports.get('out')!;
+      const send = async (size: number) => {
+        const sent = out.stats().txPackets;
+        source.inject(Array.from({ length: 10 }, () => Buffer.alloc(size, 2)));
+        await dp.settle();
+        return out.stats().txPackets - sent;
+      };
+      assert.equal(await send(1_514), 10n);
+      assert.equal(await send(1_515), 0n);
+      await ip('link set out mtu 600');
+      await until('noticed', async () => (await send(1_000)) === 0n);
+      assert.equal(await send(614), 10n);
+      await ip('link set far mtu 200');
+      assert.equal(await send(500), 0n);
+      assert.equal(await send(200), 10n);
+      assert.equal((await link('far')).stats64.rx.packets, Number(out.stats().txPackets));
+      const { drops } = await expectLedgerCloses(dp);
+      assert.ok(drops.tx_mtu_exceeded! >= 20n);
+      assert.equal(drops.tx_queue_full, 10n);
+    },
+    { skip },
+  );
+});
+
+describe('the process of an af_xdp port', () => {
+  sceneTest(
+    'SIGKILL under traffic leaves no program, and the interface can be had at once',
+    async ({ host, run, childProcess, packageUrl, until, link, assert }) => {
+      await host('left', 1);
+      await host('right', 2);
+      const program = `
+      const { Datapath } = await import(${JSON.stringify(packageUrl)});
+      const dp = await Datapath.open({
+        ports: [
+          { name: 'left', type: 'af_xdp', number: 1 },
+          { name: 'right', type: 'af_xdp', number: 2 },
+          { name: 'flood', type: 'null', number: 3, generate: true },
+        ],
+        flows: [{ match: 'in_port(3)', actions: '1,2' }],
+      });
+      console.log('ready');`;
+      for (let round = 0; round < 5; round++) {
+        const child = childProcess.spawn(
+          process.execPath,
+          ['--input-type=module', '--eval', program],
+          { stdio: ['ignore', 'pipe', 'inherit'] },
+        );
+        await new Promise((resolve) => child.stdout.once('data', resolve));
+        assert.match(await run('ip', '-d', 'link', 'show', 'left'), /prog\/xdp/);
+        const seen = (await link('left')).stats64.tx.packets;
+        await until('traffic', async () => (await link('left')).stats64.tx.packets > seen + 1_000);
+        child.kill('SIGKILL');
+        await new Promise((resolve) => child.once('exit', resolve));
+        await until(
+          'no program',
+          async () => !/prog\/xdp/.test(await run('ip', '-d', 'link')),
+          200,
+        );
+        assert.equal((await link('left')).promiscuity, 0);
+      }
+    },
+    { skip },
+  );
+
+  sceneTest(
+    'what it lacks is said, with a hint that works: capabilities, locked memory, another program',
+    async ({ pair, run, open, childProcess, packageUrl, assert, DatapathError }) => {
+      await pair('out', 'far');
+      const program = `
+      const { Datapath } = await import(${JSON.stringify(packageUrl)});
+      const dp = new Datapath();
+      const error = await dp.addPort({ name: 'out', type: 'af_xdp' }).then(() => ({}), (e) => e);
+      const { code, hint, port } = error;
+      await dp.close();
+      console.log(JSON.stringify({ code, hint, port, types: Datapath.portTypes() }));`;
+      const attempt = (...wrapper: string[]) => {
+        const [command, ...args] = [
+          ...wrapper,
+          ...[process.execPath, '--input-type=module', '--eval', program],
+        ];
+        const { stdout, stderr } = childProcess.spawnSync(command!, args, {
+          encoding: 'utf8',
+          timeout: 10_000,
+        });
+        assert.notEqual(stdout, '', stderr);
+        return JSON.parse(stdout);
+      };
+      const without = (caps: string) => [
+        ...['setpriv', `--bounding-set=-${caps}`, `--inh-caps=-${caps}`],
+      ];
+      const bare = attempt(...without('all'));
+      assert.equal(bare.code, 'EPERM');
+      assert.equal(bare.port, 'out');
+      assert.match(bare.hint, /CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF/);
+      const type = bare.types.find((one: { type: string }) => one.type === 'af_xdp');
+      assert.equal(type.available, false);
+      assert.match(type.reason, /CAP_NET_RAW/);
+
+      const small = ['prlimit', '--memlock=65536', ...without('ipc_lock')];
+      const locked = attempt(...small);
+      assert.equal(locked.code, 'ENOBUFS');
+      assert.match(locked.hint, /ulimit -l unlimited/);
+      // One of the two that the hint offers. Not every machine lets a test raise limits.
+      assert.equal(attempt('prlimit', '--memlock=65536').code, undefined);
+
+      const dp = await open();
+      await dp.addPort({ name: 'holder', type: 'af_xdp', device: 'out' });
+      await assert.rejects(dp.addPort({ name: 'out', type: 'af_xdp' }), (error) => {
+        assert.ok(error instanceof DatapathError);
+        assert.equal(error.code, 'EBUSY');
+        assert.match(error.hint!, /another XDP program/);
+        return true;
+      });
+      await assert.rejects(
+        dp.addPort({ name: 'far', type: 'af_xdp', mode: 'zerocopy' }),
+        (error) => /^E(OP)?NOTSUPP?$/.test(error.code) && /"native"/.test(error.hint),
+      );
+      await dp.deletePort('holder');
+      const port = await dp.addPort({ name: 'out', type: 'af_xdp', mode: 'native' });
+      assert.equal(port.mode, 'native-copy');
+      await assert.rejects(
+        dp.addPort({ name: 'far', type: 'af_xdp', rxqs: 2 }),
+        (error) => error.code === 'EINVAL' && /ethtool -L far rx 2/.test(error.hint),
+      );
+      await run('ip', 'link', 'show', 'far');
+    },
+    { skip },
+  );
+});

@@ -53,6 +53,8 @@ class XskQueue {
   // --- Sending. Each packet with at least an Ethernet header, and not longer than MaxFrame().
   // Takes all packets of the batch.
   void Send(PacketBatch& batch, SendResult& result);
+  // Whether `n` frames of one chunk can be sent now.
+  bool HasRoom(std::uint32_t n);
 
   // --- Anybody.
   NetdevStats stats() const;

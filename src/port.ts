@@ -89,6 +89,7 @@ export type PortSpec =
   | (PortCommon & {
       readonly type: 'af_xdp';
       readonly device?: string;
+      /** The best that the device offers by default; `port.mode` says what was obtained. */
       readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
     })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })

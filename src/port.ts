@@ -78,7 +78,8 @@ export type PortSpec =
    * An interface of the kernel, through packet sockets. `hostStack`: what arrives also enters the
    * host's own network stack, as it does beside a capture; default false: it is Pollux's alone.
    * `mode` says 'ingress-drop' where that is so, 'host-stack' where it is not, because you asked for
-   * it or because the kernel cannot (tcx, Linux 6.6).
+   * it or because the kernel cannot (tcx, Linux 6.6); and 'xsk-tx' where ordinary frames are sent
+   * through an AF_XDP socket, which is faster and leaves no room for another one on queue 0.
    */
   | (PortCommon & {
       readonly type: 'af_packet';
@@ -88,6 +89,7 @@ export type PortSpec =
   | (PortCommon & {
       readonly type: 'af_xdp';
       readonly device?: string;
+      /** The best that the device offers by default; `port.mode` says what was obtained. */
       readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
     })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })

@@ -35,6 +35,13 @@
 // its errno and never tried again; a call that stops there is continued behind it, so a batch costs
 // at most two calls for each failing packet. Nothing waits.
 //
+//   Ordinary frames, which lack nothing and fit a chunk, rather go through an AF_XDP socket that
+//   only transmits: the same way below, and the kernel spends less on it. It needs no XDP program,
+//   so nothing changes for the interface, its peer or what is received. Where the queue already has
+//   such a socket, or memory may not be locked, everything goes through the packet sockets; so do
+//   frames while receivers hold too many. An MTU that
+//   was just lowered shows there only when the listener of link changes has told us.
+//
 // Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
 // under a sleeping thread. An interface that goes down or away leaves an error on the socket that
 // would keep it readable for ever: Arm() fetches it.
@@ -54,9 +61,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
-#include <net/if_arp.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -74,8 +79,10 @@
 #include "base/counter.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
+#include "netdev/interface.h"
 #include "netdev/netdev.h"
 #include "netdev/virtio_header.h"
+#include "netdev/xsk_queue.h"
 
 // Newer than the headers we may be built with.
 #ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
@@ -91,6 +98,7 @@ constexpr std::uint32_t kBlockSize = 128 * 1024;
 constexpr std::size_t kRingBytes = std::size_t{kSlotSize} * kSlots;
 constexpr int kReceiveBuffer = 16 << 20;  // For frames that do not fit a slot.
 constexpr int kSendBuffer = 16 << 20;
+constexpr std::uint32_t kXskFrames = 1024;  // Under way in the kernel.
 constexpr std::uint32_t kMaxQueues = 64;
 constexpr std::uint32_t kTagSize = 4;
 constexpr std::uint32_t kTagAt = 12;
@@ -137,86 +145,6 @@ Error SocketError(int number) {
         "or systemd's AmbientCapabilities=, or try in a namespace of your own (unshare -Urn)";
   }
   return error;
-}
-
-// ------------------------------------------------------------------------------------------ the
-// interface
-
-struct Interface {
-  int index = 0;
-  unsigned flags = 0;
-  std::uint32_t mtu = 0;
-
-  LinkState link() const {
-    return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0 ? LinkState::kUp : LinkState::kDown;
-  }
-};
-
-bool Name(ifreq& request, const std::string& device) {
-  std::memset(&request, 0, sizeof request);
-  if (device.empty() || device.size() >= IFNAMSIZ) return false;
-  std::memcpy(request.ifr_name, device.data(), device.size());
-  return true;
-}
-
-Result<Interface> Query(const std::string& device) {
-  const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (fd.get() < 0) return SystemError(errno, "socket", "cannot ask for interfaces");
-  Interface interface;
-  ifreq request;
-  if (!Name(request, device) || ioctl(fd.get(), SIOCGIFINDEX, &request) != 0) {
-    Error error = SystemError(ENODEV, "ioctl", "there is no interface \"" + device + "\"");
-    error.hint = "`ip link` shows the interfaces of this network namespace";
-    return error;
-  }
-  interface.index = request.ifr_ifindex;
-  if (ioctl(fd.get(), SIOCGIFFLAGS, &request) != 0) {
-    return SystemError(errno, "ioctl", "cannot read the interface's flags");
-  }
-  interface.flags = static_cast<unsigned short>(request.ifr_flags);
-  if (ioctl(fd.get(), SIOCGIFMTU, &request) != 0) {
-    return SystemError(errno, "ioctl", "cannot read the interface's MTU");
-  }
-  interface.mtu = static_cast<std::uint32_t>(request.ifr_mtu);
-  if ((interface.flags & IFF_LOOPBACK) != 0) {
-    return Invalid(
-        "the loopback interface cannot be a port",
-        "it has no wire side; use a veth pair: ip link add veth0 type veth peer name veth1");
-  }
-  if (ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0) {
-    return SystemError(errno, "ioctl", "cannot read the interface's hardware address");
-  }
-  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
-    return Invalid("the interface is not an Ethernet device");
-  }
-  return interface;
-}
-
-Status SetMtu(const std::string& device, std::uint32_t mtu) {
-  const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (fd.get() < 0) return SystemError(errno, "socket", "cannot set the MTU");
-  ifreq request;
-  Name(request, device);
-  request.ifr_mtu = static_cast<int>(mtu);
-  if (ioctl(fd.get(), SIOCSIFMTU, &request) != 0) {
-    Error error = SystemError(errno, "ioctl", "cannot set the MTU to " + std::to_string(mtu));
-    if (errno == EPERM)
-      error.hint =
-          "setting an MTU needs CAP_NET_ADMIN; leave `mtu` out to keep the interface's own";
-    if (errno == EINVAL) error.hint = "`ip -d link show` shows the device's minmtu and maxmtu";
-    return error;
-  }
-  return {};
-}
-
-std::uint32_t NumaOf(const std::string& device) {
-  const std::string path = "/sys/class/net/" + device + "/device/numa_node";
-  int node = 0;
-  if (std::FILE* file = std::fopen(path.c_str(), "re"); file != nullptr) {
-    if (std::fscanf(file, "%d", &node) != 1) node = 0;
-    std::fclose(file);
-  }
-  return node > 0 ? static_cast<std::uint32_t>(node) : 0;
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -545,10 +473,10 @@ class AfPacketNetdev final : public Netdev {
       return Invalid("an af_packet port has 1 to " + std::to_string(kMaxQueues) +
                      " receive queues");
     }
-    Result<Interface> interface = Query(device);
+    Result<Interface> interface = QueryInterface(device);
     if (!interface) return WithPort(interface.error(), device);
     if (spec.mtu != 0 && spec.mtu != interface->mtu) {
-      if (Status status = SetMtu(device, spec.mtu); !status)
+      if (Status status = SetInterfaceMtu(device, spec.mtu); !status)
         return WithPort(status.error(), device);
       interface->mtu = spec.mtu;
     }
@@ -578,7 +506,7 @@ class AfPacketNetdev final : public Netdev {
     if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
       return WithPort(SystemError(ENODEV, "ioctl", "there is no such interface"), device_);
     }
-    Result<Interface> interface = Query(name);
+    Result<Interface> interface = QueryInterface(name);
     if (!interface) return WithPort(interface.error(), name);
     if (Status status = Attach(*interface); !status) return WithPort(status.error(), name);
     return {};
@@ -595,16 +523,12 @@ class AfPacketNetdev final : public Netdev {
 
   Offloads tx_offloads() const override { return tx_offloads_; }
 
-  void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
+  void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override
+      EXCLUDES(xsk_mutex_) {
+    DropLong(batch, result);
+    if (!batch.empty() && AllOrdinary(batch) && SendOrdinary(batch, result)) return;
     Messages messages;
-    const std::uint32_t mtu = this->mtu();
-    for (const Packet* packet : batch) {
-      if (FitsMtu(*packet, mtu)) {
-        messages.Add(*packet);
-      } else {
-        result.Drop(DropReason::kMtu);
-      }
-    }
+    for (const Packet* packet : batch) messages.Add(*packet);
     // Runs of packets that take the same way.
     for (std::size_t next = 0; next < messages.size();) {
       const bool gso = messages.packet(next).is_gso();
@@ -657,6 +581,43 @@ class AfPacketNetdev final : public Netdev {
     std::array<mmsghdr, kBatchSize> messages_;
   };
 
+  void DropLong(PacketBatch& batch, SendResult& result) const {
+    const std::uint32_t mtu = this->mtu();
+    const auto fits = [mtu](const Packet* packet) { return FitsMtu(*packet, mtu); };
+    if (std::all_of(batch.begin(), batch.end(), fits)) [[likely]]
+      return;
+    PacketBatch rest;
+    PacketBatch lost;
+    for (Packet* packet : batch) (fits(packet) ? rest : lost).AddRaw(packet);
+    batch.Release();
+    batch = std::move(rest);
+    result.Drop(DropReason::kMtu, static_cast<std::uint32_t>(lost.size()));
+  }
+
+  static bool AllOrdinary(const PacketBatch& batch) {
+    return std::all_of(batch.begin(), batch.end(), [](const Packet* packet) {
+      return packet->offloads == 0 && packet->size >= kMinFrame &&
+             packet->size <= XskQueue::MaxFrame(false);
+    });
+  }
+  // False, and nothing done: there is no AF_XDP socket, or it has no room.
+  bool SendOrdinary(PacketBatch& batch, SendResult& result) EXCLUDES(xsk_mutex_) {
+    MutexLock lock(xsk_mutex_);
+    if (xsk_ == nullptr || !xsk_->HasRoom(static_cast<std::uint32_t>(batch.size()))) return false;
+    xsk_->Send(batch, result);
+    return true;
+  }
+
+  void OpenXsk(int ifindex) EXCLUDES(xsk_mutex_) {
+    MutexLock lock(xsk_mutex_);
+    xsk_.reset();
+    XskQueue::Options options;
+    options.ifindex = ifindex;
+    options.ring = kXskFrames;
+    Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
+    if (opened) xsk_ = std::move(*opened);
+  }
+
   // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
   // those from `next` on wait.
   static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
@@ -686,15 +647,20 @@ class AfPacketNetdev final : public Netdev {
     return fd;
   }
 
-  void NameMode() EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
+  void NameMode() EXCLUDES(mutex_, xsk_mutex_) {
     mode_ = "tpacket-v2 vnet-hdr";
+    {
+      MutexLock lock(xsk_mutex_);
+      if (xsk_ != nullptr) mode_ += " xsk-tx";
+    }
+    MutexLock lock(mutex_);
     mode_ += ingress_drop_.attached() ? " ingress-drop" : " host-stack";
   }
 
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
-      : device_(std::move(device)),
-        numa_(spec.numa ? *spec.numa : NumaOf(device_)),
+      : pool_(pool),
+        device_(std::move(device)),
+        numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
         tx_offloads_(KernelCutsUdp() ? kOffloadAll
                                      : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)) {
@@ -730,6 +696,7 @@ class AfPacketNetdev final : public Netdev {
       sockets_.push_back(std::move((*opened)[i]));
     }
     if (!host_stack_) ingress_drop_.Attach(interface.index);
+    OpenXsk(interface.index);
     ifindex_.store(interface.index, std::memory_order_relaxed);
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
@@ -743,6 +710,7 @@ class AfPacketNetdev final : public Netdev {
     std::erase_if(sockets_, [=](const auto& held) { return held.get() == socket; });
   }
 
+  PacketPool& pool_;
   std::string mode_;  // Written when opened.
   const std::string device_;
   const std::uint32_t numa_;
@@ -755,6 +723,8 @@ class AfPacketNetdev final : public Netdev {
   std::atomic<LinkState> link_{LinkState::kDown};
   std::vector<std::unique_ptr<Rxq>> rxqs_;
 
+  Mutex xsk_mutex_;  // After mutex_.
+  std::unique_ptr<XskQueue> xsk_ GUARDED_BY(xsk_mutex_);
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<RxSocket>> sockets_ GUARDED_BY(mutex_);  // In use, or to be closed.
   IngressDrop ingress_drop_ GUARDED_BY(mutex_);

@@ -72,6 +72,22 @@ struct SendResult {
     }
   }
 
+  void Accept(const PacketBatch& batch) {
+    std::uint64_t sizes = 0;
+    Offloads offloads = 0;
+    for (const Packet* packet : batch) {
+      sizes += packet->size;
+      offloads |= packet->offloads;
+    }
+    if ((offloads & kOffloadGso) != 0) [[unlikely]] {
+      for (const Packet* packet : batch) Accept(*packet);
+      return;
+    }
+    packets += static_cast<std::uint32_t>(batch.size());
+    wire_packets += static_cast<std::uint32_t>(batch.size());
+    bytes += sizes;
+  }
+
   void Drop(DropReason reason, std::uint32_t n = 1) {
     dropped[static_cast<std::size_t>(reason)] += n;
   }

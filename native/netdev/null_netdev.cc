@@ -60,7 +60,7 @@ class NullNetdev final : public Netdev {
 
   Offloads tx_offloads() const override { return kOffloadAll; }
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
-    for (const Packet* packet : batch) result.Accept(*packet);
+    result.Accept(batch);
     batch.Clear();
   }
 

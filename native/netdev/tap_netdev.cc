@@ -10,10 +10,9 @@
 // its host what it can say (TUNSETOFFLOAD): partial checksums, TCP of up to 64 KiB, UDP since
 // Linux 6.2. See packet/offload.h.
 //
-// Receiving reads the first 1.7 KiB into an ordinary packet and the rest into a large one, in its
-// place. For a large frame, which then takes the large packet, only the first part is copied; and
-// nothing is for a small one. Sending writes to the descriptor of sender modulo queues; the kernel
-// needs no lock of ours.
+// Receiving reads into a large packet; a small frame is copied out of it, which costs less than to
+// hand the kernel several buffers. Sending writes from the packet, the header into its headroom, to
+// the descriptor of sender modulo queues; the kernel needs no lock of ours.
 //
 // Down: reads say EAGAIN, writes EIO. Deleted (`ip link del`): both say EBADFD, for ever, and the
 // descriptor is always readable; the queue then leaves its epoll descriptor, so that nobody wakes
@@ -45,6 +44,8 @@ namespace pollux {
 namespace {
 
 constexpr std::uint32_t kMaxQueues = 64;
+
+constexpr std::uint32_t kHeaderSize = sizeof(VirtioNetHeader);
 
 // Newer than the headers we may be built with.
 constexpr unsigned kUdp4 = 0x20;  // TUN_F_USO4
@@ -142,40 +143,48 @@ class TapRxq final : public Rxq {
   void Recv(PacketBatch& batch) override {
     // Should somebody have to cut them all.
     for (std::uint32_t segments = 0; !batch.full() && segments < kMaxSegments;) {
-      PacketPtr packet = pool_.Allocate(kMinFrame);
       if (large_ == nullptr) large_ = pool_.Allocate(kMaxFrame);
-      if (packet == nullptr || large_ == nullptr) return;  // The frame waits in the kernel's queue.
-      VirtioNetHeader header;
-      const std::uint32_t small = packet->chunk_size - packet->headroom();
-      const iovec parts[3] = {{&header, sizeof header},
-                              {packet->data, small},
-                              {large_->data + small, kMaxFrame + 1 - small}};
-      const ssize_t n = readv(fd_.get(), parts, 3);
-      if (n < 0) {
-        if (errno == EBADFD) Unwatch();
+      if (large_ == nullptr) return;  // The frame waits in the kernel's queue.
+      const ssize_t n =
+          read(fd_.get(), large_->data - kHeaderSize, kHeaderSize + std::size_t{kMaxFrame} + 1);
+      if (n <= kHeaderSize) {
+        if (n < 0 && errno == EBADFD) Unwatch();
         return;
       }
-      const auto size = static_cast<std::uint32_t>(n) - std::uint32_t{sizeof header};
-      if (size > small) {
-        std::memcpy(large_->data, packet->data, small);
-        packet = std::move(large_);
-      }
-      packet->size = size;
-      if (size > kMaxFrame || !AcceptOffloads(*packet, header.Read())) {
-        rx_errors_.Add(1);
-        ++segments;
-        continue;
-      }
-      segments += OnWire(*packet).packets;
-      batch.Add(std::move(packet));
+      PacketPtr packet = Take(static_cast<std::uint32_t>(n) - kHeaderSize);
+      segments += packet != nullptr ? OnWire(*packet).packets : 1;
+      if (packet != nullptr) batch.Add(std::move(packet));
     }
   }
 
   int wait_fd() const override { return epoll_.get(); }
 
+  std::uint64_t rx_dropped() const { return rx_dropped_.Get(); }
   std::uint64_t rx_errors() const { return rx_errors_.Get(); }
 
  private:
+  // What was read into the large packet: itself, or a copy if it is small.
+  PacketPtr Take(std::uint32_t size) {
+    VirtioNetHeader header;
+    std::memcpy(&header, large_->data - kHeaderSize, kHeaderSize);
+    PacketPtr packet;
+    if (size + PacketPool::kMaxHeadroom <= PacketPool::kSmallChunk) {
+      packet = pool_.Copy({large_->data, size});
+      if (packet == nullptr) {
+        rx_dropped_.Add(1);
+        return nullptr;
+      }
+    } else {
+      packet = std::move(large_);
+      packet->size = size;
+    }
+    if (size > kMaxFrame || !AcceptOffloads(*packet, header.Read())) {
+      rx_errors_.Add(1);
+      return nullptr;
+    }
+    return packet;
+  }
+
   void Watch() {
     epoll_event event{};
     event.events = EPOLLIN;
@@ -193,6 +202,7 @@ class TapRxq final : public Rxq {
   const Fd fd_;
   const Fd epoll_;
   PacketPtr large_;  // For the next frame that needs it.
+  Counter rx_dropped_;
   Counter rx_errors_;
 };
 
@@ -285,6 +295,7 @@ class TapNetdev final : public Netdev {
   NetdevStats stats() const override {
     NetdevStats stats;
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      stats.rx_dropped += Queue(i).rx_dropped();
       stats.rx_errors += Queue(i).rx_errors();
     }
     return stats;
@@ -295,10 +306,15 @@ class TapNetdev final : public Netdev {
       : device_(std::move(device)), numa_(spec.numa.value_or(0)), wanted_mtu_(spec.mtu) {}
 
   static bool Write(int fd, const Packet& packet) {
-    VirtioNetHeader header = kNothingLacks;
-    if (packet.offloads != 0) header = VirtioNetHeader::Of(packet);
-    const iovec parts[2] = {{&header, sizeof header}, {packet.data, packet.size}};
-    return writev(fd, parts, 2) >= 0;
+    const VirtioNetHeader header =
+        packet.offloads == 0 ? kNothingLacks : VirtioNetHeader::Of(packet);
+    if (packet.headroom() < kHeaderSize) [[unlikely]] {
+      const iovec parts[2] = {{const_cast<VirtioNetHeader*>(&header), kHeaderSize},
+                              {packet.data, packet.size}};
+      return writev(fd, parts, 2) >= 0;
+    }
+    std::memcpy(packet.data - kHeaderSize, &header, kHeaderSize);
+    return write(fd, packet.data - kHeaderSize, kHeaderSize + packet.size) >= 0;
   }
 
   // Whether our files are still those of an interface.

@@ -183,6 +183,11 @@ void XskQueue::Send(PacketBatch& batch, SendResult& result) {
   Kick(static_cast<std::uint32_t>(sending() - before), frames, result);
 }
 
+bool XskQueue::HasRoom(std::uint32_t n) {
+  Reclaim();
+  return sending() + n <= options_.ring && socket_->transmit.Room(n) >= n;
+}
+
 bool XskQueue::PutAsItIs(Packet& packet) {
   if (sending() == options_.ring || socket_->transmit.Room(1) == 0) return false;
   const std::uint32_t chunk = region_.IndexOf(packet);

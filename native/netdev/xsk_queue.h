@@ -7,8 +7,8 @@
 //
 // Sending. A packet in this queue's region is handed to the kernel as it is; any other is copied
 // into chunks, in as many as it needs. The chunk comes back when the kernel is done: for a copying
-// socket that is when the receiver frees the frame, perhaps never. So nobody waits for it; a bound
-// on what may be out makes further packets "tx_queue_full".
+// socket that is when whoever receives the frame frees it, or makes it its own. So nobody waits for
+// it; a bound on what may be out makes further packets "tx_queue_full".
 //
 // Two roles, which the caller keeps apart: one thread at a time receives, one sends.
 #pragma once
@@ -53,6 +53,8 @@ class XskQueue {
   // --- Sending. Each packet with at least an Ethernet header, and not longer than MaxFrame().
   // Takes all packets of the batch.
   void Send(PacketBatch& batch, SendResult& result);
+  // Whether `n` frames of one chunk can be sent now.
+  bool HasRoom(std::uint32_t n);
 
   // --- Anybody.
   NetdevStats stats() const;

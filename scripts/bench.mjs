@@ -3,7 +3,7 @@
 //                          [--ovs=PROGRAM]
 //   --peers    Open vSwitch and testpmd too, in turns with Pollux; installs them where it may
 //   --quick    a few rows, short windows; --full: every combination of flows, five-tuples, sizes and orders in memory
-//   --row      rows in memory whose name has this in it, e.g. masks/20/
+//   --row      rows in memory whose name has this in it, e.g. masks/20/; parts on veth: flood, loss, ping, tcp, ports, taps
 //   --figures  draws test/bench/figures.svg, which the README shows
 //   --ovs      another ovs-vswitchd with DPDK than Debian's
 // Prints tables in Markdown; writes them and all raw results to out/bench/. Fails when something broke or a figure is void
@@ -96,8 +96,10 @@ const parts = {
       skipped.push(`everything on veth: no network namespaces here (${reasons.join('; ')})`);
       return;
     }
-    const args = [`--generator=${tree}/bench/veth_generator`, ...flags('quick', 'peers')];
-    return script(tree, 'veth', args, { wrap: ['unshare', ...unshare[way]], timeoutMs: 300_000 });
+    const args = [`--tree=${tree}`, ...flags('quick', 'peers')];
+    if (options.row) args.push(`--row=${options.row}`);
+    const wrap = ['unshare', ...unshare[way]];
+    return script(tree, 'veth', args, { wrap, timeoutMs: 1_200_000 });
   },
 };
 

@@ -18,7 +18,8 @@ export interface NativeOptions {
   readonly maxIdleMs: number;
   readonly emcInsertInvProb: number;
   readonly txFlushIntervalUs: number;
-  readonly pmdSleepMaxUs: number;
+  /** Everywhere, then core, limit, core, limit, … */
+  readonly pmdSleepMaxUs: readonly number[];
   readonly upcallQueueLength: number;
   readonly upcallFloodWhenFull: boolean;
   readonly snapLength: number;
@@ -32,11 +33,12 @@ export interface NativePortSpec {
   readonly pmd?: boolean;
   /** Queue, core, queue, core, … */
   readonly rxqAffinity?: readonly number[];
+  readonly pmdSleepMaxUs?: number;
   readonly mtu?: number;
   readonly numa?: number;
   readonly device?: string;
-  readonly mode?: string;
   readonly hostStack?: boolean;
+  readonly mode?: string;
   readonly queueLength?: number;
   readonly openDelayMs?: number;
   readonly generate?: boolean;
@@ -46,6 +48,10 @@ export interface NativePortSpec {
   readonly generateOrder?: string;
   readonly generateStrangerEvery?: number;
   readonly generateLimit?: number;
+  readonly read?: string;
+  readonly write?: string;
+  readonly loop?: boolean;
+  readonly paced?: boolean;
 }
 
 export interface NativePort {

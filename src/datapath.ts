@@ -471,6 +471,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     const record = DatapathPort.recordOf(port)!;
     if (kind === 'portUp') {
       record.state = 'up';
+      record.mode = this.#native.port(id)?.mode ?? record.mode;
       this.#later('portUp', port);
     } else if (kind === 'portGone') {
       record.state = 'gone';

@@ -53,10 +53,10 @@ export interface DatapathOptions {
    */
   readonly txFlushIntervalUs?: number;
   /**
-   * Longest sleep of an idle PMD thread in microseconds; 0 = spin. Default: until something
-   * arrives.
+   * Longest sleep of an idle PMD thread in microseconds; 0 = spin. Of all threads, or by core: {1: 0,
+   * 2: 500}. A port may ask for less. Default: until something arrives.
    */
-  readonly pmdSleepMaxUs?: number;
+  readonly pmdSleepMaxUs?: number | Readonly<Record<number, number>>;
   readonly upcall?: {
     /** Packets of one port that may wait for a verdict. Default 1024. */
     readonly queueLength?: number;
@@ -68,6 +68,8 @@ export interface DatapathOptions {
 }
 
 const kMaxCore = 4095;
+/** A sleep without an end of its own. */
+const kUntilWoken = kMaxU32;
 
 /** A mask text or a list, as a list. */
 function readCores(value: unknown, what: string): readonly number[] {
@@ -103,6 +105,16 @@ function readTopology(value: unknown): NativeOptions['topology'] {
   return nodes;
 }
 
+/** A number for all, or one for each core that is named: the flat form of the core. */
+function readSleep(value: unknown, what: string): number[] {
+  if (typeof value !== 'object') return [checkInteger(value, what, 0, kMaxU32)];
+  const limits = Object.entries(checkObject(value, what)).flatMap(([core, limit]) => {
+    if (!/^\d{1,4}$/.test(core)) throw invalid(`${what} maps cores to limits, found ${show(core)}`);
+    return [Number(core), checkInteger(limit, `${what}[${core}]`, 0, kMaxU32)];
+  });
+  return [kUntilWoken, ...limits];
+}
+
 const integer = (min: number, max: number) => (value: unknown, what: string) =>
   checkInteger(value, what, min, max);
 
@@ -126,7 +138,7 @@ const kOptions: readonly Option[] = [
   { key: 'maxIdleMs', native: 'maxIdleMs', read: integer(0, Number.MAX_SAFE_INTEGER) },
   { key: 'emcInsertInvProb', native: 'emcInsertInvProb', read: integer(0, kMaxU32) },
   { key: 'txFlushIntervalUs', native: 'txFlushIntervalUs', read: integer(0, kMaxU32) },
-  { key: 'pmdSleepMaxUs', native: 'pmdSleepMaxUs', read: integer(0, kMaxU32) },
+  { key: 'pmdSleepMaxUs', native: 'pmdSleepMaxUs', read: readSleep },
   { key: 'upcall.queueLength', native: 'upcallQueueLength', read: integer(1, kMaxU32) },
   { key: 'upcall.snapLength', native: 'snapLength', read: integer(14, kMaxU32) },
   {

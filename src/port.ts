@@ -32,6 +32,11 @@ interface PortCommon {
   readonly pmd?: boolean;
   /** Queue -> core. */
   readonly rxqAffinity?: Readonly<Record<number, number>>;
+  /**
+   * Longest sleep, in microseconds, of PMD threads that poll the port while it is idle; 0 = they
+   * spin. Default: the datapath's own.
+   */
+  readonly pmdSleepMaxUs?: number;
   /** Bytes above the Ethernet header. Default: what the device has. */
   readonly mtu?: number;
   /** NUMA node of the device. Default: what the kernel says, else 0. */
@@ -84,14 +89,24 @@ export type PortSpec =
   | (PortCommon & {
       readonly type: 'af_xdp';
       readonly device?: string;
+      /** The best that the device offers by default; `port.mode` says what was obtained. */
       readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
     })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })
+  /**
+   * Replays a capture file (pcap or pcapng, of Ethernet), records what is sent to it in another, or
+   * both. '-' is standard input or output; a named pipe will do, too. When all is read the port goes
+   * down.
+   */
   | (PortCommon & {
       readonly type: 'pcap';
       readonly read?: string;
+      /** A new file, or emptied; pcapng, or pcap if the name ends in '.pcap'. */
       readonly write?: string;
+      /** Again and again. Default false. */
       readonly loop?: boolean;
+      /** As fast as possible, or with the gaps of the time stamps. Default 'asap'. */
+      readonly pace?: 'asap' | 'timestamps';
     })
   | (PortCommon & { readonly type: 'dpdk'; readonly devargs: string })
   | (PortCommon & { readonly type: 'vxlan' | 'geneve' | 'gre'; readonly udpPort?: number });
@@ -182,6 +197,7 @@ const kCommon: Readonly<Record<string, Read>> = {
   rxqs: atLeast(1, 1024),
   pmd: checkBoolean,
   rxqAffinity: readAffinity,
+  pmdSleepMaxUs: u32,
   mtu: atLeast(68, 65_521), // the least that IPv4 allows, the most that fits into a frame
   numa: u32,
 };
@@ -198,7 +214,12 @@ const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
     mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),
   },
   tap: { device: checkText },
-  pcap: { read: checkText, write: checkText, loop: checkBoolean },
+  pcap: {
+    read: checkText,
+    write: checkText,
+    loop: checkBoolean,
+    pace: (value, what) => checkChoice(value, what, ['asap', 'timestamps']),
+  },
   dpdk: { devargs: checkText },
   vxlan: kTunnel,
   geneve: kTunnel,
@@ -221,8 +242,9 @@ export function readPortSpec(value: unknown): NativePortSpec {
     const given = spec[key];
     if (given === undefined) continue;
     const value = reader(given, key);
-    // A field that is several below.
+    // Fields that are others below.
     if (key === 'generate') Object.assign(read, value);
+    else if (key === 'pace') read.paced = value === 'timestamps';
     else read[key] = value;
   }
   const { rxqAffinity = [], rxqs = 1 } = read as { rxqAffinity?: number[]; rxqs?: number };

@@ -122,7 +122,12 @@ DatapathOptions OptionsFromJs(const Napi::Object& object) {
   Set(options.max_idle_ms, Optional(object, "maxIdleMs", I64FromJs));
   Set(options.emc_insert_inv_prob, Optional(object, "emcInsertInvProb", U32FromJs));
   Set(options.tx_flush_interval_us, Optional(object, "txFlushIntervalUs", U32FromJs));
-  Set(options.pmd_sleep_max_us, Optional(object, "pmdSleepMaxUs", U32FromJs));
+  // Everywhere, then core, limit, core, limit, …
+  if (const auto limits = Optional(object, "pmdSleepMaxUs", ListFromJs); limits.has_value()) {
+    if (!limits->empty()) options.pmd_sleep_max_us.everywhere = limits->front();
+    for (std::size_t i = 1; i + 1 < limits->size(); i += 2)
+      options.pmd_sleep_max_us.of_core[(*limits)[i]] = (*limits)[i + 1];
+  }
   Set(options.upcall_queue_length, Optional(object, "upcallQueueLength", U32FromJs));
   Set(options.upcall_flood_when_full, Optional(object, "upcallFloodWhenFull", BoolFromJs));
   return options;
@@ -146,10 +151,15 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   Set(netdev.generator.order, Optional(object, "generateOrder", OrderFromJs));
   Set(netdev.generator.stranger_every, Optional(object, "generateStrangerEvery", U32FromJs));
   Set(netdev.generate_limit, Optional(object, "generateLimit", U64FromJs));
+  Set(netdev.read, Optional(object, "read", StringFromJs));
+  Set(netdev.write, Optional(object, "write", StringFromJs));
+  Set(netdev.loop, Optional(object, "loop", BoolFromJs));
+  Set(netdev.paced, Optional(object, "paced", BoolFromJs));
   netdev.numa = Optional(object, "numa", U32FromJs);
   Set(netdev.open_delay_ms, Optional(object, "openDelayMs", U32FromJs));
   spec.number = Optional(object, "number", U32FromJs);
   spec.pmd = Optional(object, "pmd", BoolFromJs);
+  Set(spec.pmd_sleep_max_us, Optional(object, "pmdSleepMaxUs", U32FromJs));
   // Queue, core, queue, core, …
   if (const auto pairs = Optional(object, "rxqAffinity", ListFromJs); pairs.has_value()) {
     for (std::size_t i = 0; i + 1 < pairs->size(); i += 2) {

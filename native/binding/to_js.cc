@@ -330,7 +330,9 @@ Napi::Value DefaultOptionsToJs(Napi::Env env) {
   object["maxIdleMs"] = static_cast<double>(options.max_idle_ms);
   object["emcInsertInvProb"] = options.emc_insert_inv_prob;
   object["txFlushIntervalUs"] = options.tx_flush_interval_us;
-  object["pmdSleepMaxUs"] = options.pmd_sleep_max_us;
+  Napi::Array sleep_limits = Napi::Array::New(env);
+  sleep_limits.Set(0u, options.pmd_sleep_max_us.everywhere);
+  object["pmdSleepMaxUs"] = sleep_limits;
   object["upcallQueueLength"] = options.upcall_queue_length;
   object["upcallFloodWhenFull"] = options.upcall_flood_when_full;
   object["snapLength"] = kWholeFrame;

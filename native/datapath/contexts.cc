@@ -104,7 +104,7 @@ void Contexts::Add(Context& context, const ContextChange& change, const FindPort
   for (const QueueKey& key : change.add_queues) {
     Port& port = find_port(key.port);
     context.AddRxq({port.netdev->rxqs()[key.queue].get(), key.queue, port.number,
-                    port.rxq_counters[key.queue].get()});
+                    port.rxq_counters[key.queue].get(), port.pmd_sleep_max_us});
   }
 }
 
@@ -132,6 +132,7 @@ Status Contexts::StartThread(Core core, const ContextChange& change, const FindP
     return Invalid("more than " + std::to_string(kMaxContexts - 1) + " PMD threads");
   shared_.flows.AddContext(*slot);
   auto pmd = std::make_unique<Pmd>(shared_, core.id, core.numa, *slot);
+  pmd->SetSleepMax(sleep_limits_.Of(core.id));
   Add(pmd->context(), change, find_port);
   if (Status status = pmd->Start(pin_threads_); !status.ok()) {
     shared_.flows.RemoveContext(*slot);
@@ -145,6 +146,11 @@ Status Contexts::StartThread(Core core, const ContextChange& change, const FindP
   MutexLock lock(mutex_);
   pmds_.emplace(core.id, std::move(pmd));
   return {};
+}
+
+void Contexts::SetSleepLimits(SleepLimits limits) {
+  sleep_limits_ = std::move(limits);
+  for (const auto& [core, pmd] : pmds_) pmd->SetSleepMax(sleep_limits_.Of(core));
 }
 
 void Contexts::StopThread(std::uint32_t core) {

@@ -32,6 +32,8 @@ class Contexts {
   // Carries out what leads to `wanted`, by name of ports found with `find_port`. On failure (a
   // thread that will not start) some of it may be done: apply the previous `wanted` to go back.
   Status Apply(const Wanted& wanted, const FindPort& find_port, std::vector<std::string>& warnings);
+  // In force from the next reload of a thread.
+  void SetSleepLimits(SleepLimits limits);
   // All contexts, or the thread of one core; nullopt: there is none.
   std::optional<std::vector<ReloadReport>> Reload(std::optional<std::uint32_t> core);
   bool Polls(const QueueKey& queue) const;
@@ -63,6 +65,7 @@ class Contexts {
 
   const PmdShared shared_;
   const bool pin_threads_;
+  SleepLimits sleep_limits_;
   Actual actual_;  // Control's own notes of what every context has.
   NonPmd non_pmd_;
 

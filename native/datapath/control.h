@@ -1,10 +1,13 @@
 // Control: the one thread of a datapath that carries out commands, in order, and looks after it at
-// regular intervals.
+// regular intervals; and, later, what was to be done later.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <thread>
 
 #include "base/sync.h"
@@ -30,6 +33,15 @@ class Control {
     }
     wake_.notify_one();
   }
+  // Carries it out in `ms` milliseconds, unless the thread has ended by then.
+  void PostIn(int ms, Command command) EXCLUDES(mutex_) {
+    const auto due = std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
+    {
+      MutexLock lock(mutex_);
+      later_.emplace(due, std::move(command));
+    }
+    wake_.notify_one();
+  }
   // Carries out what was posted, then ends the thread. Not from the thread itself.
   void Stop() EXCLUDES(mutex_) {
     if (!thread_.joinable()) return;
@@ -49,7 +61,14 @@ class Control {
       {
         MutexLock lock(mutex_);
         while (commands_.empty() && !stop_) {
-          if (wake_.wait_until(mutex_, next_tick) == std::cv_status::timeout) break;
+          const auto until =
+              later_.empty() ? next_tick : std::min(next_tick, later_.begin()->first);
+          if (wake_.wait_until(mutex_, until) == std::cv_status::timeout) break;
+        }
+        const auto now = std::chrono::steady_clock::now();
+        while (!later_.empty() && later_.begin()->first <= now) {
+          commands_.push_back(std::move(later_.begin()->second));
+          later_.erase(later_.begin());
         }
         if (!commands_.empty()) {
           command = std::move(commands_.front());
@@ -71,6 +90,7 @@ class Control {
   Mutex mutex_;
   std::condition_variable_any wake_;
   std::deque<Command> commands_ GUARDED_BY(mutex_);
+  std::multimap<std::chrono::steady_clock::time_point, Command> later_ GUARDED_BY(mutex_);
   bool stop_ GUARDED_BY(mutex_) = false;
   std::thread thread_;  // Last: starts when everything is there.
 };

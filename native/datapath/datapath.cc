@@ -38,6 +38,13 @@ Status CheckOptions(const DatapathOptions& options, const Topology& topology) {
       }
     }
   }
+  for (const auto& [core, us] : options.pmd_sleep_max_us.of_core) {
+    if (topology.Find(core) == nullptr) {
+      return Invalid("pmdSleepMaxUs names core " + std::to_string(core) +
+                         ", which this machine or process does not have",
+                     "`nproc --all` and `taskset -p $$` show what there is");
+    }
+  }
   if (options.upcall_queue_length == 0) return Invalid("upcall.queueLength is 0", "use at least 1");
   if (options.flow_limit == 0) return Invalid("flowLimit is 0", "use at least 1");
   if (options.max_idle_ms < 0) return Invalid("maxIdleMs is negative", "0 means that flows stay");
@@ -64,7 +71,7 @@ Datapath::Impl::Impl(const DatapathOptions& options)
       control(kTickMs, [this] { Tick(); }) {
   knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob);
   knobs.tx_flush_interval_us.store(options.tx_flush_interval_us);
-  knobs.sleep_max_us.store(options.pmd_sleep_max_us);
+  contexts.SetSleepLimits(options.pmd_sleep_max_us);
   knobs.flood_when_full.store(options.upcall_flood_when_full);
   contexts.non_pmd().Reload();
 }

@@ -38,6 +38,8 @@ struct PortSpec {
   std::optional<std::uint32_t> number;  // Default: the lowest free from 1.
   std::optional<bool> pmd;              // Default: the type's own.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> rxq_affinity;  // Queue, core.
+  // The longest sleep of threads that poll the port.
+  std::uint32_t pmd_sleep_max_us = SleepLimits::kUntilWoken;
 };
 
 struct PortInfo {

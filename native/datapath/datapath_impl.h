@@ -41,6 +41,11 @@ struct Datapath::Impl {
   void Close();
   void Tick();
   void OnLink(const LinkEvent& event);
+  void FollowLink(Port& port, const LinkEvent& event);
+  // A port that is gone takes the interface of its name, if there is one. If that fails, it is
+  // tried again in `retry_ms`.
+  void Revive(Port& port, int retry_ms);
+  void RetryRevive(PortId id);
 
   Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked,
                                      const std::string& type) const;

@@ -2,11 +2,27 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace pollux {
+
+// How long idle PMD threads sleep at most, in microseconds. 0: they spin; kUntilWoken: until a
+// packet or a doorbell comes.
+struct SleepLimits {
+  static constexpr std::uint32_t kUntilWoken = UINT32_MAX;
+
+  std::uint32_t everywhere = kUntilWoken;
+  std::map<std::uint32_t, std::uint32_t> of_core;  // Instead, for the thread of a core.
+
+  std::uint32_t Of(std::uint32_t core) const {
+    const auto found = of_core.find(core);
+    return found == of_core.end() ? everywhere : found->second;
+  }
+  friend bool operator==(const SleepLimits&, const SleepLimits&) = default;
+};
 
 struct DatapathOptions {
   std::string name = "pollux";
@@ -22,8 +38,7 @@ struct DatapathOptions {
   // each other out all the time.
   std::uint32_t emc_insert_inv_prob = 100;
   std::uint32_t tx_flush_interval_us = 0;
-  std::uint32_t pmd_sleep_max_us =
-      UINT32_MAX;  // 0: spin always; UINT32_MAX: sleep until a packet or a doorbell comes.
+  SleepLimits pmd_sleep_max_us;
   std::uint32_t upcall_queue_length = 1024;  // Parked packets of one port.
   bool upcall_flood_when_full = false;
 };

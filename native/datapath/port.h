@@ -10,6 +10,7 @@
 
 #include "classifier/flow_table.h"
 #include "datapath/datapath.h"
+#include "netdev/link_monitor.h"
 #include "netdev/netdev.h"
 #include "pmd/context.h"
 
@@ -22,10 +23,16 @@ struct Port {
   std::string type;
   std::string device;  // The interface's name.
   bool pmd = false;
+  std::uint32_t pmd_sleep_max_us = SleepLimits::kUntilWoken;
   std::map<std::uint32_t, std::uint32_t> affinity;
   std::shared_ptr<Netdev>
       netdev;  // Shared only so that Inject() and Drain() can run while control works.
   LinkState announced = LinkState::kUp;  // What the program was last told.
+  int nsid = kHere;                      // Where its interface is, as the listener numbers it.
+  // While it is gone and its interface cannot be opened: how long after the last attempt the next
+  // one is due; 0: none is.
+  int retry_ms = 0;
+  bool warned_of_retries = false;
 
   // Counters outlive contexts: a context that takes over a slot goes on where the last one stopped.
   std::vector<std::unique_ptr<RxqCounters>> rxq_counters;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "datapath/datapath_impl.h"
 
@@ -15,6 +16,10 @@ namespace {
 constexpr std::uint32_t kMaxPorts = 65'536;
 constexpr std::int64_t kAgingIntervalMs = 500;
 constexpr std::int64_t kProbeIntervalNs = 1'000'000'000;
+constexpr char kDownReason[] = "the interface is down";
+// Between attempts to open an interface that is back: each twice the one before.
+constexpr int kFirstRetryMs = 10;
+constexpr int kLastRetryMs = 1000;
 
 Error PortError(int number, const std::string& port, std::string message, std::string hint) {
   Error error;
@@ -131,9 +136,12 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->type = spec.netdev.type;
   port->device = spec.netdev.device.empty() ? name : spec.netdev.device;
   port->pmd = spec.pmd.value_or(type->pmd_by_default);
+  port->pmd_sleep_max_us = spec.pmd_sleep_max_us;
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
-  port->announced = port->netdev->link();
+  // Of a device that has failed already, Tick() tells why.
+  const bool kernel = port->netdev->ifindex() != 0;
+  port->announced = kernel ? port->netdev->link() : LinkState::kUp;
   for (std::size_t i = 0; i < port->netdev->rxqs().size(); ++i)
     port->rxq_counters.push_back(std::make_unique<RxqCounters>());
 
@@ -213,8 +221,13 @@ void Datapath::Impl::StartWatching(const Port& port) {
   if (!kernel && !event_driven) return;
   if (link_monitor == nullptr && !contexts.non_pmd().running()) {
     Result<std::unique_ptr<LinkMonitor>> opened = LinkMonitor::Open();
-    if (opened.ok())
-      link_monitor = std::move(opened.value());  // Else link changes go unnoticed; packets do not.
+    if (opened.ok()) {
+      link_monitor = std::move(opened.value());
+    } else {
+      Event event{Event::Kind::kWarning};
+      event.text = "changes of interfaces go unnoticed: " + opened.error().message;
+      Emit(std::move(event));
+    }
   }
   const Status status =
       contexts.non_pmd().Start(link_monitor == nullptr ? -1 : link_monitor->fd(), [this] {
@@ -230,43 +243,76 @@ void Datapath::Impl::StartWatching(const Port& port) {
 
 void Datapath::Impl::OnLink(const LinkEvent& event) {
   for (const auto& [id, port] : members) {
-    Netdev& netdev = *port->netdev;
-    const LinkState state = event.deleted ? LinkState::kGone
-                            : event.up    ? LinkState::kUp
-                                          : LinkState::kDown;
+    if (port->netdev->ifindex() == 0) continue;
     if (port->announced == LinkState::kGone) {
-      // With the number it had, if it comes back from another namespace.
-      if (event.deleted || event.name != port->device || !netdev.Rebind(event.ifindex).ok()) {
-        continue;
-      }
-      netdev.LinkChanged(event.ifindex, state, event.mtu);
-      AnnounceLink(*port, state, "the interface is back, and down");
-    } else if (event.ifindex == netdev.ifindex()) {
-      netdev.LinkChanged(event.ifindex, state, event.mtu);
-      AnnounceLink(*port, state, "the interface is down");
+      const bool is_back = event.nsid == kHere && !event.deleted && event.name == port->device;
+      if (is_back) Revive(*port, kFirstRetryMs);
+    } else if (event.nsid == port->nsid && event.ifindex == port->netdev->ifindex()) {
+      FollowLink(*port, event);
     }
   }
 }
 
-// What the kernel does not tell, such as a device's new queues; and what failed is tried again.
+// What the kernel does not tell, such as a device's new queues.
 void Datapath::Impl::ProbePorts() {
   const std::int64_t now = Clock::MonotonicNs();
   if (now < next_probe_ns) return;
   next_probe_ns = now + kProbeIntervalNs;
-  for (const auto& [id, port] : members) {
-    port->netdev->Probe();
-    // Back, but it could not be bound when that was told.
-    if (port->announced != LinkState::kGone) continue;
-    const unsigned ifindex = if_nametoindex(port->device.c_str());
-    if (ifindex != 0 && port->netdev->Rebind(static_cast<int>(ifindex)).ok()) {
-      AnnounceLink(*port, port->netdev->link(), "the interface is back, and down");
-    }
+  for (const auto& [id, port] : members) port->netdev->Probe();
+}
+
+void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
+  Netdev& netdev = *port.netdev;
+  // Where it goes from elsewhere is told in numbers of that namespace.
+  const bool followed = event.nsid == kHere && event.deleted && event.moved_ifindex != 0 &&
+                        netdev.Follow(event.moved_ifindex);
+  if (followed) {
+    port.nsid = event.moved_nsid;
+    AnnounceLink(port, LinkState::kDown, kDownReason);  // It goes down on its way.
+    return;
   }
+  const LinkState state = event.deleted ? LinkState::kGone
+                          : event.up    ? LinkState::kUp
+                                        : LinkState::kDown;
+  netdev.LinkChanged(event.ifindex, state, event.mtu);
+  AnnounceLink(port, state, kDownReason);
+  // It may be back already, and the report of that behind us.
+  if (state == LinkState::kGone) Revive(port, kFirstRetryMs);
+}
+
+void Datapath::Impl::Revive(Port& port, int retry_ms) {
+  const int ifindex = static_cast<int>(if_nametoindex(port.device.c_str()));
+  if (ifindex == 0) return;  // The listener will tell.
+  const Status status = port.netdev->Rebind(ifindex);
+  if (status.ok()) {
+    port.nsid = kHere;
+    AnnounceLink(port, port.netdev->link(), kDownReason);
+    return;
+  }
+  if (port.retry_ms != 0) return;  // The next attempt is on its way.
+  // What hinders it (another program, a kernel that has not cleaned up) may end without a report.
+  port.retry_ms = retry_ms;
+  control.PostIn(retry_ms, [this, id = port.id] { RetryRevive(id); });
+  if (retry_ms != kLastRetryMs || port.warned_of_retries) return;
+  port.warned_of_retries = true;
+  Event event{Event::Kind::kWarning};
+  event.text = "port \"" + port.name +
+               "\" cannot use its interface again: " + status.error().message +
+               "; it is tried again every second";
+  Emit(std::move(event));
+}
+
+void Datapath::Impl::RetryRevive(PortId id) {
+  Port* port = FindMember(id);
+  if (port == nullptr) return;
+  const int waited = std::exchange(port->retry_ms, 0);
+  if (port->announced == LinkState::kGone) Revive(*port, std::min(2 * waited, kLastRetryMs));
 }
 
 void Datapath::Impl::AnnounceLink(Port& port, LinkState state, const std::string& reason) {
   if (port.announced == state) return;
   port.announced = state;
+  if (state != LinkState::kGone) port.warned_of_retries = false;
   Event event{state == LinkState::kUp     ? Event::Kind::kPortUp
               : state == LinkState::kDown ? Event::Kind::kPortDown
                                           : Event::Kind::kPortGone};
@@ -293,7 +339,7 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
   }
   knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob, std::memory_order_relaxed);
   knobs.tx_flush_interval_us.store(options.tx_flush_interval_us, std::memory_order_relaxed);
-  knobs.sleep_max_us.store(options.pmd_sleep_max_us, std::memory_order_relaxed);
+  contexts.SetSleepLimits(options.pmd_sleep_max_us);
   knobs.flood_when_full.store(options.upcall_flood_when_full, std::memory_order_relaxed);
   const bool knobs_changed = options.emc_insert_inv_prob != before.emc_insert_inv_prob ||
                              options.tx_flush_interval_us != before.tx_flush_interval_us ||
@@ -374,6 +420,10 @@ void Datapath::Impl::Tick() {
   }
   TellOfRemovedFlows();
   ProbePorts();
+  for (const auto& [id, port] : members) {
+    const Netdev& netdev = *port->netdev;
+    if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
+  }
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;

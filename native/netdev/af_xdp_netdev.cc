@@ -23,8 +23,9 @@
 // checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An
 // interface with an XDP program gets no GSO frames: the kernel turns that off at the other end.
 //
-// Waiting. wait_fd() is an epoll descriptor that holds the sockets. It does not become readable
-// when the interface goes down or away: the kernel tells that by rtnetlink alone.
+// Waiting. wait_fd() is an epoll descriptor that holds the sockets while a thread sleeps. It does
+// not become readable when the interface goes down or away: the kernel tells that by rtnetlink
+// alone.
 //
 // Should frames get past the program all the same (veth gives queues that come later none, until
 // the program is attached anew), a second program keeps them out of the host's stack
@@ -44,8 +45,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -89,6 +92,19 @@ std::uint32_t RingFor(std::uint32_t queues) {
   return ring;
 }
 
+// Does all at once. What closes something of the kernel's mostly waits for its grace periods.
+void DoTogether(const std::vector<std::function<void()>>& parts) {
+  std::vector<std::thread> threads;
+  for (const std::function<void()>& part : parts) {
+    try {
+      threads.emplace_back(part);
+    } catch (const std::system_error&) {  // The thread library's way to say EAGAIN.
+      part();
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 // ------------------------------------------------------------------------------------------ queue
 
 class AfXdpRxq final : public Rxq {
@@ -101,17 +117,13 @@ class AfXdpRxq final : public Rxq {
 
   // Control side. A queue must be forgotten before it is closed.
   void Add(XskQueue* queue) EXCLUDES(mutex_) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue->socket().fd(), &event);
     MutexLock lock(mutex_);
     queues_.push_back(queue);
+    if (armed_) Watch(*queue);
   }
   void Forget() EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    for (const XskQueue* queue : queues_) {
-      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
-    }
+    Unwatch();
     queues_.clear();
   }
 
@@ -132,16 +144,40 @@ class AfXdpRxq final : public Rxq {
   int wait_fd() const override { return epoll_; }
   bool Arm() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    return std::none_of(queues_.begin(), queues_.end(),
-                        [](XskQueue* queue) { return queue->HasWaiting(); });
+    for (XskQueue* queue : queues_) {
+      if (queue->HasWaiting()) return false;
+    }
+    if (!armed_) {
+      for (const XskQueue* queue : queues_) Watch(*queue);
+    }
+    armed_ = true;
+    return true;
+  }
+  void Disarm() override EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (armed_) Unwatch();
+    armed_ = false;
   }
 
  private:
+  // A socket that is watched tells of every frame that it has sent: only while somebody sleeps.
+  void Watch(const XskQueue& queue) REQUIRES(mutex_) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue.socket().fd(), &event);
+  }
+  void Unwatch() REQUIRES(mutex_) {
+    for (const XskQueue* queue : queues_) {
+      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
+    }
+  }
+
   const bool find_checksums_;
   const int epoll_;
   Mutex mutex_;
   std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
   std::size_t first_ GUARDED_BY(mutex_) = 0;
+  bool armed_ GUARDED_BY(mutex_) = false;
 };
 
 // Where senders meet.
@@ -298,7 +334,6 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   if (!program) return program.error();
   program_ = std::move(*program);
   obtained_ = &mode;
-  ingress_drop_.Attach(interface.index);  // An old kernel cannot; the program stands alone then.
   promiscuous_ = HoldPromiscuous(interface.index);
   if (promiscuous_ < 0) {
     return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
@@ -322,18 +357,11 @@ Status AfXdpNetdev::Serve(const Interface& interface, std::uint32_t queue) {
   options.queue = queue;
   options.ring = ring_;
   options.zero_copy = obtained_->zero_copy;
-  // What the first socket of a umem gets, those that share it get, too: so it is all or none.
-  static std::atomic<bool> large_frames{true};
-  options.large_frames = large_frames.load(std::memory_order_relaxed);
   Result<std::unique_ptr<XskQueue>> opened = OpenQueue(options);
-  if (!opened && opened.error().number == EINVAL && options.large_frames) {
-    options.large_frames = false;
-    opened = OpenQueue(options);
-    if (opened) large_frames.store(false, std::memory_order_relaxed);
-  }
   if (!opened) return opened.error();
-  max_frame_.store(XskQueue::MaxFrame(options.large_frames && program_->takes_large_frames()),
-                   std::memory_order_relaxed);
+  const bool large_frames =
+      (*opened)->umem().takes_large_frames() && program_->takes_large_frames();
+  max_frame_.store(XskQueue::MaxFrame(large_frames), std::memory_order_relaxed);
   if (Status status = program_->Serve(queue, (*opened)->socket().fd()); !status) return status;
   Queue(rxqs_[queue % rxqs_.size()]).Add(opened->get());
   if (queue < interface.tx_queues) {
@@ -366,9 +394,15 @@ void AfXdpNetdev::Detach() {
     closed_.rx_dropped += stats.rx_dropped;
     closed_.rx_errors += stats.rx_errors;
   }
+  std::vector<std::function<void()>> closings = {
+      [program = program_.release()] { delete program; },
+      [drop = &ingress_drop_] { drop->Detach(); },
+  };
+  for (std::unique_ptr<XskQueue>& queue : queues_) {
+    closings.emplace_back([closed = queue.release()] { delete closed; });
+  }
+  DoTogether(closings);
   queues_.clear();
-  program_.reset();
-  ingress_drop_.Detach();
   if (promiscuous_ >= 0) close(promiscuous_);
   promiscuous_ = -1;
 }
@@ -409,6 +443,9 @@ void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
 void AfXdpNetdev::Probe() {
   MutexLock lock(mutex_);
   ServeNewQueues();
+  // Not when it opens: that takes a grace period, and the program does without for a while. An old
+  // kernel cannot at all.
+  if (!queues_.empty() && !ingress_drop_.attached()) ingress_drop_.Attach(ifindex());
 }
 
 // What cannot be served now is tried again at the next probe; the program drops its frames.

@@ -4,6 +4,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,25 @@ constexpr std::size_t kBufferSize = 64 * 1024;  // The kernel's own messages are
 constexpr int kSocketBuffer = 1 << 20;
 constexpr std::uint32_t kSkipStatistics = 1 << 3;  // RTEXT_FILTER_SKIP_STATS
 
+// Newer than the headers we may be built with.
+constexpr unsigned short kNewNamespace = 45;  // IFLA_NEW_NETNSID
+constexpr unsigned short kNewIfindex = 49;    // IFLA_NEW_IFINDEX
+#ifndef NETLINK_LISTEN_ALL_NSID
+#define NETLINK_LISTEN_ALL_NSID 8
+#endif
+
+// The namespace that a message is from.
+int NamespaceOf(const msghdr& message) {
+  int nsid = kHere;
+  for (const cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr;
+       at = CMSG_NXTHDR(const_cast<msghdr*>(&message), const_cast<cmsghdr*>(at))) {
+    if (at->cmsg_level == SOL_NETLINK && at->cmsg_type == NETLINK_LISTEN_ALL_NSID) {
+      std::memcpy(&nsid, CMSG_DATA(at), sizeof nsid);
+    }
+  }
+  return nsid;
+}
+
 // The attributes of a link that we want, of those between `at` and `end`.
 void ReadAttributes(const char* at, std::size_t left, LinkEvent& event) {
   while (left >= sizeof(rtattr)) {
@@ -30,6 +50,10 @@ void ReadAttributes(const char* at, std::size_t left, LinkEvent& event) {
       event.name.assign(value, strnlen(value, size));
     } else if (attribute.rta_type == IFLA_MTU && size >= sizeof event.mtu) {
       std::memcpy(&event.mtu, value, sizeof event.mtu);
+    } else if (attribute.rta_type == kNewNamespace && size >= sizeof event.moved_nsid) {
+      std::memcpy(&event.moved_nsid, value, sizeof event.moved_nsid);
+    } else if (attribute.rta_type == kNewIfindex && size >= sizeof event.moved_ifindex) {
+      std::memcpy(&event.moved_ifindex, value, sizeof event.moved_ifindex);
     }
     const std::size_t step = std::min<std::size_t>(RTA_ALIGN(attribute.rta_len), left);
     at += step;
@@ -46,6 +70,8 @@ Result<std::unique_ptr<LinkMonitor>> LinkMonitor::Open() {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kSocketBuffer, sizeof kSocketBuffer) != 0) {
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kSocketBuffer, sizeof kSocketBuffer);
   }
+  const int on = 1;  // Without CAP_NET_BROADCAST, what happens elsewhere stays unknown.
+  setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof on);
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = RTMGRP_LINK;
@@ -88,11 +114,18 @@ void LinkMonitor::Refresh() {
 void LinkMonitor::Read(const Callback& callback) {
   for (;;) {
     sockaddr_nl sender{};
-    socklen_t sender_size = sizeof sender;
-    const ssize_t n = recvfrom(fd_, buffer_.data(), buffer_.size(), 0,
-                               reinterpret_cast<sockaddr*>(&sender), &sender_size);
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int)) * 2];
+    iovec part{buffer_.data(), buffer_.size()};
+    msghdr message{};
+    message.msg_name = &sender;
+    message.msg_namelen = sizeof sender;
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t n = recvmsg(fd_, &message, 0);
     if (n >= 0) {
-      if (sender.nl_pid == 0) Parse(static_cast<std::size_t>(n), callback);
+      if (sender.nl_pid == 0) Parse(static_cast<std::size_t>(n), NamespaceOf(message), callback);
     } else if (errno == ENOBUFS) {
       Refresh();
     } else if (errno != EINTR) {
@@ -101,13 +134,13 @@ void LinkMonitor::Read(const Callback& callback) {
   }
 }
 
-void LinkMonitor::Parse(std::size_t size, const Callback& callback) {
+void LinkMonitor::Parse(std::size_t size, int nsid, const Callback& callback) {
   const char* at = buffer_.data();
   while (size >= sizeof(nlmsghdr)) {
     nlmsghdr header;
     std::memcpy(&header, at, sizeof header);
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > size) return;
-    const bool of_list = listing_ && header.nlmsg_seq == generation_;
+    const bool of_list = nsid == kHere && listing_ && header.nlmsg_seq == generation_;
     if (of_list) list_started_ = true;
     if ((header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) stale_ = true;  // Changed while it was made.
 
@@ -127,13 +160,16 @@ void LinkMonitor::Parse(std::size_t size, const Callback& callback) {
       // A bridge reports its ports in a family of its own, also when they leave it.
       if (link.ifi_family == AF_UNSPEC) {
         LinkEvent event;
+        event.nsid = nsid;
         event.ifindex = link.ifi_index;
         event.deleted = header.nlmsg_type == RTM_DELLINK;
         event.up =
             !event.deleted && (link.ifi_flags & IFF_UP) != 0 && (link.ifi_flags & IFF_RUNNING) != 0;
         const std::size_t fixed = NLMSG_LENGTH(0) + NLMSG_ALIGN(sizeof link);
         if (header.nlmsg_len > fixed) ReadAttributes(at + fixed, header.nlmsg_len - fixed, event);
-        if (event.deleted) {
+        if (nsid != kHere) {
+          // Not on our list.
+        } else if (event.deleted) {
           links_.erase(event.ifindex);
         } else {
           // What was still queued when the list was asked for may be older than what was lost.

@@ -6,7 +6,9 @@
 // first Read() reports every interface there is. A link may be reported again though nothing
 // changed.
 //
-// It listens in the network namespace of the thread that opened it. One thread reads.
+// It listens in the network namespace of the thread that opened it, and, where it may, in those
+// that have a number in it (an interface that is moved gives its new one a number): so an interface
+// can be followed. Only of its own does it know what there is. One thread reads.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +23,19 @@
 
 namespace pollux {
 
+// A network namespace by its number in the listener's; kHere: the listener's own.
+inline constexpr int kHere = -1;
+
 struct LinkEvent {
+  int nsid = kHere;
   int ifindex = 0;
   std::string name;
   bool up = false;  // Set up by the administrator, and with a carrier.
   bool deleted = false;
+  // With `deleted`: it went to another namespace, where it has another index; 0: it did not, or
+  // that is not known.
+  int moved_nsid = kHere;
+  int moved_ifindex = 0;
   std::uint32_t mtu = 0;  // 0: not said.
 };
 
@@ -53,7 +63,7 @@ class LinkMonitor {
   };
 
   explicit LinkMonitor(int fd);
-  void Parse(std::size_t size, const Callback& callback);
+  void Parse(std::size_t size, int nsid, const Callback& callback);
   void ReportMissing(const Callback& callback);
 
   const int fd_;

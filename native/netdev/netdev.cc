@@ -19,6 +19,7 @@ Result<std::unique_ptr<Netdev>> OpenNullNetdev(const NetdevSpec& spec, PacketPoo
 Result<std::unique_ptr<Netdev>> OpenAfPacketNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenAfXdpNetdev(const NetdevSpec& spec, PacketPool& pool);
 Result<std::unique_ptr<Netdev>> OpenTapNetdev(const NetdevSpec& spec, PacketPool& pool);
+Result<std::unique_ptr<Netdev>> OpenPcapNetdev(const NetdevSpec& spec, PacketPool& pool);
 
 namespace {
 
@@ -75,7 +76,7 @@ constexpr NetdevType kTypes[] = {
     {"af_packet", true, AfPacketUnavailable, OpenAfPacketNetdev},
     {"tap", false, TapUnavailable, OpenTapNetdev},
     {"af_xdp", true, AfXdpUnavailable, OpenAfXdpNetdev},
-    {"pcap", true, NotBuilt, OpenNotBuilt},
+    {"pcap", true, Available, OpenPcapNetdev},
     {"dpdk", true, NotBuilt, OpenNotBuilt},
     {"vxlan", false, NotBuilt, OpenNotBuilt},
     {"geneve", false, NotBuilt, OpenNotBuilt},

@@ -30,7 +30,7 @@ namespace pollux {
 
 // What a user asks for. Fields that a type does not use are ignored by it.
 struct NetdevSpec {
-  std::string type;    // "memory", "null", "af_packet", "af_xdp", "tap".
+  std::string type;    // "memory", "null", "af_packet", "af_xdp", "tap", "pcap".
   std::string name;    // The port's name.
   std::string device;  // The interface; empty: same as name.
   std::uint32_t rxqs = 1;
@@ -42,6 +42,11 @@ struct NetdevSpec {
   bool generate = false;
   GeneratorSpec generator;
   std::uint64_t generate_limit = 0;  // Frames in all; 0: endless.
+  // pcap: capture files, "-" for standard input and output; either may be empty.
+  std::string read;
+  std::string write;
+  bool loop = false;   // What is read is repeated,
+  bool paced = false;  // and at the pace of its time stamps.
   std::optional<std::uint32_t>
       numa;  // Where the device is; default: what the kernel says, else node 0.
   std::uint32_t open_delay_ms = 0;  // memory: a device that is slow to open, for tests.
@@ -127,11 +132,16 @@ class Netdev {
   // Whether a packet is short enough to be sent; by default FitsMtu().
   virtual bool Fits(const Packet& packet) const;
   virtual LinkState link() const { return LinkState::kUp; }
+  // Of devices that are no interface of the kernel's: why link() is not kUp, in a sentence.
+  virtual std::string fault() const { return {}; }
   // The kernel interface behind it, 0 if none; for the listener of link changes.
   virtual int ifindex() const { return 0; }
   // The interface with this device's name is there (again): bind to it anew. Called by the thread
   // that polls link changes, while others may send or poll.
   virtual Status Rebind(int /*ifindex*/) { return {}; }
+  // The interface has gone to another network namespace, where it has this index. True: so has the
+  // device, which works on.
+  virtual bool Follow(int /*ifindex*/) { return false; }
   // What the listener of link changes learned about ifindex(). Same thread as Rebind().
   virtual void LinkChanged(int /*ifindex*/, LinkState /*state*/, std::uint32_t /*mtu*/) {}
 

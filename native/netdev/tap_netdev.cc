@@ -17,7 +17,8 @@
 // Down: reads say EAGAIN, writes EIO. Deleted (`ip link del`): both say EBADFD, for ever, and the
 // descriptor is always readable; the queue then leaves its epoll descriptor, so that nobody wakes
 // for it. Rebind() opens anew and puts the new file in place of the old under the same number
-// (dup3), which is safe against threads that read and write meanwhile.
+// (dup3), which is safe against threads that read and write meanwhile. Moved to another network
+// namespace, the interface takes our descriptors along: the host behind it lives there now.
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -236,8 +237,10 @@ class TapNetdev final : public Netdev {
   int ifindex() const override { return ifindex_.load(std::memory_order_relaxed); }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
-  // Somebody made an interface of our name: a tap that we can join, or else an error.
-  Status Rebind(int /*ifindex*/) override {
+  // Somebody made an interface of our name: a tap that we can join, or else an error. Or it is our
+  // own, which was in another namespace.
+  Status Rebind(int ifindex) override {
+    if (ifindex == this->ifindex() && Attached()) return BringUp();
     std::vector<Fd> fds;
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
       Result<Fd> fd = OpenTun(device_, rxqs_.size() > 1);
@@ -250,6 +253,13 @@ class TapNetdev final : public Netdev {
         return SystemError(errno, "dup3", "cannot exchange the tap's file");
     }
     return BringUp();
+  }
+
+  bool Follow(int ifindex) override {
+    if (!Attached()) return false;
+    ifindex_.store(ifindex, std::memory_order_relaxed);
+    link_.store(LinkState::kDown, std::memory_order_relaxed);
+    return true;
   }
 
   void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override {
@@ -307,6 +317,11 @@ class TapNetdev final : public Netdev {
     return write(fd, packet.data - kHeaderSize, kHeaderSize + packet.size) >= 0;
   }
 
+  // Whether our files are still those of an interface.
+  bool Attached() const {
+    ifreq request{};
+    return ioctl(Queue(0).fd(), TUNGETIFF, &request) == 0;
+  }
   TapRxq& Queue(std::size_t i) const { return static_cast<TapRxq&>(*rxqs_[i]); }
 
   Status BringUp() {

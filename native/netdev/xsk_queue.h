@@ -7,8 +7,8 @@
 //
 // Sending. A packet in this queue's region is handed to the kernel as it is; any other is copied
 // into chunks, in as many as it needs. The chunk comes back when the kernel is done: for a copying
-// socket that is when the receiver frees the frame, perhaps never. So nobody waits for it; a bound
-// on what may be out makes further packets "tx_queue_full".
+// socket that is when whoever receives the frame frees it, or makes it its own. So nobody waits for
+// it; a bound on what may be out makes further packets "tx_queue_full".
 //
 // Two roles, which the caller keeps apart: one thread at a time receives, one sends.
 #pragma once
@@ -31,7 +31,7 @@ class XskQueue {
     std::uint32_t queue = 0;
     std::uint32_t ring = 2048;  // Frames the queue may hold in each direction; a power of two.
     bool zero_copy = false;
-    bool large_frames = false;  // In several chunks.
+    bool receive = true;  // Else it only sends.
   };
 
   // Errors: those of XskUmem::Book() and XskSocket::Open().
@@ -43,7 +43,7 @@ class XskQueue {
 
   XskSocket& socket() const { return *socket_; }
   XskUmem& umem() const { return umem_; }
-  // The longest frame a queue can send or receive.
+  // The longest frame a queue can send or receive, in one chunk or in several.
   static std::uint32_t MaxFrame(bool large_frames);
 
   // --- Receiving.

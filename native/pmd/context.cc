@@ -117,6 +117,12 @@ void Context::WaitFds(std::vector<pollfd>& fds, bool& all) const {
   }
 }
 
+std::uint32_t Context::sleep_max_us() const {
+  std::uint32_t least = UINT32_MAX;
+  for (const PolledRxq& rxq : polled_) least = std::min(least, rxq.sleep_max_us);
+  return least;
+}
+
 bool Context::Arm() {
   bool idle = true;
   for (const PolledRxq& rxq : polled_) idle = rxq.rxq->Arm() && idle;

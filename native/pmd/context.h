@@ -42,7 +42,6 @@ namespace pollux {
 struct PmdKnobs {
   std::atomic<std::uint32_t> emc_insert_inv_prob{1};
   std::atomic<std::uint32_t> tx_flush_interval_us{0};
-  std::atomic<std::uint32_t> sleep_max_us{UINT32_MAX};
   std::atomic<bool> flood_when_full{false};
 };
 
@@ -61,6 +60,7 @@ struct PolledRxq {
   std::uint32_t queue = 0;  // Its index within the port.
   PortNumber port = kNoPort;
   RxqCounters* counters = nullptr;
+  std::uint32_t sleep_max_us = UINT32_MAX;  // The longest sleep of a thread that polls it.
 };
 
 inline const ActionList& ActionsOf(const Megaflow& flow) {
@@ -110,6 +110,8 @@ class Context {
   // Descriptors that become readable when a polled queue has packets. `all`: that covers every
   // queue.
   void WaitFds(std::vector<pollfd>& fds, bool& all) const REQUIRES(role_);
+  // The least that the polled queues want.
+  std::uint32_t sleep_max_us() const REQUIRES(role_);
   // Before sleeping on them; false: packets wait already. Disarm() after either answer.
   bool Arm() REQUIRES(role_);
   void Disarm() REQUIRES(role_);

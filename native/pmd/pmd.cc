@@ -19,7 +19,7 @@ constexpr std::uint32_t kNapMaxUs = 250;
 }  // namespace
 
 Pmd::Pmd(const PmdShared& shared, std::uint32_t core, std::uint32_t numa, std::size_t slot)
-    : core_(core), numa_(numa), knobs_(shared.knobs), context_(shared, slot) {}
+    : core_(core), numa_(numa), context_(shared, slot) {}
 
 Pmd::~Pmd() { POLLUX_CHECK(!thread_.joinable()); }
 
@@ -89,7 +89,8 @@ void Pmd::Run() {
 
 void Pmd::Load() {
   context_.LoadQueuesAndPorts();
-  sleep_max_us_ = knobs_.sleep_max_us.load(std::memory_order_relaxed);
+  sleep_max_us_ =
+      std::min(core_sleep_max_us_.load(std::memory_order_relaxed), context_.sleep_max_us());
   wait_fds_ = {{doorbell_.fd(), POLLIN, 0}};
   context_.WaitFds(wait_fds_, all_waitable_);
 }

@@ -49,6 +49,9 @@ class Pmd {
 
   // --- Control.
 
+  // The longest sleep of the idle thread, in microseconds; 0: it spins, UINT32_MAX: until it is
+  // woken. Ports may ask for less. In force from the next reload.
+  void SetSleepMax(std::uint32_t us) { core_sleep_max_us_.store(us, std::memory_order_relaxed); }
   // Starts the thread, pinned to its core if `pin`. The context has every port already.
   Status Start(bool pin);
   // Asks the thread to leave, waits until it has acknowledged and ended, and forgets its ports and
@@ -66,7 +69,6 @@ class Pmd {
 
   const std::uint32_t core_;
   const std::uint32_t numa_;
-  const PmdKnobs& knobs_;
   Context context_;
   ReloadGate gate_;
   Doorbell doorbell_;
@@ -75,6 +77,7 @@ class Pmd {
   static constexpr std::uint64_t kNever = UINT64_MAX;
   std::atomic<std::uint64_t> exit_generation_{kNever};
   std::atomic<std::int64_t> served_ns_{0};
+  std::atomic<std::uint32_t> core_sleep_max_us_{UINT32_MAX};
   std::thread thread_;  // Control's.
 
   // The thread's own.

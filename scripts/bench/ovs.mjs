@@ -139,14 +139,13 @@ export class OpenVswitch {
     await this.ofctl('add-flows', file);
   }
 
-  /** f0 and f1 become ports 1 and 2 of the bridge; `type` as in its database. */
-  async attach(type = 'system') {
-    await this.addPorts({ name: 'f0', number: 1, type }, { name: 'f1', number: 2, type });
+  /** Two interfaces become ports 1 and 2 of the bridge; `type` as in its database. */
+  async attach(names, type) {
+    await this.addPorts(...names.map((name, i) => ({ name, number: i + 1, type })));
     await this.setRules(['in_port=1,actions=output:2', 'in_port=2,actions=output:1']);
   }
-  async detach() {
-    await this.vsctl('del-port', 'br0', 'f0', '--', 'del-port', 'br0', 'f1');
-  }
+  detach = (names) =>
+    this.vsctl(...names.flatMap((name) => ['--', 'del-port', 'br0', name]).slice(1));
 
   /** The thread that polls: its number, and how long it has had a core. */
   ranNs() {

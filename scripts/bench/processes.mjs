@@ -141,7 +141,23 @@ export class Namespace {
     output.catch(() => {}); // told to whoever waits for it
     return { child, output };
   }
+  /** Starts a program there that is talked to: its input and output are ours. */
+  startTalking(...words) {
+    const [program, ...args] = tied(this.command(...words));
+    return spawn(program, args, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, PATH: sbin },
+    });
+  }
   stop() {
     this.#child.stdin.end();
   }
 }
+
+/** This process' own network namespace, where others are expected. */
+export const ownNamespace = {
+  pid: process.pid,
+  __proto__: Namespace.prototype,
+  command: (...words) => words,
+  run: (program, ...args) => execute(program, args),
+};

@@ -1,403 +1,220 @@
-// Forwarding between veth pairs: Pollux and Open vSwitch's userspace datapath, in turns on the same interfaces.
-//
-//     namespace a          this process' namespace          namespace b
-//      generator             forwarder under test             counter
-//         a0 ───── veth ───── f0            f1 ───── veth ───── b0
-//       core 0              core 1 (the last)
+// Forwarding between real interfaces: Pollux, Open vSwitch, testpmd and the kernel's bridge, in turns on the same veth pairs; and
+// between taps. See veth/testbed.mjs for the picture.
 //
 // Started by bench.mjs in a network namespace of its own, where everything else is made; all of it is held by processes that
-// end with this one, so nothing has to be found and removed later. Both forwarders run all the time, asleep; the one whose turn
-// it is gets the two ports.
+// end with this one, so nothing has to be found and removed later. The one whose turn it is gets the two interfaces.
 //
-// What a0 has sent and b0 has not received must be found in somebody's counters, or the figure is void.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+// What was sent at a fixed rate and not received must be found in somebody's counters, or the figure is void.
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { Datapath } from '../../dist/index.js';
 import { whenStopped } from '../lib/run.mjs';
 import { findProgram } from '../lib/tools.mjs';
+import * as dpdk from './dpdk.mjs';
 import * as ovs from './ovs.mjs';
-import { PolluxChild } from './pollux.mjs';
-import { execute, Namespace, readCores } from './processes.mjs';
-import { median, Series } from './series.mjs';
+import { execute, ownNamespace, readCores } from './processes.mjs';
+import { Series } from './series.mjs';
+import { Bridge, Ovs, Pollux, Testpmd } from './veth/forwarders.mjs';
+import { Testbed } from './veth/testbed.mjs';
 
 const { values: options } = parseArgs({
   options: {
     out: { type: 'string' },
     cores: { type: 'string' },
-    generator: { type: 'string' },
+    tree: { type: 'string' },
+    row: { type: 'string', default: '' },
     quick: { type: 'boolean', default: false },
     peers: { type: 'boolean', default: false },
   },
 });
 const plan = options.quick
-  ? { rounds: 5, maxMs: 500, lossMs: 300, pings: 200, tcpRounds: 0, tcpSeconds: 0 }
-  : { rounds: 5, maxMs: 1_200, lossMs: 1_000, pings: 2_000, tcpRounds: 5, tcpSeconds: 1 };
-const lossRate = 100_000;
-const { toolCore: genCore, core: forwarderCore } = readCores(options.cores);
-const nobody = '02:00:00:00:00:fe'; // so that b0's own stack drops the frames at once
-const bAddress = '10.99.0.2';
-
-const kernelDrops = ['tx_queue_full', 'tx_error', 'tx_port_down'];
-
-const progress = (text) => console.log(`veth: ${text}`);
-
-// ---------------------------------------------------------------------------------------------------------- counting
-
-/** Packets and drops of an interface in the namespace of a process. */
-function counters(device, pid = 'self') {
-  const line = readFileSync(`/proc/${pid}/net/dev`, 'utf8')
-    .split('\n')
-    .find((text) => text.trim().startsWith(`${device}:`));
-  const n = line.split(':')[1].trim().split(/\s+/).map(Number);
-  return { rx: n[1], rxDropped: n[3], tx: n[9], txDropped: n[11] };
-}
-
-/** Frames that found the receive buffers of packet sockets in this namespace full. */
-async function socketDrops() {
-  const text = await execute('ss', ['-0', '-n', '-m']);
-  return [...text.matchAll(/skmem:\([^)]*,d(\d+)\)/g)].reduce((sum, [, n]) => sum + Number(n), 0);
-}
-
-function coreTimes() {
-  const lines = readFileSync('/proc/stat', 'utf8').match(/^cpu\d.*$/gm);
-  return lines.map((line) => {
-    const [user, nice, system, idle, wait, irq, softirq, steal] = line
-      .split(/\s+/)
-      .slice(1)
-      .map(Number);
-    const busy = user + nice + system + irq + softirq + steal;
-    return { busy, softirq: irq + softirq, total: busy + idle + wait };
-  });
-}
-const corePercent = (before, after) =>
-  before.map((b, i) => {
-    const total = Math.max(1, after[i].total - b.total);
-    const share = (key) => Math.round((100 * (after[i][key] - b[key])) / total);
-    return { busy: share('busy'), softirq: share('softirq') };
-  });
-
-// -------------------------------------------------------------------------------------------------------- forwarders
-
-/**
- * Each: attach() and detach() its ports; losses() = frames it knows it did not forward, since attach(); third() = milliseconds
- * to add a port for x0, and to delete it.
- */
-class Pollux {
-  name = 'Pollux';
-  #child;
-
-  async start() {
-    this.#child = await PolluxChild.start({ core: forwarderCore, toolCore: genCore });
-  }
-  attach = () => this.#child.call('attach');
-  detach = () => this.#child.call('detach');
-  third = () => this.#child.call('third', 'x0');
-  async losses() {
-    const { ring, drops } = await this.#child.call('stats');
-    // Frames that the kernel refuses are counted at f1, too: there alone.
-    const own = Object.entries(drops).filter(([reason]) => !kernelDrops.includes(reason));
-    return { ring, dropped: own.reduce((sum, [, n]) => sum + n, 0) };
-  }
-  stop() {
-    this.#child?.stop();
-  }
-}
-
-class OvsForwarder {
-  #ovs;
-  constructor(daemon, name, type) {
-    this.#ovs = daemon;
-    this.name = name;
-    this.type = type;
-  }
-  attach = () => this.#ovs.attach(this.type);
-  detach = () => this.#ovs.detach();
-  async losses() {
-    return { ring: await socketDrops(), dropped: 0 };
-  }
-  /** Less what the tool takes to do nothing. */
-  async third() {
-    const timed = async (...words) => {
-      const begin = performance.now();
-      await this.#ovs.vsctl(...words);
-      return performance.now() - begin;
-    };
-    const tool = await timed('get', 'Open_vSwitch', '.', '_uuid');
-    const added = await timed('add-port', 'br0', 'x0');
-    const deleted = await timed('del-port', 'br0', 'x0');
-    return { added: Math.max(0, added - tool), deleted: Math.max(0, deleted - tool) };
-  }
-}
-
-// ------------------------------------------------------------------------------------------------------------ measuring
-
-class Testbed {
-  async make() {
-    this.a = await Namespace.make('a');
-    this.b = await Namespace.make('b');
-    const ip = (text) => execute('ip', text.split(' '));
-    for (const ns of [this.a, this.b]) {
-      await ns.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6 || true');
-    }
-    for (const which of ['all', 'default']) {
-      writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1', { flag: 'r+' });
-    }
-    await ip(`link add f0 type veth peer name a0 netns ${this.a.pid}`);
-    await ip(`link add f1 type veth peer name b0 netns ${this.b.pid}`);
-    await ip('link add x0 type veth peer name x1');
-    await ip('link set f0 up');
-    await ip('link set f1 up');
-    await this.a.run('ip', 'addr', 'add', '10.99.0.1/24', 'dev', 'a0');
-    await this.b.run('ip', 'addr', 'add', `${bAddress}/24`, 'dev', 'b0');
-    await this.a.run('ip', 'link', 'set', 'a0', 'up');
-    await this.b.run('ip', 'link', 'set', 'b0', 'up');
-  }
-
-  received = () => counters('b0', this.b.pid).rx;
-
-  /** Both ends of the hosts' side: as they come ('on'), or as forwarders without offloads need it ('off'). */
-  async offloads(state) {
-    const features = ['tx', 'sg', 'tso', 'gso'].flatMap((feature) => [feature, state]);
-    await this.a.run('ethtool', '-K', 'a0', ...features);
-    await this.b.run('ethtool', '-K', 'b0', ...features);
-  }
-
-  async untilForwarding(forwarder) {
-    for (let tries = 0; tries < 20; tries++) {
-      const ping = ['ping', '-n', '-q', '-c', '1', '-W', '1', bAddress];
-      if (
-        await this.a.run(...ping).then(
-          () => true,
-          () => false,
-        )
-      )
-        return;
-      await sleep(50);
-    }
-    throw new Error(`${forwarder.name} does not forward`);
-  }
-
-  generate(ms, rate) {
-    const words = [options.generator, '--device=a0', `--to=${nobody}`, `--core=${genCore}`];
-    return this.a.start(...words, `--ms=${ms}`, `--rate=${rate}`);
-  }
-
-  /** One stream; what was offered, what arrived, and whether the difference can be explained. */
-  async stream(forwarder, ms, rate) {
-    const before = { received: this.received(), f1: counters('f1'), ...(await forwarder.losses()) };
-    const { output } = this.generate(ms, rate);
-    const windowMs = ms * 0.6;
-    await sleep(ms * 0.2);
-    const times = coreTimes();
-    const first = { at: performance.now(), received: this.received() };
-    await sleep(windowMs);
-    const last = { at: performance.now(), received: this.received() };
-    const cores = corePercent(times, coreTimes());
-    const { sent, refused, seconds } = JSON.parse(await output);
-    await sleep(150); // what is on its way arrives
-    const after = { received: this.received(), f1: counters('f1'), ...(await forwarder.losses()) };
-    const received = after.received - before.received;
-    const explained =
-      after.ring -
-      before.ring +
-      (after.dropped - before.dropped) +
-      (after.f1.txDropped - before.f1.txDropped);
-    const unexplained = sent - received - explained;
-    return {
-      pps: ((last.received - first.received) * 1000) / (last.at - first.at),
-      offered: sent / seconds,
-      ...{ sent, refused, received, unexplained, cores },
-      lostPercent: (100 * (sent - received)) / sent,
-      // A few frames of the kernel's own may cross, too.
-      void: Math.abs(unexplained) > 32 + sent / 10_000,
-    };
-  }
-
-  async ping(count) {
-    const ping = [
-      'taskset',
-      '-c',
-      String(genCore),
-      'ping',
-      '-n',
-      '-i',
-      '0.001',
-      '-s',
-      '18',
-      '-W',
-      '1',
-    ];
-    const text = await this.a.run(...ping, '-c', String(count), bAddress);
-    const us = [...text.matchAll(/ time=([\d.]+) ms/g)].map(([, ms]) => Number(ms) * 1000);
-    us.sort((x, y) => x - y);
-    return { median: median(us), p99: us[Math.floor(us.length * 0.99)], lost: count - us.length };
-  }
-
-  async tcp(seconds) {
-    const iperf = ['taskset', '-c', String(genCore), 'iperf3'];
-    const server = this.b.start(...iperf, '-s', '-1');
-    try {
-      await sleep(200);
-      const text = await this.a.run(...iperf, '-c', bAddress, '-t', String(seconds), '-J');
-      return JSON.parse(text).end.sum_received.bits_per_second / 1e9;
-    } finally {
-      server.child.kill('SIGKILL');
-    }
-  }
-}
-
-// ----------------------------------------------------------------------------------------------------------------- run
+  ? { rounds: 3, floodMs: 600, lossMs: 300, pings: 200, tcpSeconds: 1 }
+  : { rounds: 5, floodMs: 1_500, lossMs: 1_000, pings: 2_000, tcpSeconds: 1 };
+const lossRates = [300_000, 500_000];
+const quietRate = 100_000; // Of the flow that runs beside a port that comes and goes.
+const { toolCore, core } = readCores(options.cores);
 
 const rows = [];
 const skipped = [];
 const stoppers = [];
+const progress = (text) => console.log(`veth: ${text}`);
 
 async function stopAll() {
   for (const stop of stoppers.splice(0).reverse()) await stop();
 }
 whenStopped(stopAll);
 
-async function inTurn(forwarders, rounds, what) {
-  for (let round = 0; round < rounds; round++) {
+const put = (name, what, unit, series, more = {}) =>
+  rows.push({ bench: 'veth', name, what, unit, ...series.summary(), ...more });
+
+/** Each forwarder in turn, `plan.rounds` times; what `measure(forwarder)` says, by forwarder. */
+async function inTurn(testbed, forwarders, what, measure) {
+  const results = new Map(forwarders.map((forwarder) => [forwarder, []]));
+  for (let round = 0; round < plan.rounds; round++) {
     for (const forwarder of forwarders) {
       await forwarder.attach();
       try {
-        await what(forwarder);
+        if (testbed.untilForwarding) await testbed.untilForwarding(forwarder.name);
+        results.get(forwarder).push(await measure(forwarder));
       } finally {
         await forwarder.detach();
       }
     }
-    progress(`round ${round + 1} of ${rounds} done`);
+    progress(`${what}: round ${round + 1} of ${plan.rounds} done`);
+  }
+  return results;
+}
+
+const of = (samples, key, scale = 1) => Series.of(samples.map((one) => one[key] * scale));
+
+function putFlood(results) {
+  for (const [{ name }, samples] of results) {
+    const offered = of(samples, 'offered', 1e-6).summary();
+    put(name, 'flood', 'Mpps', of(samples, 'pps', 1e-6), { offered, samples });
   }
 }
 
-async function streamsAndPings(testbed, forwarders) {
-  const results = new Map(
-    forwarders.map((f) => [
-      f,
-      { max: [], loss: [], rtt: new Series(), p99: new Series(), pingsLost: 0 },
-    ]),
-  );
-  await inTurn(forwarders, plan.rounds, async (forwarder) => {
-    const result = results.get(forwarder);
-    await testbed.untilForwarding(forwarder);
-    result.max.push(await testbed.stream(forwarder, plan.maxMs, 0));
-    result.loss.push(await testbed.stream(forwarder, plan.lossMs, lossRate));
-    const { median: middle, p99, lost } = await testbed.ping(plan.pings);
-    result.rtt.add(middle);
-    result.p99.add(p99);
-    result.pingsLost += lost;
-  });
-  for (const [{ name }, { max, loss, rtt, p99, pingsLost }] of results) {
-    const of = (list, key, scale = 1) => Series.of(list.map((one) => one[key] * scale));
-    const problem = (list) => {
-      const bad = list.filter((one) => one.void);
-      return bad.length === 0
-        ? undefined
-        : `${bad.map((b) => b.unexplained)} frames unaccounted for`;
-    };
-    rows.push({
-      ...{ bench: 'veth', name, what: 'max', unit: 'Mpps', ...of(max, 'pps', 1e-6).summary() },
-      offered: of(max, 'offered', 1e-6).summary(),
-      ...{ void: problem(max), samples: max },
-    });
-    rows.push({
-      ...{ bench: 'veth', name, what: 'loss', rate: lossRate, unit: '%' },
-      ...{ ...of(loss, 'lostPercent').summary(), offered: of(loss, 'offered', 1e-6).summary() },
-      ...{ void: problem(loss), samples: loss },
-    });
-    rows.push({ bench: 'veth', name, what: 'rtt', unit: 'us', ...rtt.summary(), lost: pingsLost });
-    rows.push({
-      bench: 'veth',
-      name,
-      what: 'rtt p99',
-      unit: 'us',
-      ...p99.summary(),
-      lost: pingsLost,
-    });
-  }
-}
+const parts = {
+  async flood(testbed, forwarders) {
+    putFlood(await inTurn(testbed, forwarders, 'flood', () => testbed.flood(plan.floodMs)));
+  },
 
-async function thirdPorts(forwarders) {
-  const results = new Map(forwarders.map((f) => [f, { add: new Series(), delete: new Series() }]));
-  await inTurn(forwarders, plan.rounds, async (forwarder) => {
-    for (let i = 0; i < 3; i++) {
-      const { added, deleted } = await forwarder.third();
-      results.get(forwarder).add.add(added);
-      results.get(forwarder).delete.add(deleted);
+  async loss(testbed, forwarders) {
+    for (const rate of lossRates) {
+      const results = await inTurn(testbed, forwarders, `loss at ${rate}`, (forwarder) =>
+        testbed.stream(forwarder, plan.lossMs, rate),
+      );
+      for (const [{ name }, samples] of results) {
+        const bad = samples.filter((one) => one.void).map((one) => one.unexplained);
+        put(name, `loss at ${rate / 1000} k`, '%', of(samples, 'lostPercent'), {
+          offered: of(samples, 'offered', 1e-6).summary(),
+          void: bad.length === 0 ? undefined : `${bad} frames unaccounted for`,
+          samples,
+        });
+      }
     }
-  });
-  for (const [{ name }, series] of results) {
-    for (const [what, ms] of Object.entries(series)) {
-      rows.push({ bench: 'veth', name, what, unit: 'ms', ...ms.summary() });
-    }
-  }
-}
+  },
 
-async function tcp(testbed, forwarders) {
-  for (const program of ['iperf3', 'ethtool']) {
-    if (findProgram(program) === undefined) {
-      skipped.push(`TCP: ${program} not found (Debian: ${program})`);
+  async ping(testbed, forwarders) {
+    const results = await inTurn(testbed, forwarders, 'ping', () => testbed.ping(plan.pings));
+    for (const [{ name }, samples] of results) {
+      const lost = samples.reduce((sum, one) => sum + one.lost, 0);
+      put(name, 'rtt', 'us', of(samples, 'median'), { lost });
+      put(name, 'rtt p99', 'us', of(samples, 'p99'), { lost });
+    }
+  },
+
+  async tcp(testbed, forwarders) {
+    if (findProgram('iperf3') === undefined) {
+      skipped.push('TCP: iperf3 not found (Debian: iperf3)');
       return;
     }
-  }
-  // Open vSwitch's documentation asks for the hosts' offloads to be turned off; the same is shown for Pollux.
-  const cases = forwarders.flatMap((forwarder) => {
-    const off = { forwarder, offloads: 'off', gbps: new Series() };
-    return forwarder.name === 'Pollux'
-      ? [{ ...off, offloads: 'on', gbps: new Series() }, off]
-      : [off];
-  });
-  for (let round = 0; round < plan.tcpRounds; round++) {
-    for (const { forwarder, offloads, gbps } of cases) {
+    const cases = forwarders.flatMap((forwarder) =>
+      (forwarder.offloads === 'on' ? ['on', 'off'] : ['off']).map((offloads) => ({
+        ...{ name: forwarder.name, offloads, forwarder },
+        attach: () => forwarder.attach(),
+        detach: () => forwarder.detach(),
+      })),
+    );
+    const results = await inTurn(testbed, cases, 'TCP', async ({ forwarder, offloads }) => {
       await testbed.offloads(offloads);
-      await forwarder.attach();
-      try {
-        await testbed.untilForwarding(forwarder);
-        gbps.add(await testbed.tcp(plan.tcpSeconds));
-      } finally {
-        await forwarder.detach();
-      }
+      await testbed.untilForwarding(forwarder.name);
+      return { gbps: await testbed.tcp(plan.tcpSeconds) };
+    });
+    await testbed.offloads('on');
+    for (const [{ name, offloads }, samples] of results) {
+      put(name, 'tcp', 'Gbit/s', of(samples, 'gbps'), { offloads });
     }
-    progress(`TCP round ${round + 1} of ${plan.tcpRounds} done`);
+  },
+
+  /** A port comes and goes beside a flow. */
+  async ports(testbed, forwarders) {
+    const able = forwarders.filter((forwarder) => forwarder.third);
+    const results = await inTurn(testbed, able, 'ports', async (forwarder) => {
+      const rest = await forwarder.third();
+      let beside;
+      let silenceMs;
+      const { sent, received } = await testbed.stream(forwarder, 1_500, quietRate, async () => {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await testbed.silence();
+        beside = await forwarder.third();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        silenceMs = await testbed.silence();
+      });
+      const { added, deleted } = rest;
+      return { added, deleted, ...{ beside: beside.added, silenceMs, lost: sent - received } };
+    });
+    for (const [{ name }, samples] of results) {
+      put(name, 'add', 'ms', of(samples, 'added'));
+      put(name, 'delete', 'ms', of(samples, 'deleted'));
+      put(name, 'add beside a flow', 'ms', of(samples, 'beside'));
+      put(name, 'silence of that flow', 'ms', of(samples, 'silenceMs'));
+      put(name, 'frames of it lost', '', of(samples, 'lost'));
+    }
+  },
+};
+
+/** Frames that the host sends by one tap, and receives from the other. */
+async function taps(testbed, forwarders) {
+  const results = await inTurn({}, forwarders, 'taps', async () => {
+    for (const name of ['t0', 't1']) await execute('ip', ['link', 'set', name, 'up']);
+    const here = (device) => ({ ns: ownNamespace, device });
+    await testbed.listen({ ...here('t0'), seenAt: 't0', key: 'tx' }, here('t1'));
+    const result = await testbed.flood(plan.floodMs);
+    await testbed.listen();
+    return result;
+  });
+  putFlood(results);
+}
+
+/** Everybody who can be measured here: between veths, and between taps. */
+async function findForwarders(cores) {
+  const child = await Pollux.startChild(cores);
+  stoppers.push(() => child.stop());
+  const types = new Map(Datapath.portTypes().map((one) => [one.type, one]));
+  const ours = ['af_packet', 'af_xdp'].filter((type) => {
+    const { available, reason } = types.get(type);
+    if (!available) skipped.push(`Pollux ${type}: ${reason}`);
+    return available;
+  });
+  const veths = ours.map((type) => new Pollux(child, type));
+  const tapped = [new Pollux(child, 'tap')];
+  const versions = {};
+  if (!options.peers) {
+    skipped.push('peers on veth: not without --peers');
+    return { veths, tapped, versions };
   }
-  for (const { forwarder, offloads, gbps } of cases) {
-    const row = { bench: 'veth', name: forwarder.name, what: 'tcp', offloads, unit: 'Gbit/s' };
-    rows.push({ ...row, ...gbps.summary() });
+
+  veths.push(new Bridge());
+  const noOvs = ovs.obstacle();
+  if (noOvs === undefined) {
+    const daemon = await Ovs.startDaemon(cores);
+    stoppers.push(() => daemon.stop());
+    versions['Open vSwitch'] = await ovs.version();
+    veths.push(new Ovs(daemon, 'system'), new Ovs(daemon, 'afxdp'));
+    tapped.push(new Ovs(daemon, 'tap'));
+  } else {
+    skipped.push(`Open vSwitch on veth: ${noOvs}`);
   }
+  const noDpdk = dpdk.obstacle();
+  if (noDpdk === undefined) {
+    stoppers.push(dpdk.reserveHugePages(512));
+    veths.push(new Testpmd(cores, 'af_packet'), new Testpmd(cores, 'af_xdp'));
+  } else {
+    skipped.push(`testpmd on veth: ${noDpdk}`);
+  }
+  return { veths, tapped, versions };
 }
 
 async function main() {
-  const testbed = new Testbed();
-  stoppers.push(
-    () => testbed.b?.stop(),
-    () => testbed.a?.stop(),
-  );
+  const testbed = new Testbed((program) => `${options.tree}/bench/${program}`, toolCore);
+  stoppers.push(() => testbed.stop());
   await testbed.make();
-  const pollux = new Pollux();
-  stoppers.push(() => pollux.stop());
-  await pollux.start();
-  const forwarders = [pollux];
-
-  let peer;
-  const reason = options.peers ? ovs.obstacle() : 'not without --peers';
-  if (reason === undefined) {
-    const daemon = await ovs.OpenVswitch.start({ core: forwarderCore, toolCore: genCore });
-    stoppers.push(() => daemon.stop());
-    peer = await ovs.version();
-    forwarders.push(new OvsForwarder(daemon, 'OVS userspace', 'system'));
-  } else {
-    skipped.push(`Open vSwitch, and so every comparison on veth: ${reason}`);
-  }
-
-  await streamsAndPings(testbed, forwarders);
-  await thirdPorts(forwarders);
-  if (plan.tcpRounds > 0) await tcp(testbed, forwarders);
-  else skipped.push('TCP: not in the quick run');
-  writeFileSync(
-    options.out,
-    JSON.stringify({ rows, skipped, versions: peer && { 'Open vSwitch': peer } }),
-  );
+  const { veths, tapped, versions } = await findForwarders({ core, toolCore });
+  const asked = (name) => name.includes(options.row);
+  for (const [name, part] of Object.entries(parts)) if (asked(name)) await part(testbed, veths);
+  if (asked('taps')) await taps(testbed, tapped);
+  writeFileSync(options.out, JSON.stringify({ rows, skipped, versions }));
 }
 
 try {

@@ -49,6 +49,8 @@ const toTest = [
   program(['ethtool'], 'ethtool'),
   program(['iperf3'], 'iperf3'),
   program(['readelf'], 'binutils'),
+  program(['tshark'], 'tshark'), // and editcap, capinfos
+  program(['tcpdump'], 'tcpdump'),
   {
     what: 'scapy',
     debian: 'python3-scapy',

@@ -164,13 +164,6 @@ void AddParser(std::vector<Part>& parts) {
                      return n;
                    },
                    {}});
-  parts.push_back({"Hash of a miniflow",
-                   "",
-                   [=](std::uint64_t n) {
-                     for (std::uint64_t i = 0; i < n; ++i) Use(Hash(frames->keys[i % kFrames]));
-                     return n;
-                   },
-                   {}});
 }
 
 struct Source {
@@ -256,6 +249,12 @@ void AddCache(std::vector<Part>& parts) {
         return n;
       };
     };
+    if (flows == 1024) {
+      parts.push_back({"EmcTable::HashOf",
+                       "",
+                       over_all([=](std::size_t at) { return emc->HashOf((*keys)[at], id); }),
+                       {}});
+    }
     // The plain version: the classifier, which the cache stands in front of.
     parts.push_back({"EmcTable::Lookup hit, " + std::to_string(held->size()) + " keys",
                      "Dpcls::Lookup, 1 mask", over_all([=](std::size_t at) {

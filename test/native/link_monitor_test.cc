@@ -11,6 +11,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernel_testbed.h"
@@ -71,6 +72,40 @@ TEST_CASE("link monitor: reports what there is and what becomes of it") {
     CHECK(event.deleted);
     CHECK(!event.up);
     CHECK(event.name == "w0");
+  });
+}
+
+TEST_CASE("link monitor: an interface that is moved can be followed") {
+  Isolated([] {
+    Result<std::unique_ptr<LinkMonitor>> opened = LinkMonitor::Open();
+    CHECK(opened.ok());
+    LinkMonitor& monitor = **opened;
+    MakePair();
+    const int ifindex = static_cast<int>(if_nametoindex("v0"));
+    ReadEvents(monitor);
+    const Namespace other;
+    Run("ip link set v0 netns " + other.path());
+    LinkEvent moved;
+    for (const LinkEvent& event : ReadEvents(monitor)) {
+      if (event.nsid == kHere && event.ifindex == ifindex && event.deleted) moved = event;
+    }
+    CHECK(moved.deleted);
+    CHECK(moved.moved_nsid >= 0);
+    CHECK(moved.moved_ifindex > 0);
+    std::thread([&] {
+      other.Enter();
+      Run("ip link set v0 up mtu 1300");
+    }).join();
+    LinkEvent there;
+    for (const LinkEvent& event : ReadEvents(monitor)) {
+      if (event.nsid == moved.moved_nsid && event.ifindex == moved.moved_ifindex) there = event;
+    }
+    CHECK(there.name == "v0");
+    CHECK(there.up);
+    CHECK(there.mtu == 1300);
+    // What is elsewhere is not on the list, and so not missed.
+    monitor.Refresh();
+    for (const LinkEvent& event : ReadEvents(monitor)) CHECK(!event.deleted);
   });
 }
 

@@ -471,14 +471,14 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
 
 TEST_CASE("S34: a thread born after the ports knows them all") {
   Testbed bed;
-  const PortInfo local = bed.Add(NotPolled(Memory("local", 0)));
+  const PortInfo earliest = bed.Add(NotPolled(Memory("earliest", 3)));
   const PortInfo early = bed.Add(NotPolled(Memory("early", 1)));
   CHECK(bed->stats().pmds.size() == 1);  // The non-PMD context alone.
   const PortInfo first = bed.Add(Memory("first to be polled", 2));
-  bed.Connect(first, {0, 1});
+  bed.Connect(first, {3, 1});
   bed.Inject(first, 3);
   bed.Settle();
-  CHECK(bed.Drain(local).size() == 3);
+  CHECK(bed.Drain(earliest).size() == 3);
   CHECK(bed.Drain(early).size() == 3);
   CHECK(bed->stats().ledger.dropped == 0);
   bed.CheckLedgerCloses();

@@ -73,6 +73,12 @@ export interface Scene<Args> {
   host(name: string, number: number, options?: { own?: boolean; mtu?: number }): Promise<Host>;
   /** A veth pair with both ends in the middle, up. */
   pair(one: string, other: string): Promise<void>;
+  /** `ip` for many commands: carried out in turn, here or in the namespace of a process; nothing waits for them. */
+  ipShell(pid?: number): { do(...lines: string[]): void };
+  /** Waits for a state of a port. */
+  reaches(port: pollux.Port, state: pollux.Port['state'], limitMs?: number): Promise<void>;
+  /** How many this process has open. */
+  descriptors(): number;
   /** An open datapath; closed when the scene ends. An `error` event fails the scene. */
   open(config?: pollux.DatapathConfig): Promise<pollux.Datapath>;
   /** Two flows: what comes in at one port goes out at the other. */
@@ -137,7 +143,7 @@ export async function inNamespace<Args, Result>(
   }
 }
 
-/** A test whose body is a scene. Skipped where there are no namespaces. */
+/** A test whose body is a scene. Skipped where there are no namespaces. `args`: what the scene finds as such. */
 export function sceneTest<Result, Args = undefined>(
   name: string,
   scene: (scene: Scene<Args>) => Promise<Result>,

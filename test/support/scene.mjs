@@ -14,6 +14,7 @@ prepareNamespace();
 
 const hosts = [];
 const datapaths = [];
+const shells = [];
 const dropsAtOpen = new WeakMap();
 let failure;
 
@@ -38,6 +39,31 @@ const tools = {
     for (const device of [one, other]) await ip(`link set ${device} up`);
     await hasCarrier(one);
   },
+
+  // `ip` without a process for each command: `do()` returns at once, the commands are carried out in turn. `pid`: in the
+  // namespace of that process. Errors of `ip` fail the scene.
+  ipShell(pid) {
+    const enter = pid === undefined ? [] : ['nsenter', `--net=/proc/${pid}/ns/net`];
+    const [program, ...args] = [...enter, 'ip', '-batch', '-'];
+    const child = childProcess.spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    child.stderr.on('data', (text) => {
+      failure ??= new Error(`ip: ${text}`);
+    });
+    child.stdin.on('error', () => {});
+    shells.push(child);
+    return { do: (...lines) => child.stdin.write(lines.map((line) => `${line}\n`).join('')) };
+  },
+
+  // Waits for a state of a port.
+  async reaches(port, state, limitMs = 10_000) {
+    for (const end = Date.now() + limitMs; port.state !== state; await sleep(1)) {
+      if (failure) throw failure;
+      if (Date.now() > end)
+        assert.fail(`${port.name} is ${port.state}, not ${state}, after ${limitMs} ms`);
+    }
+  },
+
+  descriptors: () => fs.readdirSync('/proc/self/fd').length,
 
   // Flows first: a frame that the kernel sends on its own right after a port opened finds them.
   async open({ ports = [], ...config } = {}) {
@@ -115,6 +141,7 @@ process.once('message', async ({ scene, args }) => {
     const stack = error.stack ?? String(error);
     answer = { error: stack.replace(/data:text\/javascript,.*?(?=:\d+:\d+)/g, 'scene') };
   }
+  for (const shell of shells) shell.kill();
   await Promise.all(hosts.map((host) => host.stop()));
   process.send(answer, () => process.exit());
 });

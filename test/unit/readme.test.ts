@@ -1,15 +1,17 @@
 // What README.md shows, runs: the first script as a reader would run it, every other block of JavaScript on two memory ports.
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Datapath, DatapathError } from 'pollux';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { expectLedgerCloses, udpFrame } from './support.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const readme = readFileSync(`${root}/README.md`, 'utf8');
 const [first, ...others] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1]!);
+
+afterAll(() => rmSync('/tmp/pollux.pcapng', { force: true })); // what a snippet records
 
 test('the first script prints what it says', async () => {
   expect(first).toContain("from 'pollux'");

@@ -1,0 +1,386 @@
+// pcap ports: what other programs write is read, what is written other programs read, and what is broken says where.
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  createWriteStream,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Datapath, DatapathError, Port, PortSpec } from 'pollux';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findProgram } from '../../scripts/lib/tools.mjs';
+import { failure, makeDatapath, udpFrame, udpFrames, until } from './support.js';
+
+const run = promisify(execFile);
+const folder = mkdtempSync(join(tmpdir(), 'pollux-pcap-'));
+const file = (name: string) => join(folder, name);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const tools = ['tshark', 'editcap', 'capinfos', 'tcpdump'];
+const haveTools = tools.every((name) => findProgram(name) !== undefined);
+
+/** A capture of little-endian microseconds; `gapUs` between the frames. */
+function pcapOf(frames: readonly Buffer[], gapUs = 1): Buffer {
+  const head = Buffer.alloc(24);
+  head.writeUInt32LE(0xa1b2c3d4, 0);
+  head.writeUInt16LE(2, 4);
+  head.writeUInt16LE(4, 6);
+  head.writeUInt32LE(65_535, 16);
+  head.writeUInt32LE(1, 20);
+  const records = frames.flatMap((frame, i) => {
+    const record = Buffer.alloc(16);
+    record.writeUInt32LE(1_000_000 + Math.floor((i * gapUs) / 1e6), 0);
+    record.writeUInt32LE((i * gapUs) % 1e6, 4);
+    record.writeUInt32LE(frame.length, 8);
+    record.writeUInt32LE(frame.length, 12);
+    return [record, frame];
+  });
+  return Buffer.concat([head, ...records]);
+}
+
+function write(name: string, bytes: Buffer): string {
+  writeFileSync(file(name), bytes);
+  return file(name);
+}
+
+/** The frames of a file as a pcap port sees them. */
+async function framesOf(path: string): Promise<Buffer[]> {
+  const dp = makeDatapath();
+  const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2, queueLength: 65_536 });
+  dp.flows.put('in_port(1)', '2');
+  await dp.addPort({ name: 'source', type: 'pcap', number: 1, read: path });
+  await dp.settle();
+  return sink.drain();
+}
+
+/** Two ports: frames injected into the one go to a pcap port with `write`. */
+async function recorder(path: string, spec: Partial<PortSpec> = {}) {
+  const dp = makeDatapath();
+  const source = await dp.addPort({ name: 'source', type: 'memory', queueLength: 65_536 });
+  const down = once(dp, 'portDown') as Promise<[Port, DatapathError]>;
+  const port = await dp.addPort({ name: 'record', type: 'pcap', write: path, ...spec } as PortSpec);
+  dp.flows.put('in_port(source)', 'record');
+  return { dp, source, port, down };
+}
+
+async function record(path: string, frames: readonly Buffer[]): Promise<void> {
+  const { dp, source } = await recorder(path);
+  source.inject(frames);
+  await dp.settle();
+  await dp.deletePort('record'); // what waits is written first
+}
+
+/** As toEqual(), which takes seconds for thousands of buffers. */
+function expectFrames(got: readonly Buffer[], expected: readonly Buffer[]): void {
+  expect(got.map(({ length }) => length).join()).toBe(expected.map(({ length }) => length).join());
+  expect(Buffer.concat(got).equals(Buffer.concat(expected))).toBe(true);
+}
+
+const downOf = (dp: Datapath): Promise<[Port, DatapathError]> =>
+  once(dp, 'portDown') as Promise<[Port, DatapathError]>;
+
+describe('reading', () => {
+  const frames = [...udpFrames(100), udpFrame(0, 65_535), udpFrame(1, 9000)];
+
+  test('a file is read whole, in order; settle() waits for it; then the port goes down and says so', async () => {
+    const path = write('plain.pcap', pcapOf(frames));
+    const dp = makeDatapath();
+    const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2 });
+    dp.flows.put('in_port(1)', '2');
+    const down = downOf(dp);
+    const port = await dp.addPort({ name: 'source', type: 'pcap', number: 1, read: path });
+    expect(port.mode).toBe('read');
+    await dp.settle();
+    expectFrames(sink.drain(), frames);
+    const [{ name }, reason] = await down;
+    expect(name).toBe('source');
+    expect(reason.message).toBe(`"${path}", all is read`);
+    expect(port.state).toBe('down');
+    const bytes = frames.reduce((sum, { length }) => sum + length, 0);
+    expect(port.stats()).toMatchObject({ rxPackets: 102n, rxBytes: BigInt(bytes), rxErrors: 0n });
+    // It is there and swallows, counted.
+    dp.execute(udpFrame(), 'source');
+    expect(port.stats().txErrors).toBe(1n);
+  });
+
+  test.runIf(haveTools).each(['pcap', 'nsecpcap', 'pcapng'])(
+    'editcap writes %s, and it is read',
+    async (format) => {
+      const small = frames.filter(({ length }) => length < 65_535);
+      const path = file(`editcap.${format}`);
+      await run('editcap', ['-F', format, write('to-edit.pcap', pcapOf(small)), path]);
+      expectFrames(await framesOf(path), small);
+    },
+  );
+
+  test('a file much larger than the read-ahead, once', async () => {
+    const many = Array.from({ length: 40_000 }, (_, i) => udpFrame(i & 0xffff, 60 + (i % 90)));
+    const path = write('large.pcap', pcapOf(many));
+    expect(statSync(path).size).toBeGreaterThan(4 << 20);
+    expectFrames(await framesOf(path), many);
+  });
+
+  test.each([
+    { what: 'a few frames', n: 3 },
+    { what: 'more than the read-ahead', n: 30_000 },
+  ])('loop: $what, again and again', async ({ n }) => {
+    const path = write(`loop-${n}.pcap`, pcapOf(udpFrames(1).concat(udpFrames(n - 1))));
+    const dp = makeDatapath();
+    const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2, queueLength: 4 * n });
+    dp.flows.put('in_port(1)', '2');
+    const source: PortSpec = { name: 'source', type: 'pcap', number: 1, read: path, loop: true };
+    const port = await dp.addPort(source);
+    await until(() => port.stats().rxPackets > 3n * BigInt(n), 'three rounds');
+    expect(port.state).toBe('up');
+    await dp.deletePort(port);
+    const got = sink.drain().slice(0, 3 * n);
+    const one = [udpFrame(0), ...udpFrames(n - 1)];
+    expectFrames(got, [...one, ...one, ...one]);
+  });
+
+  test("pace: 'timestamps' keeps the gaps, in each round", async () => {
+    const path = write('paced.pcap', pcapOf(udpFrames(3), 150_000));
+    const { dp } = await recorder(file('paced-out.pcapng'));
+    dp.flows.put('in_port(9)', 'record');
+    const start = process.hrtime.bigint();
+    const port = await dp.addPort({
+      ...{ name: 'paced', type: 'pcap', number: 9 },
+      ...{ read: path, loop: true, pace: 'timestamps' },
+    });
+    // 0, 150, 300, and the next round: 300, 450, 600.
+    await until(() => port.stats().rxPackets >= 6n, 'six frames');
+    expect(Number(process.hrtime.bigint() - start) / 1e6).toBeGreaterThan(595);
+    expect(port.state).toBe('up');
+  });
+
+  test('frames longer than 65,535 bytes, or empty, are errors of reception', async () => {
+    const path = write(
+      'long.pcap',
+      pcapOf([Buffer.alloc(65_536), udpFrame(1), Buffer.alloc(0), udpFrame(2)]),
+    );
+    const dp = makeDatapath();
+    const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2 });
+    dp.flows.put('in_port(1)', '2');
+    const port = await dp.addPort({ name: 'source', type: 'pcap', number: 1, read: path });
+    await dp.settle();
+    expectFrames(sink.drain(), [udpFrame(1), udpFrame(2)]);
+    expect(port.stats()).toMatchObject({ rxPackets: 2n, rxErrors: 2n });
+  });
+
+  test.each([true, false])('from a pipe, polled by a PMD thread: %s', async (pmd) => {
+    const pipe = file(`pipe-${pmd}`);
+    execFileSync('mkfifo', [pipe]);
+    const dp = makeDatapath();
+    const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2 });
+    dp.flows.put('in_port(1)', '2');
+    const port = await dp.addPort({ name: 'source', type: 'pcap', number: 1, read: pipe, pmd });
+    const down = downOf(dp);
+    const bytes = pcapOf(udpFrames(10));
+    const writer = createWriteStream(pipe);
+    // In the middle of the fourth record.
+    writer.write(bytes.subarray(0, 24 + 3 * 76 + 20));
+    await until(() => port.stats().rxPackets === 3n, 'three frames');
+    expect(port.state).toBe('up');
+    writer.end(bytes.subarray(24 + 3 * 76 + 20));
+    expect((await down)[1].message).toContain('all is read');
+    expectFrames(sink.drain(), udpFrames(10));
+  });
+});
+
+describe('writing', () => {
+  test.each(['record.pcapng', 'record.pcap', 'record'])(
+    '%s: what comes out again',
+    async (name) => {
+      const frames = [...udpFrames(1000), udpFrame(7, 65_535), udpFrame(8, 61), udpFrame(9, 63)];
+      await record(file(name), frames);
+      expectFrames(await framesOf(file(name)), frames);
+      const pcapng = readFileSync(file(name)).readUInt32LE(0) === 0x0a0d0d0a;
+      expect(pcapng).toBe(!name.endsWith('.pcap'));
+    },
+  );
+
+  test.runIf(haveTools)(
+    'tshark, capinfos and tcpdump read it',
+    async () => {
+      const frames = udpFrames(50);
+      for (const name of ['tools.pcapng', 'tools.pcap']) {
+        const from = Date.now() / 1000;
+        await record(file(name), frames);
+        const fields = ['-T', 'fields', '-e', 'frame.time_epoch', '-e', 'udp.srcport'];
+        const { stdout } = await run('tshark', ['-n', '-r', file(name), ...fields]);
+        const lines = stdout.trim().split('\n');
+        expect(lines.map((line) => Number(line.split('\t')[1]))).toEqual(frames.map((_, i) => i));
+        for (const line of lines) {
+          expect(Number.parseFloat(line)).toBeGreaterThan(from - 0.1);
+          expect(Number.parseFloat(line)).toBeLessThan(Date.now() / 1000 + 0.1);
+        }
+        const info = await run('capinfos', [file(name)]);
+        expect(info.stdout).toMatch(/Number of packets: +50$/m);
+        expect(info.stdout).toMatch(/precision: +nanoseconds/);
+        if (name.endsWith('ng')) expect(info.stdout).toMatch(/Name = record$/m);
+        expect(
+          (await run('tcpdump', ['-n', '-r', file(name)])).stdout.trim().split('\n').length,
+        ).toBe(50);
+      }
+    },
+    60_000,
+  );
+
+  test('an MTU holds when asked for', async () => {
+    const { dp, source, port } = await recorder(file('mtu.pcapng'), { mtu: 100 });
+    source.inject([udpFrame(1, 114), udpFrame(1, 115)]);
+    await dp.settle();
+    expect(port.stats()).toMatchObject({ txPackets: 1n, txDropped: 1n });
+    expect(dp.stats().drops.tx_mtu_exceeded).toBe(1n);
+  });
+
+  test('a full disk: the port goes down and says why, and what comes then is dropped', async () => {
+    const { dp, source, port, down } = await recorder('/dev/full');
+    const [, reason] = await down;
+    expect(reason.message).toMatch(/cannot write "\/dev\/full": No space left/);
+    expect(port.state).toBe('down');
+    source.inject(udpFrames(5));
+    await dp.settle();
+    expect(dp.stats().drops.tx_port_down).toBe(5n);
+  });
+
+  test('a pipe whose reader does not read: nobody waits, and it closes', async () => {
+    const pipe = file('stuck');
+    execFileSync('mkfifo', [pipe]);
+    const reader = spawn('sh', ['-c', `exec sleep 60 < ${pipe}`]);
+    try {
+      let opened: Awaited<ReturnType<typeof recorder>> | undefined;
+      for (const end = Date.now() + 10_000; opened === undefined; ) {
+        opened = await recorder(pipe).catch((error) => {
+          if (error.code !== 'ENXIO' || Date.now() > end) throw error;
+          return undefined;
+        });
+      }
+      const { dp, source, port } = opened;
+      for (let round = 0; round < 10; round++) source.inject(Array(10).fill(udpFrame(1, 65_000)));
+      await dp.settle();
+      const { txPackets, txDropped } = port.stats();
+      expect(txPackets + txDropped).toBe(100n);
+      expect(txDropped).toBeGreaterThan(30n); // 6.5 MB, and there is room for four
+      expect(dp.stats().drops.tx_queue_full).toBe(txDropped);
+      await dp.deletePort(port);
+    } finally {
+      reader.kill();
+    }
+  });
+
+  test('standard input and output of a process', async () => {
+    const program = `
+      const { Datapath } = await import('pollux');
+      const dp = new Datapath();
+      dp.flows.put('in_port(1)', 'set(eth(dst=02:00:00:00:00:09)),1');
+      const port = await dp.addPort({ name: 'p', type: 'pcap', number: 1, read: '-', write: '-' });
+      if (port.state === 'up') await new Promise((resolve) => dp.once('portDown', resolve));
+      await dp.settle();
+      await dp.close();`;
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '--eval', program],
+      {
+        input: pcapOf(udpFrames(20)),
+        cwd: new URL('../..', import.meta.url),
+        timeout: 20_000,
+      },
+    );
+    const path = write('stdout.pcapng', stdout);
+    expect(stderr.toString()).toBe('');
+    expectFrames(
+      await framesOf(path),
+      udpFrames(20).map((frame) =>
+        Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 9]), frame.subarray(6)]),
+      ),
+    );
+  });
+});
+
+describe('what cannot be', () => {
+  const open = (spec: Partial<Extract<PortSpec, { type: 'pcap' }>>) =>
+    makeDatapath().addPort({ name: 'p', type: 'pcap', ...spec } as PortSpec);
+  let good = '';
+  beforeAll(() => {
+    good = write('good.pcap', pcapOf(udpFrames(100)));
+  });
+
+  test('wishes', async () => {
+    await failure('EINVAL', () => open({}));
+    await failure('EINVAL', () => open({ read: good, rxqs: 2 }));
+    await failure('EINVAL', () => open({ write: file('x.pcap'), loop: true }));
+    await failure('EINVAL', () => open({ read: good, pace: 'fast' as never }));
+    expect((await failure('EINVAL', () => open({ read: good, write: good }))).hint).toMatch(
+      /another/,
+    );
+    expect(readFileSync(good)).toEqual(pcapOf(udpFrames(100)));
+    expect((await failure('ENOENT', () => open({ read: file('none') }))).hint).toMatch(/path/);
+    await failure('EISDIR', () => open({ read: folder }));
+    await failure('ENOENT', () => open({ write: file('none/x.pcap') }));
+    execFileSync('mkfifo', [file('fifo')]);
+    expect((await failure('EINVAL', () => open({ read: file('fifo'), loop: true }))).hint).toMatch(
+      /file/,
+    );
+    expect((await failure('ENXIO', () => open({ write: file('fifo') }))).hint).toMatch(/reader/);
+    expect(existsSync(file('x.pcap'))).toBe(false);
+  });
+
+  test('files that are no capture of Ethernet, with the place', async () => {
+    const radiotap = pcapOf(udpFrames(1));
+    radiotap.writeUInt32LE(127, 20);
+    for (const [bytes, expected] of [
+      [Buffer.alloc(0), /byte 0: the file ends inside its head/],
+      [
+        Buffer.from('#!/bin/sh\necho this is no capture\n'),
+        /byte 0: this is neither pcap nor pcapng/,
+      ],
+      [radiotap, /byte 0: frames of link type 127/],
+      [pcapOf(udpFrames(1)).subarray(0, 70), /byte 24: the file ends inside a frame/],
+    ] as const) {
+      const error = await failure('EINVAL', () => open({ read: write('bad', bytes) }));
+      expect(error.message).toMatch(expected);
+      expect(error.hint).toMatch(/capinfos/);
+      expect(error.port).toBe('p');
+    }
+  });
+
+  test('a file that is cut: what is before the place is forwarded, and then it says so', async () => {
+    const path = write('cut.pcap', pcapOf(udpFrames(100)));
+    truncateSync(path, 24 + 50 * 76 + 40);
+    const dp = makeDatapath();
+    const sink = await dp.addPort({ name: 'sink', type: 'memory', number: 2 });
+    dp.flows.put('in_port(1)', '2');
+    const down = downOf(dp);
+    await dp.addPort({ name: 'source', type: 'pcap', number: 1, read: path, loop: true });
+    expect((await down)[1].message).toBe(`"${path}", byte 3824: the file ends inside a frame`);
+    expectFrames(sink.drain(), udpFrames(50));
+  });
+
+  test('ports come and go: no descriptor and no thread is left', async () => {
+    const count = (what: string) =>
+      Number(execFileSync('sh', ['-c', `ls /proc/${process.pid}/${what} | wc -l`]));
+    const dp = makeDatapath();
+    await dp.addPort({ name: 'other', type: 'memory' });
+    const before = [count('fd'), count('task')];
+    for (let round = 0; round < 20; round++) {
+      await dp.addPort({
+        name: 'p',
+        type: 'pcap',
+        read: good,
+        write: file('life.pcapng'),
+        loop: true,
+      });
+      await dp.deletePort('p');
+    }
+    expect([count('fd'), count('task')]).toEqual(before);
+  });
+});

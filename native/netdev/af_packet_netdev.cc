@@ -614,6 +614,7 @@ class AfPacketNetdev final : public Netdev {
     XskQueue::Options options;
     options.ifindex = ifindex;
     options.ring = kXskFrames;
+    options.receive = false;
     Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
     if (opened) xsk_ = std::move(*opened);
   }

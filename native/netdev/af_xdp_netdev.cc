@@ -357,18 +357,11 @@ Status AfXdpNetdev::Serve(const Interface& interface, std::uint32_t queue) {
   options.queue = queue;
   options.ring = ring_;
   options.zero_copy = obtained_->zero_copy;
-  // What the first socket of a umem gets, those that share it get, too: so it is all or none.
-  static std::atomic<bool> large_frames{true};
-  options.large_frames = large_frames.load(std::memory_order_relaxed);
   Result<std::unique_ptr<XskQueue>> opened = OpenQueue(options);
-  if (!opened && opened.error().number == EINVAL && options.large_frames) {
-    options.large_frames = false;
-    opened = OpenQueue(options);
-    if (opened) large_frames.store(false, std::memory_order_relaxed);
-  }
   if (!opened) return opened.error();
-  max_frame_.store(XskQueue::MaxFrame(options.large_frames && program_->takes_large_frames()),
-                   std::memory_order_relaxed);
+  const bool large_frames =
+      (*opened)->umem().takes_large_frames() && program_->takes_large_frames();
+  max_frame_.store(XskQueue::MaxFrame(large_frames), std::memory_order_relaxed);
   if (Status status = program_->Serve(queue, (*opened)->socket().fd()); !status) return status;
   Queue(rxqs_[queue % rxqs_.size()]).Add(opened->get());
   if (queue < interface.tx_queues) {

@@ -40,7 +40,7 @@ constexpr std::uint8_t kStoreWord = BPF_STX | BPF_MEM | BPF_W;
 constexpr std::uint8_t kStoreHalf = BPF_STX | BPF_MEM | BPF_H;
 constexpr std::uint8_t kMove = BPF_ALU64 | BPF_MOV | BPF_X;
 constexpr std::uint8_t kMoveNumber = BPF_ALU64 | BPF_MOV | BPF_K;
-constexpr std::uint8_t kAddNumber = BPF_ALU64 | BPF_ADD | BPF_K;
+constexpr std::uint8_t kAddNumber = BPF_ALU64 | BPF_ADD;  // BPF_K is 0, too.
 
 constexpr bpf_insn Instruction(std::uint8_t code, unsigned to, unsigned from, int offset,
                                std::int32_t number) {

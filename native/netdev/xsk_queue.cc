@@ -23,19 +23,21 @@ std::uint32_t ChunksFor(std::uint32_t size) { return (size + kChunk - 1) / kChun
 }  // namespace
 
 Result<std::unique_ptr<XskQueue>> XskQueue::Open(PacketPool& pool, const Options& options) {
-  const XskUmem::Booking booking{2 * options.ring, std::min(options.ring, 256u)};
+  const XskUmem::Booking booking{(options.receive ? 2 : 1) * options.ring,
+                                 std::min(options.ring, 256u)};
   Result<XskUmem*> umem = XskUmem::Book(pool, options.zero_copy, booking);
   if (!umem) return umem.error();
   std::unique_ptr<XskQueue> queue(new XskQueue(pool, **umem, booking, options));
   XskOptions socket;
   socket.ifindex = options.ifindex;
   socket.queue = options.queue;
-  socket.receive = socket.fill = socket.transmit = socket.completion = options.ring;
-  socket.scatter_gather = options.large_frames;
+  socket.transmit = socket.completion = options.ring;
+  socket.fill = options.receive ? options.ring : 1;  // The kernel wants one in any case.
+  socket.receive = options.receive ? options.ring : 0;
   Result<std::unique_ptr<XskSocket>> opened = (*umem)->Open(socket);
   if (!opened) return opened.error();
   queue->socket_ = std::move(*opened);
-  while (queue->receiving() < options.ring) {
+  while (options.receive && queue->receiving() < options.ring) {
     const std::uint64_t before = queue->receiving();
     queue->Refill();
     if (queue->receiving() == before) break;

@@ -31,7 +31,7 @@ class XskQueue {
     std::uint32_t queue = 0;
     std::uint32_t ring = 2048;  // Frames the queue may hold in each direction; a power of two.
     bool zero_copy = false;
-    bool large_frames = false;  // In several chunks.
+    bool receive = true;  // Else it only sends.
   };
 
   // Errors: those of XskUmem::Book() and XskSocket::Open().
@@ -43,7 +43,7 @@ class XskQueue {
 
   XskSocket& socket() const { return *socket_; }
   XskUmem& umem() const { return umem_; }
-  // The longest frame a queue can send or receive.
+  // The longest frame a queue can send or receive, in one chunk or in several.
   static std::uint32_t MaxFrame(bool large_frames);
 
   // --- Receiving.

@@ -66,9 +66,17 @@ Result<std::unique_ptr<XskSocket>> XskUmem::Open(XskOptions options) {
     return shared;
   }
   options.shared_fd = -1;
-  Result<std::unique_ptr<XskSocket>> first = XskSocket::Open(options);
-  if (first) sockets_.push_back(first->get());
-  return first;
+  for (const bool large : {true, false}) {
+    options.scatter_gather = large;
+    Result<std::unique_ptr<XskSocket>> first = XskSocket::Open(options);
+    if (!first && large && first.error().number == EINVAL) continue;  // An old kernel.
+    if (first) {
+      sockets_.push_back(first->get());
+      large_frames_.store(large, std::memory_order_relaxed);
+    }
+    return first;
+  }
+  POLLUX_CHECK(false);
 }
 
 void XskUmem::Close(std::unique_ptr<XskSocket> socket) {

@@ -45,6 +45,9 @@ class XskUmem final : public PacketRegion::Use {
   void Close(std::unique_ptr<XskSocket> socket) EXCLUDES(mutex_);
 
   PacketRegion& region() const { return region_; }
+  // Frames may be in several chunks: a property of the registration, which the kernel is asked for
+  // whoever opens first. With an open socket.
+  bool takes_large_frames() const { return large_frames_.load(std::memory_order_relaxed); }
   std::size_t spare() const { return spare_.load(std::memory_order_relaxed); }
 
   // A chunk's mark is changed by who has the chunk.
@@ -65,6 +68,7 @@ class XskUmem final : public PacketRegion::Use {
   PacketRegion& region_;
   const std::unique_ptr<std::atomic<Mark>[]> marks_;
   std::atomic<std::size_t> spare_{0};
+  std::atomic<bool> large_frames_{false};
   Mutex mutex_;
   std::vector<XskSocket*> sockets_ GUARDED_BY(mutex_);
   std::vector<bool> marks_used_ GUARDED_BY(mutex_);

@@ -212,6 +212,32 @@ int PushTagOnEgress(const char* device, std::uint32_t tag) {
   return link;
 }
 
+TEST_CASE("af_xdp: takes large frames also when an af_packet port came first, in the same memory") {
+  Isolated([] {
+    MakePair("mtu 9000");
+    Run("ip link add w0 mtu 9000 type veth peer name w1 mtu 9000");
+    Run("ip link set w0 up && ip link set w1 up");
+    PacketPool pool;
+    {
+      std::unique_ptr<Netdev> first = Open(Spec("af_packet", "w0"), pool);
+      std::unique_ptr<Netdev> netdev = Open(Spec("af_xdp", "v0"), pool);
+      if (first == nullptr || netdev == nullptr) return;
+      CHECK(pool.regions().size() == 1);
+      CHECK(netdev->mtu() == 9000);
+      Raw raw("v1");
+      Raw sink("w1");
+      const std::vector<Bytes> frames = {Frame(60, 1), Frame(9014, 2), Frame(1500, 3)};
+      for (const Bytes& frame : frames) CHECK(raw.Send(frame));
+      CHECK(Receive(*netdev->rxqs()[0], frames.size()) == frames);
+      CHECK(Send(*netdev, pool, frames).packets == frames.size());
+      CHECK(raw.Receive(frames.size()) == frames);
+      CHECK(Send(*first, pool, frames).packets == frames.size());
+      CHECK(sink.Receive(frames.size()).size() == frames.size());
+    }
+    CHECK(pool.held() == 0);
+  });
+}
+
 TEST_CASE("af_xdp: VLAN tags survive, in the frame or beside it") {
   Isolated([] {
     MakePair();

@@ -38,6 +38,7 @@
       "native/netdev/ingress_drop.cc",
       "native/netdev/interface.cc",
       "native/netdev/link_monitor.cc",
+      "native/netdev/machine_probe.cc",
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",
       "native/netdev/null_netdev.cc",

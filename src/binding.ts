@@ -226,6 +226,8 @@ interface Addon {
   encodeKey(key: Uint8Array): Buffer;
   /** Not zero for those bytes of a key whose value nothing else depends on. */
   freeBytes(key: Uint8Array): Uint8Array;
+  /** Tries what drivers need, one harmless call each: a negative errno, or 0 if it works. */
+  probeMachine(): Readonly<Record<string, number>>;
   portTypes(): { type: string; available: boolean; reason?: string }[];
 }
 

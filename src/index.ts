@@ -7,6 +7,7 @@ export {
   type PortTypeInfo,
   type ReloadReport,
 } from './datapath.js';
+export { type DoctorFinding, type DoctorPortType, type DoctorReport, doctor } from './doctor.js';
 export { DatapathError } from './errors.js';
 export type {
   Action,

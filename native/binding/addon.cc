@@ -19,6 +19,7 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceValue("dropReasons", DropReasonsToJs(env)),
                              InstanceValue("flowFields", FlowFieldsToJs(env)),
                              InstanceMethod<&Pollux::PortTypes>("portTypes"),
+                             InstanceMethod<&Pollux::ProbeMachine>("probeMachine"),
                              InstanceMethod<&Pollux::FreeBytes>("freeBytes"),
                              InstanceMethod<&Pollux::EncodeKey>("encodeKey"),
                          });
@@ -27,6 +28,8 @@ class Pollux : public Napi::Addon<Pollux> {
  private:
   // A method: the answer may change while the process runs.
   Napi::Value PortTypes(const Napi::CallbackInfo& info) { return PortTypesToJs(info.Env()); }
+  // What works on this machine: an errno, negative, or 0 for each probe.
+  Napi::Value ProbeMachine(const Napi::CallbackInfo& info) { return ProbesToJs(info.Env()); }
   // (key)
   Napi::Value FreeBytes(const Napi::CallbackInfo& info) {
     return FreeBytesToJs(info.Env(), BytesFromJs(info[0]));

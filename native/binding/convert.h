@@ -83,6 +83,8 @@ Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key);
 Napi::Value FreeBytesToJs(Napi::Env env, Bytes key);
 Napi::Value DefaultOptionsToJs(Napi::Env env);
 Napi::Value PortTypesToJs(Napi::Env env);
+// {name: errno}, negative, 0 for what works.
+Napi::Value ProbesToJs(Napi::Env env);
 Napi::Value DropReasonsToJs(Napi::Env env);
 Napi::Value FlowFieldsToJs(Napi::Env env);
 

@@ -7,6 +7,7 @@
 #include "actions/action_list.h"
 #include "binding/convert.h"
 #include "flow/free_fields.h"
+#include "netdev/machine_probe.h"
 
 namespace pollux {
 namespace {
@@ -348,6 +349,12 @@ Napi::Value PortTypesToJs(Napi::Env env) {
     if (!reason.empty()) object["reason"] = reason;
     return object;
   });
+}
+
+Napi::Value ProbesToJs(Napi::Env env) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const MachineProbe& probe : ProbeMachine()) object[probe.name] = -probe.error;
+  return object;
 }
 
 Napi::Value DropReasonsToJs(Napi::Env env) {

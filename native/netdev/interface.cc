@@ -78,8 +78,9 @@ Result<Interface> QueryInterface(const std::string& device) {
   }
   interface.mtu = static_cast<std::uint32_t>(asker.request.ifr_mtu);
   if ((interface.flags & IFF_LOOPBACK) != 0) {
-    return Invalid("the loopback interface cannot be a port",
-                   "it has no wire side; use a veth pair: ip link add a type veth peer name b");
+    return Invalid(
+        "the loopback interface cannot be a port",
+        "it has no wire side; use a veth pair: ip link add veth0 type veth peer name veth1");
   }
   if (!asker.Ask(SIOCGIFHWADDR)) {
     return SystemError(errno, "ioctl", "cannot read the interface's hardware address");

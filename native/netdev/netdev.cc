@@ -94,6 +94,7 @@ DropReason SendErrorReason(int error) {
     case ENXIO:
     case ENODEV:
     case EBADFD:
+    case EIO:  // A tap that is down.
       return DropReason::kPortDown;
     case EMSGSIZE:
       return DropReason::kMtu;

@@ -280,7 +280,7 @@ class TapNetdev final : public Netdev {
       } else if (Write(fd, *packet)) {
         result.Accept(*packet);
       } else {
-        const DropReason reason = errno == EIO ? DropReason::kPortDown : SendErrorReason(errno);
+        const DropReason reason = SendErrorReason(errno);
         if (reason == DropReason::kPortDown) {
           result.Drop(reason, left);
           break;

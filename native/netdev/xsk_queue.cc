@@ -179,7 +179,8 @@ void XskQueue::Send(PacketBatch& batch, SendResult& result) {
     }
   }
   batch.Release();
-  if (frames == 0) return;
+  // A ring that is full, because the link was down, is full until somebody kicks.
+  if (frames == 0 && socket_->transmit.Left() == 0) return;
   socket_->transmit.Publish();
   Kick(static_cast<std::uint32_t>(sending() - before), frames, result);
 }

@@ -48,7 +48,7 @@ TEST_CASE("the table of types") {
 }
 
 TEST_CASE("what a failed send means") {
-  for (const int error : {ENETDOWN, ENXIO, ENODEV, EBADFD}) {
+  for (const int error : {ENETDOWN, ENXIO, ENODEV, EBADFD, EIO}) {
     CHECK(pollux::SendErrorReason(error) == DropReason::kPortDown);
   }
   for (const int error : {ENOBUFS, EAGAIN, EBUSY}) {

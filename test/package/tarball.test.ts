@@ -1,6 +1,6 @@
 // What a user gets from the registry: the packed tarball, installed into an empty project without running any script,
 // loading its prebuilt addon and nothing else.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
@@ -91,6 +91,12 @@ describe('the installed package', () => {
       await dp.close();
       console.log(typeof port.number, dp.state);`;
     expect(node('--input-type=module', '--eval', text)).toBe('number closed');
+  });
+
+  test('has the command pollux', () => {
+    const args = ['node_modules/.bin/pollux', 'doctor', '--json'];
+    const { stdout } = spawnSync(process.execPath, args, { cwd: project, encoding: 'utf8' });
+    expect(JSON.parse(stdout).portTypes.map(({ type }: { type: string }) => type)).toContain('tap');
   });
 
   test('has types that a strict program compiles against', () => {

@@ -38,8 +38,10 @@ describe('af_packet', () => {
         assert.equal(rxDropped + rxErrors, 0n);
         sent += (await link(name)).stats64.tx.packets;
       }
-      // What we count as sent, the interfaces have counted, too: nothing went around us.
-      assert.equal(sent, Number(ledger.transmitted));
+      // What we count as sent, the interfaces have counted, too: nothing went around us but what
+      // the kernel has to say about itself.
+      const others = sent - Number(ledger.transmitted);
+      assert.ok(others >= 0 && others < 10, `${others} frames were sent by others`);
     },
     { limitMs: 60_000 },
   );

@@ -16,7 +16,7 @@ export async function nativeTests(variant) {
   const { code, output } = await run(`${tree}/native_tests`, [], {
     show: 'always',
     env: environment[variant],
-    timeoutMs: 300_000,
+    timeoutMs: 600_000,
   });
   const tally = parseDoctest(output);
   if (code !== 0 && tally.failed === 0) tally.failed = 1;

@@ -512,13 +512,18 @@ class AfPacketNetdev final : public Netdev {
     return {};
   }
 
-  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_) {
+  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override
+      EXCLUDES(mutex_, xsk_mutex_) {
     if (ifindex != this->ifindex()) return;
     link_.store(state, std::memory_order_relaxed);
     if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
     MutexLock lock(mutex_);
     if (state == LinkState::kGone) ingress_drop_.Detach();  // Perhaps it lives on elsewhere.
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
+    if (state == LinkState::kUp) SendLeft();
+  }
+  void Probe() override EXCLUDES(mutex_, xsk_mutex_) {
+    if (link() == LinkState::kUp) SendLeft();
   }
 
   Offloads tx_offloads() const override { return tx_offloads_; }
@@ -606,6 +611,11 @@ class AfPacketNetdev final : public Netdev {
     if (xsk_ == nullptr || !xsk_->HasRoom(static_cast<std::uint32_t>(batch.size()))) return false;
     xsk_->Send(batch, result);
     return true;
+  }
+
+  void SendLeft() EXCLUDES(xsk_mutex_) {
+    MutexLock lock(xsk_mutex_);
+    if (xsk_ != nullptr) xsk_->SendLeft();
   }
 
   void OpenXsk(int ifindex) EXCLUDES(xsk_mutex_) {

@@ -195,6 +195,10 @@ class Lane {
       result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(batch.size()));
     }
   }
+  void SendLeft() EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (queue_ != nullptr) queue_->SendLeft();
+  }
 
  private:
   Mutex mutex_;
@@ -234,6 +238,7 @@ class AfXdpNetdev final : public Netdev {
   Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options);
   void Detach() REQUIRES(mutex_);
   void ServeNewQueues() REQUIRES(mutex_);
+  void SendLeft() REQUIRES(mutex_);
   void SetMtu(std::uint32_t mtu);
 
   PacketPool& pool_;
@@ -435,17 +440,24 @@ void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
   MutexLock lock(mutex_);
   if (state == LinkState::kGone) {
     Detach();
-  } else {
-    ServeNewQueues();
+    return;
   }
+  ServeNewQueues();
+  if (state == LinkState::kUp) SendLeft();
 }
 
 void AfXdpNetdev::Probe() {
   MutexLock lock(mutex_);
   ServeNewQueues();
+  if (link() == LinkState::kUp) SendLeft();
   // Not when it opens: that takes a grace period, and the program does without for a while. An old
   // kernel cannot at all.
   if (!queues_.empty() && !ingress_drop_.attached()) ingress_drop_.Attach(ifindex());
+}
+
+void AfXdpNetdev::SendLeft() {
+  const std::uint32_t lanes = lanes_used_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < lanes; ++i) lanes_[i].SendLeft();
 }
 
 // What cannot be served now is tried again at the next probe; the program drops its frames.

@@ -185,6 +185,12 @@ void XskQueue::Send(PacketBatch& batch, SendResult& result) {
   Kick(static_cast<std::uint32_t>(sending() - before), frames, result);
 }
 
+void XskQueue::SendLeft() {
+  if (socket_->transmit.Left() == 0) return;
+  SendResult counted;  // With the batch that left them.
+  Kick(0, 0, counted);
+}
+
 bool XskQueue::HasRoom(std::uint32_t n) {
   Reclaim();
   return sending() + n <= options_.ring && socket_->transmit.Room(n) >= n;

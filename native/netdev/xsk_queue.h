@@ -56,6 +56,10 @@ class XskQueue {
   // Whether `n` frames of one chunk can be sent now.
   bool HasRoom(std::uint32_t n);
 
+  // A batch that met a link going down, or a receiver that was slow, may have left frames in the
+  // ring: has the kernel send them. For when nobody sends any more.
+  void SendLeft();
+
   // --- Anybody.
   NetdevStats stats() const;
   // Chunks that the kernel holds.

@@ -199,7 +199,7 @@ describe('all or nothing', () => {
           { name: 'a', type: 'memory', queueLength: 9 },
           { name: 'b', type: 'memory', number: 30 },
           { name: 'n', type: 'memory' },
-          { name: 'x', type: 'af_xdp' },
+          { name: 'x', type: 'dpdk', devargs: 'net_null0' },
         ],
         flows: [],
       },

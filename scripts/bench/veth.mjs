@@ -95,7 +95,8 @@ const parts = {
     }
   },
 
-  async ping(testbed, forwarders) {
+  async ping(testbed, asleep, awake) {
+    const forwarders = [...awake, ...asleep];
     const results = await inTurn(testbed, forwarders, 'ping', () => testbed.ping(plan.pings));
     for (const [{ name }, samples] of results) {
       const lost = samples.reduce((sum, one) => sum + one.lost, 0);
@@ -178,11 +179,12 @@ async function findForwarders(cores) {
     return available;
   });
   const veths = ours.map((type) => new Pollux(child, type));
+  const awake = ours.map((type) => new Pollux(child, type, { spins: true }));
   const tapped = [new Pollux(child, 'tap')];
   const versions = {};
   if (!options.peers) {
     skipped.push('peers on veth: not without --peers');
-    return { veths, tapped, versions };
+    return { veths, awake, tapped, versions };
   }
 
   veths.push(new Bridge());
@@ -203,16 +205,17 @@ async function findForwarders(cores) {
   } else {
     skipped.push(`testpmd on veth: ${noDpdk}`);
   }
-  return { veths, tapped, versions };
+  return { veths, awake, tapped, versions };
 }
 
 async function main() {
   const testbed = new Testbed((program) => `${options.tree}/bench/${program}`, toolCore);
   stoppers.push(() => testbed.stop());
   await testbed.make();
-  const { veths, tapped, versions } = await findForwarders({ core, toolCore });
+  const { veths, awake, tapped, versions } = await findForwarders({ core, toolCore });
   const asked = (name) => name.includes(options.row);
-  for (const [name, part] of Object.entries(parts)) if (asked(name)) await part(testbed, veths);
+  for (const [name, part] of Object.entries(parts))
+    if (asked(name)) await part(testbed, veths, awake);
   if (asked('taps')) await taps(testbed, tapped);
   writeFileSync(options.out, JSON.stringify({ rows, skipped, versions }));
 }

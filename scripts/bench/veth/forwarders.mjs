@@ -20,16 +20,18 @@ export class Pollux {
   offloads = 'on';
   #child;
   #type;
+  #spins;
 
-  /** `child`: a PolluxChild that several types share. */
-  constructor(child, type) {
+  /** `child`: a PolluxChild that several types share. `spins`: its thread never sleeps, as poll-mode peers never do. */
+  constructor(child, type, { spins = false } = {}) {
     this.#child = child;
     this.#type = type;
-    this.name = `Pollux ${type}`;
+    this.#spins = spins;
+    this.name = `Pollux ${type}${spins ? ', awake' : ''}`;
   }
   static startChild = (cores) => PolluxChild.start(cores);
 
-  attach = () => this.#child.call('attach', this.#type);
+  attach = () => this.#child.call('attach', { type: this.#type, spins: this.#spins });
   detach = () => this.#child.call('detach');
   third = () => this.#child.call('third', { device: 'x0', type: this.#type });
   async losses() {

@@ -34,6 +34,7 @@
       "native/actions/set_layer4.cc",
       "native/netdev/af_packet_netdev.cc",
       "native/netdev/af_xdp_netdev.cc",
+      "native/netdev/bpf.cc",
       "native/netdev/btf.cc",
       "native/netdev/ingress_drop.cc",
       "native/netdev/interface.cc",

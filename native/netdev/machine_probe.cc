@@ -1,19 +1,19 @@
 #include "netdev/machine_probe.h"
 
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/if_xdp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
+
+#include "netdev/bpf.h"
+#include "netdev/bpf_assembler.h"
 
 // Newer than the headers we may be built with.
 #ifndef AF_XDP
@@ -51,19 +51,10 @@ class Try {
 };
 
 // "Let every frame pass", which is never attached to anything.
-long LoadXdpProgram() {
-  const bpf_insn program[] = {
-      {BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_PASS},
-      {BPF_JMP | BPF_EXIT, 0, 0, 0, 0},
-  };
-  static constexpr char kLicense[] = "GPL";
-  bpf_attr attributes;
-  std::memset(&attributes, 0, sizeof attributes);
-  attributes.prog_type = BPF_PROG_TYPE_XDP;
-  attributes.insns = reinterpret_cast<std::uintptr_t>(program);
-  attributes.insn_cnt = sizeof program / sizeof program[0];
-  attributes.license = reinterpret_cast<std::uintptr_t>(kLicense);
-  return syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+int LoadXdpProgram() {
+  BpfAssembler assembler;
+  assembler.Return(XDP_PASS);
+  return LoadBpfProgram(BPF_PROG_TYPE_XDP, assembler.code());
 }
 
 int RegisterUmem(int fd) {

@@ -43,6 +43,7 @@
       "native/netdev/memory_netdev.cc",
       "native/netdev/netdev.cc",
       "native/netdev/null_netdev.cc",
+      "native/netdev/packet_socket.cc",
       "native/netdev/partial_checksum.cc",
       "native/netdev/pcap_file.cc",
       "native/netdev/pcap_netdev.cc",

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "actions/action_list.h"
+#include "base/background.h"
 #include "base/doorbell.h"
 #include "datapath/contexts.h"
 #include "datapath/control.h"
@@ -97,6 +98,7 @@ struct Datapath::Impl {
   std::int64_t next_aging_ms = 0;
   std::int64_t next_probe_ns = 0;
   std::vector<std::string> warned;  // By the last plan.
+  Background background;            // What devices leave to be closed.
 
   Contexts contexts;
 

@@ -206,6 +206,7 @@ void Datapath::Impl::Forget(std::shared_ptr<Port> port) {
   // An Inject() or Drain() that began before the port was unpublished may still be at it, for
   // microseconds.
   while (port->netdev.use_count() > 1) std::this_thread::yield();
+  if (Background::Work rest = port->netdev->Close()) background.Run(std::move(rest));
   port->netdev.reset();
   // stats() reads counters of queues that it found on a poll list a moment ago, all under this
   // mutex.
@@ -446,6 +447,7 @@ void Datapath::Impl::Close() {
   (void)Apply().ok();
   contexts.Stop();
   for (auto& [id, port] : leaving) Forget(std::move(port));
+  background.Wait();
   upcalls.SetConsumer(false);
   DropAllParked(DropReason::kClosed, true);
   link_monitor.reset();

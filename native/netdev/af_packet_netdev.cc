@@ -57,16 +57,12 @@
 //
 // Frames go no further into the host's own stack (ingress_drop.h), unless they shall. Not done
 // here: GSO frames above 64 KiB (BIG TCP, off by default) are rx errors.
-#include <linux/filter.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <net/if.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -76,28 +72,20 @@
 #include <utility>
 #include <vector>
 
+#include "base/background.h"
 #include "base/counter.h"
+#include "base/fd.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
 #include "netdev/netdev.h"
+#include "netdev/packet_socket.h"
 #include "netdev/virtio_header.h"
 #include "netdev/xsk_queue.h"
-
-// Newer than the headers we may be built with.
-#ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
-#define PACKET_FANOUT_FLAG_IGNORE_OUTGOING 0x4000
-#endif
 
 namespace pollux {
 namespace {
 
-constexpr std::uint32_t kSlotSize = 2048;
-constexpr std::uint32_t kSlots = 4096;
-constexpr std::uint32_t kBlockSize = 128 * 1024;
-constexpr std::size_t kRingBytes = std::size_t{kSlotSize} * kSlots;
-constexpr int kReceiveBuffer = 16 << 20;  // For frames that do not fit a slot.
-constexpr int kSendBuffer = 16 << 20;
 constexpr std::uint32_t kXskFrames = 1024;  // Under way in the kernel.
 constexpr std::uint32_t kMaxQueues = 64;
 constexpr std::uint32_t kTagSize = 4;
@@ -112,189 +100,9 @@ bool KernelCutsUdp() {
          (major > 6 || (major == 6 && minor >= 2));
 }
 
-// A descriptor that closes itself.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
-
 Error WithPort(Error error, const std::string& device) {
   error.message = device + ": " + error.message;
   return error;
-}
-
-Error SocketError(int number) {
-  Error error = SystemError(number, "socket", "cannot open a packet socket");
-  if (number == EPERM || number == EACCES) {
-    error.hint =
-        "packet sockets need CAP_NET_RAW: run as root, give it with setcap "
-        "cap_net_raw,cap_net_admin+ep "
-        "or systemd's AmbientCapabilities=, or try in a namespace of your own (unshare -Urn)";
-  }
-  return error;
-}
-
-// ----------------------------------------------------------------------------------------------
-// one socket
-
-template <typename T>
-int Set(int fd, int level, int option, const T& value) {
-  return setsockopt(fd, level, option, &value, sizeof value);
-}
-
-constexpr std::uint32_t kWholeFrame = 0xffffffff;
-constexpr sock_filter kDropAll[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
-constexpr sock_filter kNotOutgoing[] = {
-    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, 0),
-    BPF_STMT(BPF_RET | BPF_K, kWholeFrame),
-};
-
-int SetFilter(int fd, std::span<const sock_filter> filter) {
-  sock_fprog program{};
-  program.len = static_cast<unsigned short>(filter.size());
-  program.filter = const_cast<sock_filter*>(filter.data());  // The kernel only reads it.
-  return Set(fd, SOL_SOCKET, SO_ATTACH_FILTER, program);
-}
-
-int Bind(int fd, int ifindex, std::uint16_t protocol) {
-  sockaddr_ll address{};
-  address.sll_family = AF_PACKET;
-  address.sll_protocol = static_cast<std::uint16_t>(protocol << 8 | protocol >> 8);
-  address.sll_ifindex = ifindex;
-  return bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-}
-
-void SetBuffer(int fd, int force_option, int option, int bytes) {
-  if (Set(fd, SOL_SOCKET, force_option, bytes) != 0) Set(fd, SOL_SOCKET, option, bytes);
-}
-
-// A receiving socket and its ring. One thread reads the ring; the descriptor is anybody's.
-class RxSocket {
- public:
-  // The socket is bound but a filter keeps everything out: see Start().
-  static Result<std::unique_ptr<RxSocket>> Open(int ifindex) {
-    std::unique_ptr<RxSocket> socket(new RxSocket);
-    const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) return SocketError(errno);
-    socket->fd_ = Fd(fd);
-    const int version = TPACKET_V2;
-    const int on = 1;
-    tpacket_req request{};
-    request.tp_block_size = kBlockSize;
-    request.tp_block_nr = kRingBytes / kBlockSize;
-    request.tp_frame_size = kSlotSize;
-    request.tp_frame_nr = kSlots;
-    SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBuffer);
-    // The kernel wants version and virtio header before the ring.
-    if (Set(fd, SOL_PACKET, PACKET_VERSION, version) != 0 ||
-        Set(fd, SOL_PACKET, PACKET_VNET_HDR, on) != 0 ||
-        Set(fd, SOL_PACKET, PACKET_COPY_THRESH, on) != 0 ||
-        Set(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, on) != 0 || SetFilter(fd, kDropAll) != 0 ||
-        Set(fd, SOL_PACKET, PACKET_RX_RING, request) != 0) {
-      Error error = SystemError(errno, "setsockopt", "cannot set up a receive ring");
-      if (error.number == ENOMEM)
-        error.hint = "a queue needs 8 MiB of kernel memory: use fewer rxqs";
-      return error;
-    }
-    constexpr int kProtection = PROT_READ | PROT_WRITE;
-    void* ring = mmap(nullptr, kRingBytes, kProtection, MAP_SHARED | MAP_LOCKED, fd, 0);
-    if (ring == MAP_FAILED) ring = mmap(nullptr, kRingBytes, kProtection, MAP_SHARED, fd, 0);
-    if (ring == MAP_FAILED) return SystemError(errno, "mmap", "cannot map a receive ring");
-    socket->ring_ = static_cast<std::uint8_t*>(ring);
-    madvise(ring, kRingBytes, MADV_DONTFORK);  // A child would keep the socket alive.
-    if (Bind(fd, ifindex, ETH_P_ALL) != 0) {
-      return SystemError(errno, "bind", "cannot bind a packet socket");
-    }
-    packet_mreq membership{};
-    membership.mr_ifindex = ifindex;
-    membership.mr_type = PACKET_MR_PROMISC;
-    if (Set(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership) != 0) {
-      return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
-    }
-    return socket;
-  }
-
-  // The mapping holds the socket too, so it goes first.
-  ~RxSocket() {
-    if (ring_ != nullptr) munmap(ring_, kRingBytes);
-  }
-
-  int fd() const { return fd_.get(); }
-  // Lets frames in.
-  void Start() { SetFilter(fd(), kNotOutgoing); }
-  // Keeps further frames out; what is in the ring stays.
-  void Stop() { SetFilter(fd(), kDropAll); }
-
-  // Frames that the kernel dropped since the last call.
-  std::uint64_t TakeDrops() {
-    tpacket_stats stats{};
-    socklen_t size = sizeof stats;
-    if (getsockopt(fd(), SOL_PACKET, PACKET_STATISTICS, &stats, &size) != 0) return 0;
-    return stats.tp_drops;
-  }
-
-  // The reader's: the next slot, if it is filled.
-  const tpacket2_hdr* Front(std::uint32_t& status) const {
-    tpacket2_hdr* slot = Slot(next_);
-    status = std::atomic_ref(slot->tp_status).load(std::memory_order_acquire);
-    return (status & TP_STATUS_USER) != 0 ? slot : nullptr;
-  }
-  // Gives it back to the kernel.
-  void Pop() {
-    std::atomic_ref(Slot(next_)->tp_status).store(TP_STATUS_KERNEL, std::memory_order_release);
-    next_ = (next_ + 1) % kSlots;
-  }
-
- private:
-  RxSocket() = default;
-  tpacket2_hdr* Slot(std::uint32_t i) const {
-    return reinterpret_cast<tpacket2_hdr*>(ring_ + std::size_t{i} * kSlotSize);
-  }
-
-  Fd fd_;
-  std::uint8_t* ring_ = nullptr;
-  std::uint32_t next_ = 0;
-};
-
-// As many sockets as queues, bound and grouped; nothing comes in until Start().
-Result<std::vector<std::unique_ptr<RxSocket>>> OpenRxSockets(int ifindex, std::uint32_t n) {
-  std::vector<std::unique_ptr<RxSocket>> sockets;
-  int group = 0;
-  for (std::uint32_t i = 0; i < n; ++i) {
-    Result<std::unique_ptr<RxSocket>> socket = RxSocket::Open(ifindex);
-    if (!socket) return socket.error();
-    if (n > 1) {
-      // The first asks for a group number that nobody has; the others join it.
-      int type = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
-      if (i == 0) type |= PACKET_FANOUT_FLAG_UNIQUEID;
-      const int fd = (*socket)->fd();
-      socklen_t size = sizeof group;
-      if (Set(fd, SOL_PACKET, PACKET_FANOUT, group | type << 16) != 0 ||
-          (i == 0 && getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &group, &size) != 0)) {
-        Error error = SystemError(errno, "setsockopt", "cannot spread frames over several queues");
-        if (error.number == EINVAL) error.hint = "older kernels want the interface up for that";
-        return error;
-      }
-      group &= 0xffff;
-    }
-    sockets.push_back(std::move(*socket));
-  }
-  return sockets;
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -308,7 +116,7 @@ class AfPacketRxq final : public Rxq {
 
   // Control side, one thread at a time: the socket to go on with. It must outlive its use here;
   // what was given up is fetched with TakeBack().
-  void Give(RxSocket* socket) {
+  void Give(PacketRing* socket) {
     epoll_event event{};
     event.events = EPOLLIN;
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->fd(), &event);
@@ -316,14 +124,14 @@ class AfPacketRxq final : public Rxq {
   }
   // A socket given and not taken yet, and one given up. After this, none is given up before another
   // is given.
-  std::array<RxSocket*, 2> TakeBack() {
+  std::array<PacketRing*, 2> TakeBack() {
     return {next_.exchange(nullptr, std::memory_order_acq_rel),
             old_.exchange(nullptr, std::memory_order_acq_rel)};
   }
   // The one given up alone.
-  RxSocket* TakeOld() { return old_.exchange(nullptr, std::memory_order_acq_rel); }
+  PacketRing* TakeOld() { return old_.exchange(nullptr, std::memory_order_acq_rel); }
   // Nobody shall wake for this socket any more.
-  void Forget(const RxSocket& socket) {
+  void Forget(const PacketRing& socket) {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.fd(), nullptr);
   }
 
@@ -367,7 +175,7 @@ class AfPacketRxq final : public Rxq {
 
   bool TakeNext() {
     if (next_.load(std::memory_order_relaxed) == nullptr) return false;
-    RxSocket* next = next_.exchange(nullptr, std::memory_order_acq_rel);
+    PacketRing* next = next_.exchange(nullptr, std::memory_order_acq_rel);
     if (next == nullptr) return false;
     old_.store(current_, std::memory_order_release);
     current_ = next;
@@ -455,11 +263,11 @@ class AfPacketRxq final : public Rxq {
 
   PacketPool& pool_;
   const Fd epoll_;
-  RxSocket* current_ = nullptr;
+  PacketRing* current_ = nullptr;
   std::uint32_t segments_ = 0;  // Of the batch in work.
   Counter rx_errors_;
-  std::atomic<RxSocket*> next_{nullptr};
-  std::atomic<RxSocket*> old_{nullptr};
+  std::atomic<PacketRing*> next_{nullptr};
+  std::atomic<PacketRing*> old_{nullptr};
 };
 
 // --------------------------------------------------------------------------------------------------
@@ -482,19 +290,25 @@ class AfPacketNetdev final : public Netdev {
     }
     std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
     for (Fd* socket : {&netdev->tx_, &netdev->gso_tx_}) {
-      Result<Fd> opened = OpenTxSocket();
+      Result<Fd> opened = OpenSendSocket();
       if (!opened) return WithPort(opened.error(), device);
       *socket = std::move(*opened);
     }
-    // Some old drivers cannot; the qdisc works too.
-    Set(netdev->tx_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, 1);
+    BypassQdisc(netdev->tx_);
     if (Status status = netdev->Attach(*interface); !status)
       return WithPort(status.error(), device);
-    netdev->NameMode();
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override EXCLUDES(mutex_, xsk_mutex_) {
+    std::string mode = "tpacket-v2 vnet-hdr";
+    MutexLock lock(mutex_);
+    {
+      MutexLock xsk_lock(xsk_mutex_);
+      if (xsk_ != nullptr) mode += " xsk-tx";
+    }
+    return mode + (ingress_drop_->attached() ? " ingress-drop" : " host-stack");
+  }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
   LinkState link() const override { return link_.load(std::memory_order_relaxed); }
@@ -518,12 +332,27 @@ class AfPacketNetdev final : public Netdev {
     link_.store(state, std::memory_order_relaxed);
     if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
     MutexLock lock(mutex_);
-    if (state == LinkState::kGone) ingress_drop_.Detach();  // Perhaps it lives on elsewhere.
+    if (state == LinkState::kGone) ingress_drop_->Detach();  // Perhaps it lives on elsewhere.
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
     if (state == LinkState::kUp) SendLeft();
   }
   void Probe() override EXCLUDES(mutex_, xsk_mutex_) {
     if (link() == LinkState::kUp) SendLeft();
+    OpenXsk();
+  }
+
+  Background::Work Close() override EXCLUDES(mutex_, xsk_mutex_) {
+    MutexLock lock(mutex_);
+    MutexLock xsk_lock(xsk_mutex_);
+    for (const std::unique_ptr<PacketRing>& ring : rings_) ring->Stop();
+    ingress_drop_->Detach();
+    // A function can be copied; what it closes cannot.
+    const auto rest = std::make_shared<Rest>();
+    rest->senders = {std::move(tx_), std::move(gso_tx_)};
+    rest->rings = std::move(rings_);
+    rest->xsk = std::move(xsk_);
+    rest->ingress_drop = std::move(ingress_drop_);
+    return [rest] { rest->Close(); };
   }
 
   Offloads tx_offloads() const override { return tx_offloads_; }
@@ -552,12 +381,29 @@ class AfPacketNetdev final : public Netdev {
     NetdevStats stats;
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) stats.rx_errors += Queue(rxq).rx_errors();
     MutexLock lock(mutex_);
-    for (const std::unique_ptr<RxSocket>& socket : sockets_) rx_dropped_ += socket->TakeDrops();
+    for (const std::unique_ptr<PacketRing>& socket : rings_) rx_dropped_ += socket->TakeDrops();
     stats.rx_dropped = rx_dropped_;
     return stats;
   }
 
  private:
+  // What the kernel takes its time to close.
+  struct Rest {
+    void Close() {
+      std::vector<Background::Work> parts;
+      for (Fd& sender : senders) parts.emplace_back([&sender] { sender = Fd(); });
+      for (std::unique_ptr<PacketRing>& ring : rings) parts.emplace_back([&ring] { ring.reset(); });
+      parts.emplace_back([this] { xsk.reset(); });
+      DoTogether(std::move(parts));
+      ingress_drop.reset();
+    }
+
+    std::array<Fd, 2> senders;
+    std::vector<std::unique_ptr<PacketRing>> rings;
+    std::unique_ptr<XskQueue> xsk;
+    std::unique_ptr<IngressDrop> ingress_drop;
+  };
+
   // Packets as sendmmsg() wants them.
   class Messages {
    public:
@@ -618,15 +464,20 @@ class AfPacketNetdev final : public Netdev {
     if (xsk_ != nullptr) xsk_->SendLeft();
   }
 
-  void OpenXsk(int ifindex) EXCLUDES(xsk_mutex_) {
+  // If it is wanted: not while somebody else's is there, or one that was closed a moment ago.
+  void OpenXsk() EXCLUDES(xsk_mutex_) {
     MutexLock lock(xsk_mutex_);
-    xsk_.reset();
+    if (!std::exchange(wants_xsk_, false)) return;
     XskQueue::Options options;
-    options.ifindex = ifindex;
+    options.ifindex = ifindex();
     options.ring = kXskFrames;
     options.receive = false;
     Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
-    if (opened) xsk_ = std::move(*opened);
+    if (opened) {
+      xsk_ = std::move(*opened);
+    } else {
+      wants_xsk_ = opened.error().number == EBUSY;
+    }
   }
 
   // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
@@ -649,25 +500,6 @@ class AfPacketNetdev final : public Netdev {
     return true;
   }
 
-  static Result<Fd> OpenTxSocket() {
-    Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (fd.get() < 0) return SocketError(errno);
-    SetBuffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
-    if (Set(fd.get(), SOL_PACKET, PACKET_VNET_HDR, 1) != 0)
-      return SystemError(errno, "setsockopt", "cannot set up a packet socket for sending");
-    return fd;
-  }
-
-  void NameMode() EXCLUDES(mutex_, xsk_mutex_) {
-    mode_ = "tpacket-v2 vnet-hdr";
-    {
-      MutexLock lock(xsk_mutex_);
-      if (xsk_ != nullptr) mode_ += " xsk-tx";
-    }
-    MutexLock lock(mutex_);
-    mode_ += ingress_drop_.attached() ? " ingress-drop" : " host-stack";
-  }
-
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
       : pool_(pool),
         device_(std::move(device)),
@@ -687,16 +519,16 @@ class AfPacketNetdev final : public Netdev {
   // Opens sockets for the interface and hands them out, in place of those there are.
   Status Attach(const Interface& interface) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    if (Bind(tx_.get(), interface.index, 0) != 0 || Bind(gso_tx_.get(), interface.index, 0) != 0) {
-      return SystemError(errno, "bind", "cannot bind a packet socket");
+    for (const Fd* socket : {&tx_, &gso_tx_}) {
+      if (Status status = BindSendSocket(*socket, interface.index); !status) return status.error();
     }
-    Result<std::vector<std::unique_ptr<RxSocket>>> opened =
-        OpenRxSockets(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
+    Result<std::vector<std::unique_ptr<PacketRing>>> opened =
+        pool_.Shared<PacketRings>().Open(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
     if (!opened) return opened.error();
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
-      for (RxSocket* socket : Queue(rxq).TakeBack()) Collect(socket);
+      for (PacketRing* socket : Queue(rxq).TakeBack()) Collect(socket);
     }
-    for (const std::unique_ptr<RxSocket>& socket : sockets_) {
+    for (const std::unique_ptr<PacketRing>& socket : rings_) {
       // Still read by its queue's thread, until its ring is empty.
       socket->Stop();
       for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).Forget(*socket);
@@ -704,25 +536,32 @@ class AfPacketNetdev final : public Netdev {
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
       (*opened)[i]->Start();
       Queue(rxqs_[i]).Give((*opened)[i].get());
-      sockets_.push_back(std::move((*opened)[i]));
+      rings_.push_back(std::move((*opened)[i]));
     }
-    if (!host_stack_) ingress_drop_.Attach(interface.index);
-    OpenXsk(interface.index);
     ifindex_.store(interface.index, std::memory_order_relaxed);
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
+    {
+      MutexLock xsk_lock(xsk_mutex_);
+      xsk_.reset();
+      wants_xsk_ = true;
+    }
+    OpenXsk();
+    // Last: while it is being attached, the kernel can do little else to interfaces. And together:
+    // they wait for the same grace period.
+    if (!host_stack_) ingress_drop_->Attach(interface.index);
+    pool_.Shared<PacketRings>().MakeAhead();
     return {};
   }
 
   // Closes a socket that no queue uses any more.
-  void Collect(RxSocket* socket) REQUIRES(mutex_) {
+  void Collect(PacketRing* socket) REQUIRES(mutex_) {
     if (socket == nullptr) return;
     rx_dropped_ += socket->TakeDrops();
-    std::erase_if(sockets_, [=](const auto& held) { return held.get() == socket; });
+    std::erase_if(rings_, [=](const auto& held) { return held.get() == socket; });
   }
 
   PacketPool& pool_;
-  std::string mode_;  // Written when opened.
   const std::string device_;
   const std::uint32_t numa_;
   const bool host_stack_;  // What arrives is the host's, too.
@@ -734,11 +573,12 @@ class AfPacketNetdev final : public Netdev {
   std::atomic<LinkState> link_{LinkState::kDown};
   std::vector<std::unique_ptr<Rxq>> rxqs_;
 
-  Mutex xsk_mutex_;  // After mutex_.
+  mutable Mutex xsk_mutex_;  // After mutex_.
   std::unique_ptr<XskQueue> xsk_ GUARDED_BY(xsk_mutex_);
+  bool wants_xsk_ GUARDED_BY(xsk_mutex_) = false;
   mutable Mutex mutex_;
-  std::vector<std::unique_ptr<RxSocket>> sockets_ GUARDED_BY(mutex_);  // In use, or to be closed.
-  IngressDrop ingress_drop_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PacketRing>> rings_ GUARDED_BY(mutex_);  // In use, or to be closed.
+  std::unique_ptr<IngressDrop> ingress_drop_ GUARDED_BY(mutex_) = std::make_unique<IngressDrop>();
   mutable std::uint64_t rx_dropped_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -45,14 +45,13 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <span>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/background.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
@@ -90,19 +89,6 @@ std::uint32_t RingFor(std::uint32_t queues) {
   std::uint32_t ring = kMaxRing;
   while (ring > kMinRing && ring * queues > kFramesOfPort) ring /= 2;
   return ring;
-}
-
-// Does all at once. What closes something of the kernel's mostly waits for its grace periods.
-void DoTogether(const std::vector<std::function<void()>>& parts) {
-  std::vector<std::thread> threads;
-  for (const std::function<void()>& part : parts) {
-    try {
-      threads.emplace_back(part);
-    } catch (const std::system_error&) {  // The thread library's way to say EAGAIN.
-      part();
-    }
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 // ------------------------------------------------------------------------------------------ queue
@@ -215,7 +201,7 @@ class AfXdpNetdev final : public Netdev {
     Detach();
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
   LinkState link() const override { return link_.load(std::memory_order_relaxed); }
@@ -399,14 +385,14 @@ void AfXdpNetdev::Detach() {
     closed_.rx_dropped += stats.rx_dropped;
     closed_.rx_errors += stats.rx_errors;
   }
-  std::vector<std::function<void()>> closings = {
+  std::vector<Background::Work> closings = {
       [program = program_.release()] { delete program; },
       [drop = &ingress_drop_] { drop->Detach(); },
   };
   for (std::unique_ptr<XskQueue>& queue : queues_) {
     closings.emplace_back([closed = queue.release()] { delete closed; });
   }
-  DoTogether(closings);
+  DoTogether(std::move(closings));
   queues_.clear();
   if (promiscuous_ >= 0) close(promiscuous_);
   promiscuous_ = -1;

@@ -6,30 +6,37 @@
 // The program is two instructions, held by a bpf_link (tcx, Linux 6.6): when the descriptor closes,
 // kill -9 included, it is gone. Nothing else that leaves no traces is on offer: a clsact qdisc
 // would stay behind.
+//
+// To attach and to detach takes effect at once, but the kernel returns only a grace period later
+// (5 ms): threads of our own wait for it.
 #pragma once
 
-#include <utility>
+#include <memory>
+
+#include "base/background.h"
 
 namespace pollux {
 
 class IngressDrop {
  public:
   IngressDrop() = default;
+  // Waits until nothing is left in the kernel.
   ~IngressDrop() { Detach(); }
-  IngressDrop(IngressDrop&& other) noexcept : link_(std::exchange(other.link_, -1)) {}
-  IngressDrop& operator=(IngressDrop&& other) noexcept {
-    std::swap(link_, other.link_);
-    return *this;
-  }
+  IngressDrop(const IngressDrop&) = delete;
+  IngressDrop& operator=(const IngressDrop&) = delete;
 
-  // From now on nothing that arrives at the interface gets further than its packet sockets. False:
-  // the kernel cannot, or we may not (CAP_BPF and CAP_NET_ADMIN).
-  bool Attach(int ifindex);
+  // From a moment later on nothing that arrives at the interface gets further than its packet
+  // sockets, unless the kernel cannot, or we may not (CAP_BPF and CAP_NET_ADMIN).
+  void Attach(int ifindex);
   void Detach();
-  bool attached() const { return link_ >= 0; }
+  // It is attached, or about to be.
+  bool attached() const;
 
  private:
-  int link_ = -1;
+  struct Link;
+
+  std::shared_ptr<Link> link_;
+  Background background_;
 };
 
 }  // namespace pollux

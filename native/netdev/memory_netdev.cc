@@ -147,7 +147,7 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     for (std::uint64_t i = tx_head_; i != tx_tail_; ++i) FreePacket(tx_[i % tx_.size()]);
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_ != 0 ? mtu_ : kMaxFrame - kMinFrame; }
   // Room for two VLAN tags on top of the MTU, as network cards give.

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "base/background.h"
 #include "base/result.h"
 #include "netdev/generator.h"
 #include "packet/drop_reason.h"
@@ -126,7 +127,7 @@ class Netdev {
   virtual ~Netdev() = default;
 
   // What was really obtained: words, e.g. "tpacket-v2 vnet-hdr ingress-drop".
-  virtual const std::string& mode() const = 0;
+  virtual std::string mode() const = 0;
   virtual std::uint32_t numa() const { return 0; }
   virtual std::uint32_t mtu() const = 0;  // Bytes above Ethernet.
   // Whether a packet is short enough to be sent; by default FitsMtu().
@@ -144,6 +145,11 @@ class Netdev {
   virtual bool Follow(int /*ifindex*/) { return false; }
   // What the listener of link changes learned about ifindex(). Same thread as Rebind().
   virtual void LinkChanged(int /*ifindex*/, LinkState /*state*/, std::uint32_t /*mtu*/) {}
+
+  // When nobody polls or sends any more: closes the device. What the kernel takes long for, and
+  // nobody needs to wait for, is returned, to be done on any thread while the pool is there.
+  // Nothing but destruction may follow; without this call, that does it all.
+  virtual Background::Work Close() { return {}; }
 
   // About once a second, on the same thread: a look at what the kernel does not tell of.
   virtual void Probe() {}

@@ -52,7 +52,7 @@ class NullNetdev final : public Netdev {
     }
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_; }
   bool Fits(const Packet& /*packet*/) const override { return true; }

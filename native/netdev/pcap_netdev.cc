@@ -534,7 +534,7 @@ class PcapNetdev final : public Netdev {
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_ != 0 ? mtu_ : kMaxFrame - kMinFrame; }
   bool Fits(const Packet& packet) const override { return mtu_ == 0 || FitsMtu(packet, mtu_); }

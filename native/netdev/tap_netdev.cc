@@ -36,6 +36,7 @@
 #include <vector>
 
 #include "base/counter.h"
+#include "base/fd.h"
 #include "base/sync.h"
 #include "netdev/netdev.h"
 #include "netdev/virtio_header.h"
@@ -50,19 +51,6 @@ constexpr std::uint32_t kHeaderSize = sizeof(VirtioNetHeader);
 // Newer than the headers we may be built with.
 constexpr unsigned kUdp4 = 0x20;  // TUN_F_USO4
 constexpr unsigned kUdp6 = 0x40;
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 void Name(ifreq& request, const std::string& device) {
   std::memset(&request, 0, sizeof request);
@@ -230,7 +218,7 @@ class TapNetdev final : public Netdev {
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
   LinkState link() const override { return link_.load(std::memory_order_relaxed); }

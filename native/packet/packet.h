@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <span>
 #include <utility>
@@ -253,6 +254,16 @@ class PacketPool {
   PacketRegion* AddRegion(std::uint32_t chunks) EXCLUDES(mutex_);
   std::vector<PacketRegion*> regions() const EXCLUDES(mutex_);
 
+  // The T that drivers share as long as there is the pool.
+  template <typename T>
+  T& Shared() EXCLUDES(mutex_) {
+    static const char kKind = 0;
+    MutexLock lock(mutex_);
+    std::shared_ptr<void>& shared = shared_[&kKind];
+    if (shared == nullptr) shared = std::make_shared<T>();
+    return *static_cast<T*>(shared.get());
+  }
+
  private:
   friend class PacketCache;
   friend class PacketRegion;
@@ -273,6 +284,7 @@ class PacketPool {
   std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketSlab>> slabs_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketRegion>> regions_ GUARDED_BY(mutex_);
+  std::map<const void*, std::shared_ptr<void>> shared_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pollux

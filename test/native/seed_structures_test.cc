@@ -17,7 +17,7 @@ namespace {
 class FakeNetdev : public Netdev {
  public:
   ~FakeNetdev() override { open_ = false; }
-  const std::string& mode() const override { return mode_; }
+  std::string mode() const override { return mode_; }
   std::uint32_t mtu() const override { return 1500; }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return {}; }
   void Send(std::uint32_t, PacketBatch& batch, SendResult& result) override {

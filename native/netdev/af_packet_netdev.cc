@@ -289,12 +289,11 @@ class AfPacketNetdev final : public Netdev {
       interface->mtu = spec.mtu;
     }
     std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
-    for (Fd* socket : {&netdev->tx_, &netdev->gso_tx_}) {
-      Result<Fd> opened = OpenSendSocket();
-      if (!opened) return WithPort(opened.error(), device);
-      *socket = std::move(*opened);
+    for (Fd* sender : {&netdev->tx_, &netdev->gso_tx_}) {
+      Result<Fd> taken = netdev->sockets_.TakeSender(sender == &netdev->tx_);
+      if (!taken) return WithPort(taken.error(), device);
+      *sender = std::move(*taken);
     }
-    BypassQdisc(netdev->tx_);
     if (Status status = netdev->Attach(*interface); !status)
       return WithPort(status.error(), device);
     return std::unique_ptr<Netdev>(std::move(netdev));
@@ -344,15 +343,20 @@ class AfPacketNetdev final : public Netdev {
   Background::Work Close() override EXCLUDES(mutex_, xsk_mutex_) {
     MutexLock lock(mutex_);
     MutexLock xsk_lock(xsk_mutex_);
-    for (const std::unique_ptr<PacketRing>& ring : rings_) ring->Stop();
     ingress_drop_->Detach();
+    for (const std::unique_ptr<PacketRing>& ring : rings_) {
+      ring->Stop();
+      ring->Close();
+    }
+    if (xsk_ != nullptr) xsk_->Close();
+    sockets_.GiveSender(std::move(tx_), true);
+    sockets_.GiveSender(std::move(gso_tx_), false);
     // A function can be copied; what it closes cannot.
     const auto rest = std::make_shared<Rest>();
-    rest->senders = {std::move(tx_), std::move(gso_tx_)};
     rest->rings = std::move(rings_);
     rest->xsk = std::move(xsk_);
     rest->ingress_drop = std::move(ingress_drop_);
-    return [rest] { rest->Close(); };
+    return [rest] { rest->Destroy(); };
   }
 
   Offloads tx_offloads() const override { return tx_offloads_; }
@@ -387,18 +391,16 @@ class AfPacketNetdev final : public Netdev {
   }
 
  private:
-  // What the kernel takes its time to close.
+  // What the kernel takes its time for.
   struct Rest {
-    void Close() {
+    void Destroy() {
       std::vector<Background::Work> parts;
-      for (Fd& sender : senders) parts.emplace_back([&sender] { sender = Fd(); });
       for (std::unique_ptr<PacketRing>& ring : rings) parts.emplace_back([&ring] { ring.reset(); });
       parts.emplace_back([this] { xsk.reset(); });
       DoTogether(std::move(parts));
       ingress_drop.reset();
     }
 
-    std::array<Fd, 2> senders;
     std::vector<std::unique_ptr<PacketRing>> rings;
     std::unique_ptr<XskQueue> xsk;
     std::unique_ptr<IngressDrop> ingress_drop;
@@ -476,7 +478,8 @@ class AfPacketNetdev final : public Netdev {
     if (opened) {
       xsk_ = std::move(*opened);
     } else {
-      wants_xsk_ = opened.error().number == EBUSY;
+      // EINVAL: the socket there is one of ours.
+      wants_xsk_ = opened.error().number == EBUSY || opened.error().number == EINVAL;
     }
   }
 
@@ -502,6 +505,7 @@ class AfPacketNetdev final : public Netdev {
 
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
       : pool_(pool),
+        sockets_(pool.Shared<PacketSockets>()),
         device_(std::move(device)),
         numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
@@ -520,10 +524,10 @@ class AfPacketNetdev final : public Netdev {
   Status Attach(const Interface& interface) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     for (const Fd* socket : {&tx_, &gso_tx_}) {
-      if (Status status = BindSendSocket(*socket, interface.index); !status) return status.error();
+      if (Status status = BindSender(*socket, interface.index); !status) return status.error();
     }
     Result<std::vector<std::unique_ptr<PacketRing>>> opened =
-        pool_.Shared<PacketRings>().Open(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
+        sockets_.OpenRings(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
     if (!opened) return opened.error();
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
       for (PacketRing* socket : Queue(rxq).TakeBack()) Collect(socket);
@@ -550,7 +554,7 @@ class AfPacketNetdev final : public Netdev {
     // Last: while it is being attached, the kernel can do little else to interfaces. And together:
     // they wait for the same grace period.
     if (!host_stack_) ingress_drop_->Attach(interface.index);
-    pool_.Shared<PacketRings>().MakeAhead();
+    sockets_.MakeRingAhead();
     return {};
   }
 
@@ -562,6 +566,7 @@ class AfPacketNetdev final : public Netdev {
   }
 
   PacketPool& pool_;
+  PacketSockets& sockets_;
   const std::string device_;
   const std::uint32_t numa_;
   const bool host_stack_;  // What arrives is the host's, too.

@@ -70,6 +70,8 @@ constexpr std::uint32_t kMaxRing = 2048;
 constexpr std::uint32_t kMinRing = 256;
 // The kernel lets go of a queue only some time after its socket was closed (28 ms measured).
 constexpr std::chrono::milliseconds kBusyLimit{500};
+// Of an interface that is back: others wait for the same thread, and it is tried again anyway.
+constexpr std::chrono::milliseconds kBusyLimitAgain{60};
 constexpr std::chrono::milliseconds kBusyPause{2};
 
 struct Mode {
@@ -221,7 +223,7 @@ class AfXdpNetdev final : public Netdev {
   Status Attach(const Interface& interface, std::span<const Mode> modes) REQUIRES(mutex_);
   Status AttachAs(const Interface& interface, const Mode& mode) REQUIRES(mutex_);
   Status Serve(const Interface& interface, std::uint32_t queue) REQUIRES(mutex_);
-  Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options);
+  Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options) REQUIRES(mutex_);
   void Detach() REQUIRES(mutex_);
   void ServeNewQueues() REQUIRES(mutex_);
   void SendLeft() REQUIRES(mutex_);
@@ -245,6 +247,7 @@ class AfXdpNetdev final : public Netdev {
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
   IngressDrop ingress_drop_ GUARDED_BY(mutex_);
   int promiscuous_ GUARDED_BY(mutex_) = -1;
+  bool ever_attached_ GUARDED_BY(mutex_) = false;
   std::uint32_t ring_ GUARDED_BY(mutex_) = 0;
   // In the order of the device's queues.
   std::vector<std::unique_ptr<XskQueue>> queues_ GUARDED_BY(mutex_);
@@ -338,6 +341,7 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   SetMtu(interface.mtu);
   link_.store(interface.link(), std::memory_order_relaxed);
   silent_.store(false, std::memory_order_relaxed);
+  ever_attached_ = true;
   return {};
 }
 
@@ -365,7 +369,8 @@ Status AfXdpNetdev::Serve(const Interface& interface, std::uint32_t queue) {
 
 // Waits for the kernel to let go of the queue, if it has been closed a moment ago.
 Result<std::unique_ptr<XskQueue>> AfXdpNetdev::OpenQueue(const XskQueue::Options& options) {
-  const auto end = std::chrono::steady_clock::now() + kBusyLimit;
+  const auto limit = ever_attached_ ? kBusyLimitAgain : kBusyLimit;
+  const auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
     Result<std::unique_ptr<XskQueue>> queue = XskQueue::Open(pool_, options);
     if (queue || queue.error().number != EBUSY || std::chrono::steady_clock::now() > end) {

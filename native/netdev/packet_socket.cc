@@ -81,18 +81,40 @@ ino_t ThisNamespace() {
 
 // -------------------------------------------------------------------------------------- sending
 
-Result<Fd> OpenSendSocket() {
+Status BindSender(const Fd& sender, int ifindex) {
+  // An interface it was bound to has left an error when it went, which the next call would report.
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(sender.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  return BindTo(sender, ifindex, 0);
+}
+
+Result<Fd> PacketSockets::TakeSender(bool past_qdisc) {
+  {
+    MutexLock lock(mutex_);
+    EnterNamespace();
+    std::vector<Fd>& idle = senders_[past_qdisc ? 1 : 0];
+    if (!idle.empty()) {
+      Fd sender = std::move(idle.back());
+      idle.pop_back();
+      return sender;
+    }
+  }
   Result<Fd> fd = OpenSocket();
   if (!fd) return fd;
   SetBuffer(*fd, SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
   if (Set(*fd, SOL_PACKET, PACKET_VNET_HDR, kOn) != 0)
     return SystemError(errno, "setsockopt", "cannot set up a packet socket for sending");
+  if (past_qdisc) Set(*fd, SOL_PACKET, PACKET_QDISC_BYPASS, kOn);
   return fd;
 }
 
-Status BindSendSocket(const Fd& socket, int ifindex) { return BindTo(socket, ifindex, 0); }
-
-void BypassQdisc(const Fd& socket) { Set(socket, SOL_PACKET, PACKET_QDISC_BYPASS, kOn); }
+void PacketSockets::GiveSender(Fd sender, bool past_qdisc) {
+  if (sender.get() < 0 || !BindTo(sender, 0, 0)) return;
+  MutexLock lock(mutex_);
+  EnterNamespace();
+  senders_[past_qdisc ? 1 : 0].push_back(std::move(sender));
+}
 
 // ------------------------------------------------------------------------------------ receiving
 
@@ -171,10 +193,11 @@ std::uint64_t PacketRing::TakeDrops() {
 
 // ---------------------------------------------------------------------------------- made ahead
 
-Result<std::vector<std::unique_ptr<PacketRing>>> PacketRings::Open(int ifindex, std::uint32_t n) {
+Result<std::vector<std::unique_ptr<PacketRing>>> PacketSockets::OpenRings(int ifindex,
+                                                                          std::uint32_t n) {
   std::vector<std::unique_ptr<PacketRing>> rings(n);
   std::vector<Status> made(n);
-  rings.front() = TakeAhead();
+  rings.front() = TakeRing();
   std::vector<Background::Work> makings;
   for (std::uint32_t i = rings.front() == nullptr ? 0 : 1; i < n; ++i) {
     makings.emplace_back([&ring = rings[i], &status = made[i]] {
@@ -198,24 +221,30 @@ Result<std::vector<std::unique_ptr<PacketRing>>> PacketRings::Open(int ifindex, 
 }
 
 // nullptr: none is ready.
-std::unique_ptr<PacketRing> PacketRings::TakeAhead() {
-  const ino_t here = ThisNamespace();
+std::unique_ptr<PacketRing> PacketSockets::TakeRing() {
   MutexLock lock(mutex_);
-  // A socket belongs to its network namespace for ever.
-  if (std::exchange(namespace_, here) != here) ahead_.reset();
-  return std::move(ahead_);
+  EnterNamespace();
+  return std::move(ring_);
 }
 
-void PacketRings::MakeAhead() {
+void PacketSockets::MakeRingAhead() {
   MutexLock lock(mutex_);
-  if (ahead_ != nullptr || std::exchange(making_, true)) return;
+  if (ring_ != nullptr || std::exchange(making_, true)) return;
   background_.Run([this, here = namespace_] {
     // What fails here fails again, and is told, when somebody waits for it.
     Result<std::unique_ptr<PacketRing>> ring = PacketRing::Make();
-    MutexLock lock(mutex_);
-    if (ring && namespace_ == here) ahead_ = std::move(*ring);
+    MutexLock done(mutex_);
+    if (ring && namespace_ == here) ring_ = std::move(*ring);
     making_ = false;
   });
+}
+
+// A socket belongs to its network namespace for ever, so what another one has left is of no use.
+void PacketSockets::EnterNamespace() {
+  const ino_t here = ThisNamespace();
+  if (std::exchange(namespace_, here) == here) return;
+  ring_.reset();
+  for (std::vector<Fd>& idle : senders_) idle.clear();
 }
 
 }  // namespace pollux

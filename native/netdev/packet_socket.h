@@ -1,12 +1,15 @@
 // Packet sockets: those that send, and those that receive into a ring shared with the kernel.
 //
-// To make a ring takes the kernel a grace period (10 ms), whatever else happens, and whoever adds a
-// port waits for it. So one is made ahead, by a thread of its own: the next port only has to bind.
+// What the kernel waits a grace period for (10 ms), whoever adds or deletes a port would wait for:
+// to make a ring, and to close any packet socket. So a ring is made ahead, sockets that send are
+// used again, and of a ring that is given up the descriptor is closed at once, but the socket lives
+// as long as the mapping.
 #pragma once
 
 #include <linux/if_packet.h>
 #include <sys/types.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -20,10 +23,7 @@
 namespace pollux {
 
 // A socket for sending, whose messages begin with a VirtioNetHeader. It receives nothing.
-Result<Fd> OpenSendSocket();
-Status BindSendSocket(const Fd& socket, int ifindex);
-// Frames of this socket go past the qdisc. Some old drivers cannot; the qdisc works too.
-void BypassQdisc(const Fd& socket);
+Status BindSender(const Fd& sender, int ifindex);
 
 // A receiving socket and its ring. One thread reads the ring; the descriptor is anybody's.
 class PacketRing {
@@ -42,6 +42,8 @@ class PacketRing {
   void Start();
   // Keeps further frames out; what is in the ring stays.
   void Stop();
+  // The last: closes the descriptor. To destroy the object is then what takes time.
+  void Close() { fd_ = Fd(); }
 
   int fd() const { return fd_.get(); }
   // Frames that the kernel dropped since the last call.
@@ -69,26 +71,32 @@ class PacketRing {
     return reinterpret_cast<tpacket2_hdr*>(ring_ + std::size_t{i} * kSlotSize);
   }
 
-  const Fd fd_;
+  Fd fd_;
   std::uint8_t* ring_ = nullptr;
   std::uint32_t next_ = 0;
 };
 
-// Rings for the ports of a datapath; one can be made ahead.
-class PacketRings {
+// Of the ports of a datapath. Sockets belong to the network namespace of the calling thread.
+class PacketSockets {
  public:
+  // Not bound. `past_qdisc`: frames do not queue there; some old drivers cannot, which works too.
+  Result<Fd> TakeSender(bool past_qdisc) EXCLUDES(mutex_);
+  void GiveSender(Fd sender, bool past_qdisc) EXCLUDES(mutex_);
+
   // As many as queues, bound and sharing the interface's frames; nothing comes in until Start().
-  Result<std::vector<std::unique_ptr<PacketRing>>> Open(int ifindex, std::uint32_t n)
+  Result<std::vector<std::unique_ptr<PacketRing>>> OpenRings(int ifindex, std::uint32_t n)
       EXCLUDES(mutex_);
   // From now on one is being made ahead, for the next port.
-  void MakeAhead() EXCLUDES(mutex_);
+  void MakeRingAhead() EXCLUDES(mutex_);
 
  private:
-  std::unique_ptr<PacketRing> TakeAhead() EXCLUDES(mutex_);
+  std::unique_ptr<PacketRing> TakeRing() EXCLUDES(mutex_);
+  void EnterNamespace() REQUIRES(mutex_);
 
   Mutex mutex_;
-  std::unique_ptr<PacketRing> ahead_ GUARDED_BY(mutex_);
   ino_t namespace_ GUARDED_BY(mutex_) = 0;
+  std::array<std::vector<Fd>, 2> senders_ GUARDED_BY(mutex_);  // Idle; by whether past the qdisc.
+  std::unique_ptr<PacketRing> ring_ GUARDED_BY(mutex_);        // Made ahead.
   bool making_ GUARDED_BY(mutex_) = false;
   Background background_ GUARDED_BY(mutex_);  // Last: waits for what it has begun.
 };

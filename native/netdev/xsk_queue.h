@@ -41,6 +41,9 @@ class XskQueue {
   XskQueue(const XskQueue&) = delete;
   XskQueue& operator=(const XskQueue&) = delete;
 
+  // The last, at once: closes the descriptor. To destroy the queue is then what takes time.
+  void Close() { umem_.CloseDescriptor(*socket_); }
+
   XskSocket& socket() const { return *socket_; }
   XskUmem& umem() const { return umem_; }
   // The longest frame a queue can send or receive, in one chunk or in several.

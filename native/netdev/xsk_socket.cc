@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 // Newer than the headers we may be built with.
 #ifndef XDP_MAX_TX_SKB_BUDGET
@@ -145,7 +146,11 @@ XskSocket::~XskSocket() {
   for (const XskRingMemory& ring : rings_) {
     if (ring.mapping != nullptr) munmap(ring.mapping, ring.mapped);
   }
-  close(fd_);
+  CloseDescriptor();
+}
+
+void XskSocket::CloseDescriptor() {
+  if (fd_ >= 0) close(std::exchange(fd_, -1));
 }
 
 int XskSocket::Kick() const {

@@ -153,6 +153,9 @@ class XskSocket {
   XskSocket& operator=(const XskSocket&) = delete;
 
   int fd() const { return fd_; }
+  // The last: the descriptor is closed at once. The socket lives as long as its rings, which take
+  // the kernel their time.
+  void CloseDescriptor();
   std::uint32_t queue() const { return queue_; }
 
   // Makes the kernel send what is in the transmit ring; an errno, or 0.
@@ -172,7 +175,7 @@ class XskSocket {
   Status SetUp(const XskOptions& options);
   Status MapRings(const XskOptions& options);
 
-  const int fd_;
+  int fd_;
   const std::uint32_t queue_;
   XskRingMemory rings_[4];
 };

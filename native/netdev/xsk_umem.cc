@@ -87,6 +87,12 @@ void XskUmem::Close(std::unique_ptr<XskSocket> socket) {
   socket.reset();  // Takes its time.
 }
 
+void XskUmem::CloseDescriptor(XskSocket& socket) {
+  MutexLock lock(mutex_);
+  std::erase(sockets_, &socket);
+  socket.CloseDescriptor();
+}
+
 XskUmem::Mark XskUmem::NewMark() {
   MutexLock lock(mutex_);
   const auto free = std::find(marks_used_.begin(), marks_used_.end(), false);

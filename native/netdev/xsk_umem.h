@@ -43,6 +43,8 @@ class XskUmem final : public PacketRegion::Use {
   // those of XskSocket::Open().
   Result<std::unique_ptr<XskSocket>> Open(XskOptions options) EXCLUDES(mutex_);
   void Close(std::unique_ptr<XskSocket> socket) EXCLUDES(mutex_);
+  // Closes its descriptor: nobody shares with it any more.
+  void CloseDescriptor(XskSocket& socket) EXCLUDES(mutex_);
 
   PacketRegion& region() const { return region_; }
   // Frames may be in several chunks: a property of the registration, which the kernel is asked for

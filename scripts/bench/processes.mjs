@@ -79,7 +79,10 @@ export function rateBetween(a, b) {
 /** Ties every thread of this process to a core, with what it starts from now on; but not those whose name begins so. */
 export async function confine(core, except) {
   for (const [thread, name] of threads(process.pid)) {
-    if (!name.startsWith(except)) await execute('taskset', ['-cp', String(core), String(thread)]);
+    if (name.startsWith(except)) continue;
+    await execute('taskset', ['-cp', String(core), String(thread)]).catch((error) => {
+      if (existsSync(`/proc/self/task/${thread}`)) throw error; // Else it has ended by itself.
+    });
   }
 }
 

@@ -134,22 +134,26 @@ const parts = {
     const results = await inTurn(testbed, able, 'ports', async (forwarder) => {
       const rest = await forwarder.third();
       let beside;
+      let restMs;
       let silenceMs;
       const { sent, received } = await testbed.stream(forwarder, 1_500, quietRate, async () => {
         await new Promise((resolve) => setTimeout(resolve, 300));
         await testbed.silence();
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        restMs = await testbed.silence();
         beside = await forwarder.third();
         await new Promise((resolve) => setTimeout(resolve, 100));
         silenceMs = await testbed.silence();
       });
       const { added, deleted } = rest;
-      return { added, deleted, ...{ beside: beside.added, silenceMs, lost: sent - received } };
+      return { added, deleted, ...{ beside: beside.added, restMs, silenceMs, lost: sent - received } };
     });
     for (const [{ name }, samples] of results) {
       put(name, 'add', 'ms', of(samples, 'added'));
       put(name, 'delete', 'ms', of(samples, 'deleted'));
       put(name, 'add beside a flow', 'ms', of(samples, 'beside'));
       put(name, 'silence of that flow', 'ms', of(samples, 'silenceMs'));
+      put(name, 'its silence at rest', 'ms', of(samples, 'restMs'));
       put(name, 'frames of it lost', '', of(samples, 'lost'));
     }
   },

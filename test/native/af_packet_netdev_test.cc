@@ -74,9 +74,9 @@ TEST_CASE("af_packet: what cannot be opened says why") {
 TEST_CASE("af_packet: frames arrive and leave as they are") {
   Isolated([] {
     MakePair();
-    PacketPool pool;
     const std::size_t fds = CountFds();
     {
+      PacketPool pool;
       NetdevSpec spec = Spec("af_packet", "port");
       spec.device = "v0";
       std::unique_ptr<Netdev> netdev = Open(spec, pool);
@@ -104,10 +104,46 @@ TEST_CASE("af_packet: frames arrive and leave as they are") {
       CHECK(raw.Receive(frames.size()) == frames);
       CHECK(netdev->stats().rx_dropped == 0);
       CHECK(netdev->stats().rx_errors == 0);
+      netdev.reset();
+      CHECK(Output("ip -d link show v0").find("promiscuity 0") != std::string::npos);
+      CHECK(pool.held() == 0);
     }
-    CHECK(Output("ip -d link show v0").find("promiscuity 0") != std::string::npos);
     CHECK(CountFds() == fds);
-    CHECK(pool.held() == 0);
+  });
+}
+
+TEST_CASE("af_packet: what closing leaves to be done holds nothing that others miss") {
+  Isolated([] {
+    MakePair();
+    const std::size_t fds = CountFds();
+    {
+      PacketPool pool;
+      std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+      if (netdev == nullptr) return;
+      const std::size_t held = pool.held();
+      pollux::Background::Work rest = netdev->Close();
+      netdev.reset();
+      REQUIRE(rest);
+      // The next port of the interface does not wait for it.
+      netdev = Open(Spec("af_packet", "v0"), pool);
+      REQUIRE(netdev != nullptr);
+      Raw raw("v1");
+      CHECK(raw.Send(Frame(60, 1)));
+      CHECK(Receive(*netdev->rxqs()[0], 1).size() == 1);
+      rest();
+      CHECK(raw.Send(Frame(60, 2)));
+      CHECK(Receive(*netdev->rxqs()[0], 1).size() == 1);
+      // Nor does it go without its AF_XDP socket for long.
+      for (int tries = 0; tries < 200 && netdev->mode().find("xsk-tx") == std::string::npos;
+           ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        netdev->Probe();
+      }
+      CHECK(netdev->mode() == "tpacket-v2 vnet-hdr xsk-tx ingress-drop");
+      CHECK(pool.held() == held);
+    }
+    CHECK(CountFds() == fds);
+    CHECK(Output("ip -d link show v0").find("promiscuity 0") != std::string::npos);
   });
 }
 
@@ -362,10 +398,11 @@ TEST_CASE("af_packet: a group of queues that opens under traffic takes no frame 
 
 TEST_CASE("af_packet: deleted, recreated, bound anew") {
   Isolated([] {
-    PacketPool pool;
     const std::size_t fds = CountFds();
     for (const std::uint32_t rxqs : {1u, 2u}) {
       MakePair();
+      auto packets = std::make_unique<PacketPool>();
+      PacketPool& pool = *packets;
       std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0", rxqs), pool);
       if (netdev == nullptr) return;
       const auto receive = [&](std::size_t n) {
@@ -409,6 +446,7 @@ TEST_CASE("af_packet: deleted, recreated, bound anew") {
         netdev->LinkChanged(ifindex, LinkState::kUp, 1500);
       }
       netdev.reset();
+      packets.reset();
       CHECK(CountFds() == fds);
       Run("ip link del v0");
     }

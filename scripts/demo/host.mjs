@@ -1,6 +1,8 @@
 // The process of one host: does what its lab asks for, in a network namespace of its own. See lab.mjs.
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
@@ -17,6 +19,7 @@ process.on('disconnect', () => {
 process.on('SIGINT', () => {});
 
 const kChunk = 1 << 20;
+const kSocketBuffer = 1 << 20;
 /** Bytes sent so far by transfers under way, by name; and those asked to stop. */
 const transfers = new Map();
 
@@ -26,7 +29,7 @@ const verbs = {
     return stdout;
   },
 
-  /** { sent, received, rtts } (milliseconds), when the last reply is in or has been waited for. */
+  /** { sent, received, rtts } (milliseconds), when the last intact reply is in or has been waited for. */
   ping({ to, count, interval = 0.01, size = 56, args = [] }) {
     return new Promise((resolve, reject) => {
       const options = ['-n', '-c', count, '-i', interval, '-s', size, '-W', 2, ...args, to];
@@ -34,6 +37,7 @@ const verbs = {
       children.add(child);
       const rtts = [];
       let summary;
+      let damaged = 0;
       let complaint = '';
       child.stderr.on('data', (text) => {
         complaint += text;
@@ -41,12 +45,14 @@ const verbs = {
       createInterface({ input: child.stdout }).on('line', (line) => {
         const rtt = line.match(/ time=([\d.]+) ms/);
         if (rtt) rtts.push(Number(rtt[1]));
+        if (line.startsWith('wrong data byte')) damaged++;
         summary ??= line.match(/^(\d+) packets transmitted, (\d+) received/);
       });
       child.on('error', reject);
       child.on('close', (code) => {
         children.delete(child);
-        if (summary) resolve({ sent: Number(summary[1]), received: Number(summary[2]), rtts });
+        const [sent, received] = summary?.slice(1).map(Number) ?? [];
+        if (summary) resolve({ sent, received: received - damaged, rtts });
         else reject(new Error(`ping ended with ${code}: ${complaint.trim()}`));
       });
     });
@@ -122,6 +128,53 @@ const verbs = {
   finish({ name = 'transfer' } = {}) {
     const state = transfers.get(name);
     if (state !== undefined) state.finish = true;
+  },
+
+  /** A server that sends every datagram back. Returns its port. It lives as long as the host. */
+  async echo({ family = 4 } = {}) {
+    const socket = createSocket({ type: `udp${family}`, recvBufferSize: kSocketBuffer });
+    socket.on('message', (datagram, { port, address }) => socket.send(datagram, port, address));
+    socket.bind(0);
+    await once(socket, 'listening');
+    return socket.address().port;
+  },
+
+  /**
+   * Sends a datagram of random bytes of each size to an echo(), some at a time, and waits for each to come back. How many
+   * did, unchanged, within two seconds of the last.
+   */
+  async datagrams({ to, port, family = 4, sizes, window = 8 }) {
+    const socket = createSocket({ type: `udp${family}`, recvBufferSize: kSocketBuffer });
+    socket.connect(port, to);
+    await once(socket, 'connect');
+    const waiting = new Map();
+    let returned = 0;
+    await new Promise((resolve, reject) => {
+      const patience = setTimeout(resolve, 2_000);
+      let next = 0;
+      const fill = () => {
+        while (waiting.size < window && next < sizes.length) {
+          // Known again by their first bytes.
+          const datagram = randomBytes(sizes[next++]);
+          datagram.writeUInt32BE(next, 0);
+          waiting.set(next, datagram);
+          socket.send(datagram);
+        }
+        if (waiting.size === 0) resolve(clearTimeout(patience));
+      };
+      socket.on('message', (datagram) => {
+        const number = datagram.readUInt32BE(0);
+        if (!waiting.get(number)?.equals(datagram)) return;
+        waiting.delete(number);
+        returned++;
+        patience.refresh();
+        fill();
+      });
+      socket.on('error', reject);
+      fill();
+    });
+    socket.close();
+    return returned;
   },
 
   /** TCP's counters of this namespace, e.g. RetransSegs. */

@@ -108,8 +108,8 @@ export class Host {
     this.ipv6 = `2001:db8::${number}`;
   }
 
-  /** Makes the namespace and the veth pair. `own: false`: no namespace, it lives in the lab's. */
-  static async start(name, number, { own = true, mtu } = {}) {
+  /** Makes the namespace and the veth pair. `own: false`: no namespace, it lives in the lab's. `wired: false`: no pair. */
+  static async start(name, number, { own = true, wired = own, mtu } = {}) {
     const host = new Host(name, number);
     const options = { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] };
     const child = own
@@ -132,7 +132,7 @@ export class Host {
       host.#calls.clear();
     });
     await host.ip('link set lo up');
-    if (own) await host.connect({ mtu });
+    if (wired) await host.connect({ mtu });
     return host;
   }
 
@@ -144,11 +144,22 @@ export class Host {
   async connect({ mtu } = {}) {
     const size = mtu === undefined ? '' : ` mtu ${mtu}`;
     await ip(`link add ${this.name}${size} type veth peer name eth0${size} netns ${this.pid}`);
+    await this.#comeUp();
+    await ip(`link set ${this.name} up`);
+    await hasCarrier(this.name);
+  }
+
+  /** Takes an interface of the lab's, a tap, for its own instead of a veth pair. */
+  async adopt(device) {
+    await ip(`link set ${device} netns ${this.pid}`);
+    await this.ip(`link set ${device} name eth0`);
+    await this.#comeUp();
+  }
+
+  async #comeUp() {
     await this.ip(`addr add ${this.ipv4}/24 dev eth0`);
     await this.ip(`addr add ${this.ipv6}/64 dev eth0 nodad`).catch(() => {}); // a kernel without IPv6
     await this.ip('link set eth0 up');
-    await ip(`link set ${this.name} up`);
-    await hasCarrier(this.name);
   }
 
   call(verb, argument = {}) {

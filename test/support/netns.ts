@@ -30,9 +30,12 @@ export interface Host {
   readonly ipv6: string;
   readonly pid: number;
   connect(options?: { mtu?: number }): Promise<void>;
+  adopt(device: string): Promise<void>;
   call(verb: 'ping', argument: object): Promise<{ sent: number; received: number; rtts: number[] }>;
   call(verb: 'serve', argument?: object): Promise<number>;
   call(verb: 'transfer', argument: object): Promise<Transfer>;
+  call(verb: 'echo', argument?: object): Promise<number>;
+  call(verb: 'datagrams', argument: object): Promise<number>;
   call(verb: string, argument?: object): Promise<unknown>;
   run(command: string, ...args: string[]): Promise<string>;
   ip(text: string): Promise<string>;
@@ -70,7 +73,11 @@ export interface Scene<Args> {
   /** What `ip -j -d -s link` says of an interface in the middle. */
   link(device: string): Promise<any>;
   /** A host; its interface in the middle is named as it. Stopped when the scene ends. */
-  host(name: string, number: number, options?: { own?: boolean; mtu?: number }): Promise<Host>;
+  host(
+    name: string,
+    number: number,
+    options?: { own?: boolean; wired?: boolean; mtu?: number },
+  ): Promise<Host>;
   /** A veth pair with both ends in the middle, up. */
   pair(one: string, other: string): Promise<void>;
   /** `ip` for many commands: carried out in turn, here or in the namespace of a process; nothing waits for them. */
@@ -85,7 +92,9 @@ export interface Scene<Args> {
   crossed(one: number, other: number): pollux.FlowSpec[];
   /** Waits for rest, then: received + executed + copied = transmitted + dropped + queued. Returns the statistics. */
   expectLedgerCloses(datapath: pollux.Datapath): Promise<pollux.DatapathStats>;
-  /** What was dropped since open() returned, by reason. */
+  /** From now on, drops count; open() does this at its end. */
+  startCounting(datapath: pollux.Datapath): void;
+  /** What was dropped since then, by reason. */
   dropped(datapath: pollux.Datapath, stats: pollux.DatapathStats): Record<string, bigint>;
   /** Pings, then sends from one host to another and back; fails unless all arrives. */
   talk(

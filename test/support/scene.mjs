@@ -15,7 +15,7 @@ prepareNamespace();
 const hosts = [];
 const datapaths = [];
 const shells = [];
-const dropsAtOpen = new WeakMap();
+const dropsAtStart = new WeakMap();
 let failure;
 
 async function until(what, condition, limitMs = 5_000) {
@@ -75,9 +75,11 @@ const tools = {
     for (const port of ports) await datapath.addPort(port);
     // Such a frame, from the first port before the second is there, is rightly dropped. Every
     // thread has acknowledged the last port by now, so nothing later can be of that kind.
-    dropsAtOpen.set(datapath, datapath.stats().drops);
+    tools.startCounting(datapath);
     return datapath;
   },
+
+  startCounting: (datapath) => dropsAtStart.set(datapath, datapath.stats().drops),
 
   // The flows that join two ports.
   crossed: (one, other) => [
@@ -101,9 +103,9 @@ const tools = {
     return stats;
   },
 
-  // What was dropped since open() returned, by reason.
+  // What was dropped since startCounting(), by reason.
   dropped(datapath, { drops }) {
-    const before = dropsAtOpen.get(datapath);
+    const before = dropsAtStart.get(datapath);
     const since = Object.entries(drops).map(([reason, n]) => [reason, n - before[reason]]);
     return Object.fromEntries(since.filter(([, n]) => n > 0n));
   },

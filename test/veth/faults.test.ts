@@ -118,6 +118,12 @@ describe.each(types)('$type', (args) => {
         here.do(`link set near netns ${elsewhere.pid}`);
         await reaches(port, moved);
         await arrives(elsewhere.pid);
+        if (round === 0) {
+          assert.doesNotMatch(
+            await elsewhere.ip('-d link show near'),
+            /prog\/xdp|promiscuity [1-9]/,
+          );
+        }
         there.do(`link set near netns ${process.pid}`);
         await arrives(process.pid);
         if (made) here.do('link set near up');
@@ -416,9 +422,11 @@ sys.stdin.read()`;
 describe('a process', () => {
   sceneTest(
     'killed at any moment of opening, closing and forwarding, it leaves nothing behind',
-    async ({ pair, ip, childProcess, packageUrl, sleep, until, assert }) => {
+    async ({ pair, ip, childProcess, packageUrl, sleep, until, assert, Datapath }) => {
       await pair('one', 'one-far');
       await pair('two', 'two-far');
+      const offered = Datapath.portTypes().find(({ type }) => type === 'af_xdp')!;
+      const second = offered.available ? 'af_xdp' : 'af_packet';
       const program = `
       const { Datapath } = await import(${JSON.stringify(packageUrl)});
       const dp = await Datapath.open({ flows: [
@@ -429,7 +437,7 @@ describe('a process', () => {
       process.stdout.write('ready');
       const specs = [
         { name: 'one', type: 'af_packet', number: 1, rxqs: 2 },
-        { name: 'two', type: 'af_packet', number: 2 },
+        { name: 'two', type: '${second}', number: 2 },
         { name: 'near', type: 'tap', number: 3 },
         { name: 'flood', type: 'null', number: 4, generate: true },
       ];

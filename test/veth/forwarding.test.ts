@@ -1,33 +1,35 @@
-/** Frames between real interfaces: TCP with veth's offloads as they are, in every arrangement of threads and port types. */
-import { accessSync, constants } from 'node:fs';
+/** Frames between real interfaces, in every arrangement of threads. Between which types of port: pairs.test.ts. */
 import { describe } from 'vitest';
+import { Datapath } from '../../src/index.js';
 import { sceneTest } from '../support/netns.js';
 
-function canOpenTun(): boolean {
-  try {
-    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const types = [
+  { type: 'af_packet', mode: '' },
+  { type: 'af_xdp', mode: 'native-copy' },
+] as const;
 
-describe('af_packet', () => {
+describe.each(types)('$type', (args) => {
+  const { available, reason } = Datapath.portTypes().find(({ type }) => type === args.type)!;
+  if (!available) console.log(`skipped: no ${args.type} here: ${reason}`);
+
   sceneTest(
-    'carries ping and TCP, both ways, IPv4 and IPv6, on PMD threads',
-    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert, link }) => {
+    'carries bulk TCP on PMD threads; the interfaces have counted what we have',
+    async ({ args, host, open, crossed, talk, expectLedgerCloses, dropped, assert, link }) => {
+      const { type } = args;
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
         ports: [
-          { name: 'left', type: 'af_packet', number: 1 },
-          { name: 'right', type: 'af_packet', number: 2 },
+          { name: 'left', type, number: 1 },
+          { name: 'right', type, number: 2 },
         ],
         flows: crossed(1, 2),
       });
-      for (const port of dp.ports.values()) assert.equal(port.pmd, true);
+      for (const port of dp.ports.values()) {
+        assert.equal(port.pmd, true);
+        assert.ok(port.mode.startsWith(args.mode));
+      }
       await talk(left, right, { megabytes: 60 });
-      await talk(left, right, { megabytes: 60, family: 6 });
 
       const stats = await expectLedgerCloses(dp);
       const { ports, ledger } = stats;
@@ -43,23 +45,24 @@ describe('af_packet', () => {
       const others = sent - Number(ledger.transmitted);
       assert.ok(others >= 0 && others < 10, `${others} frames were sent by others`);
     },
-    { limitMs: 60_000 },
+    { args, skip: !available },
   );
 
   sceneTest(
     'does the same on the non-PMD thread',
-    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
+    async ({ args, host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
+      const { type } = args;
       const left = await host('left', 1);
       const right = await host('right', 2);
       const dp = await open({
         ports: [
-          { name: 'left', type: 'af_packet', number: 1, pmd: false },
-          { name: 'right', type: 'af_packet', number: 2, pmd: false },
+          { name: 'left', type, number: 1, pmd: false },
+          { name: 'right', type, number: 2, pmd: false },
         ],
         flows: crossed(1, 2),
       });
-      await talk(left, right, { megabytes: 50 });
-      await talk(left, right, { megabytes: 10, family: 6 });
+      await talk(left, right, { megabytes: 20 });
+      await talk(left, right, { megabytes: 5, family: 6 });
 
       const stats = await expectLedgerCloses(dp);
       const { pmds } = stats;
@@ -67,24 +70,37 @@ describe('af_packet', () => {
       const nonPmd = pmds.find(({ core }) => core === 'non-pmd')!;
       assert.equal(nonPmd.packets, stats.ledger.received);
     },
-    { limitMs: 60_000 },
+    { args, skip: !available },
   );
 
   sceneTest(
-    'spreads two queues over two threads, by fanout',
-    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
+    'spreads two queues over two threads',
+    async ({ args, host, open, crossed, ip, run, ...tools }) => {
+      const { expectLedgerCloses, dropped, assert } = tools;
+      const { type } = args;
       const left = await host('left', 1);
       const right = await host('right', 2);
+      if (type === 'af_xdp') {
+        // It goes by the queues of the device; af_packet has its own.
+        for (const host of [left, right]) {
+          await ip(`link set ${host.name} down`);
+          for (const [at, device] of [
+            [{ run }, host.name],
+            [host, 'eth0'],
+          ] as const)
+            await at.run('ethtool', '-L', device, 'rx', '2', 'tx', '2');
+          await ip(`link set ${host.name} up`);
+        }
+      }
       const dp = await open({
         topology: { numa: [[0, 1]] },
         pmdCpus: [0, 1],
         ports: [
-          { name: 'left', type: 'af_packet', number: 1, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
-          { name: 'right', type: 'af_packet', number: 2, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
+          { name: 'left', type, number: 1, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
+          { name: 'right', type, number: 2, rxqs: 2, rxqAffinity: { 0: 0, 1: 1 } },
         ],
         flows: crossed(1, 2),
       });
-      await talk(left, right, { megabytes: 5 });
       const port = await right.call('serve');
       // Sixteen connections: all in one queue once in 32,768 times.
       const transfers = await Promise.all(
@@ -107,42 +123,11 @@ describe('af_packet', () => {
       );
       for (const { packets } of threads) assert.ok(packets > 100n);
     },
+    { args, skip: !available },
   );
+});
 
-  sceneTest(
-    'carries tagged frames: TCP from an access port over a trunk to another',
-    async ({ host, pair, open, talk, expectLedgerCloses, dropped, assert }) => {
-      const left = await host('left', 1);
-      const right = await host('right', 2);
-      await pair('trunk0', 'trunk1');
-      const dp = await open({
-        ports: [
-          { name: 'left', type: 'af_packet', number: 1 },
-          { name: 'right', type: 'af_packet', number: 2 },
-          { name: 'trunk0', type: 'af_packet', number: 10 },
-          { name: 'trunk1', type: 'af_packet', number: 11 },
-        ],
-        flows: [
-          { match: 'in_port(1)', actions: 'push_vlan(vid=5,pcp=0),10' },
-          { match: { inPort: 11, vlan: { vid: 5 } }, actions: 'pop_vlan,2' },
-          { match: 'in_port(2)', actions: 'push_vlan(vid=5,pcp=0),11' },
-          { match: { inPort: 10, vlan: { vid: 5 } }, actions: 'pop_vlan,1' },
-          // Should a tag get lost, these show it.
-          { match: 'in_port(10)', actions: 'drop' },
-          { match: 'in_port(11)', actions: 'drop' },
-        ],
-      });
-      await talk(left, right, { megabytes: 20 });
-      await talk(left, right, { megabytes: 5, family: 6 });
-
-      assert.deepEqual(dropped(dp, await expectLedgerCloses(dp)), {});
-      for (const port of [10, 11]) {
-        assert.ok(dp.flows.get({ inPort: port, vlan: { vid: 5 } })!.packets > 100n);
-        assert.equal(dp.flows.get(`in_port(${port})`)!.packets, 0n);
-      }
-    },
-  );
-
+describe('af_packet', () => {
   sceneTest(
     'tells tagged from untagged: a match without vlan() is not for tagged frames',
     async ({ pair, open, until, assert, expectLedgerCloses }) => {
@@ -182,7 +167,7 @@ describe('af_packet', () => {
 
   sceneTest(
     'keeps to the MTU: what is longer is dropped and counted',
-    async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert }) => {
+    async ({ host, open, crossed, expectLedgerCloses, dropped, assert }) => {
       const left = await host('left', 1, { mtu: 9000 });
       const right = await host('right', 2, { mtu: 9000 });
       const dp = await open({
@@ -194,7 +179,6 @@ describe('af_packet', () => {
       });
       const large = { to: right.ipv4, count: 10, size: 8_000, args: ['-M', 'do'] };
       assert.equal((await left.call('ping', large)).received, 10);
-      await talk(left, right, { megabytes: 20 });
       assert.deepEqual(dropped(dp, await expectLedgerCloses(dp)), {});
 
       await dp.deletePort('right');
@@ -207,35 +191,5 @@ describe('af_packet', () => {
       assert.equal(drops.tx_mtu_exceeded, BigInt(lost.sent));
       assert.equal(ports.right!.txDropped, BigInt(lost.sent));
     },
-  );
-});
-
-describe('tap', () => {
-  sceneTest(
-    'talks to an af_packet port: the host itself is one end',
-    async ({ host, open, talk, expectLedgerCloses, dropped, assert, ip }) => {
-      const left = await host('left', 1);
-      const here = await host('here', 9, { own: false });
-      const dp = await open({
-        ports: [
-          { name: 'left', type: 'af_packet', number: 1 },
-          { name: 'host', type: 'tap', device: 'tap9', number: 9 },
-        ],
-        flows: [
-          { match: 'in_port(1)', actions: '9' },
-          { match: 'in_port(9)', actions: '1' },
-        ],
-      });
-      assert.equal(dp.ports.get('host')!.state, 'up');
-      await ip(`addr add ${here.ipv4}/24 dev tap9`);
-      await talk(left, here, { megabytes: 50 });
-
-      const stats = await expectLedgerCloses(dp);
-      const { ports } = stats;
-      assert.deepEqual(dropped(dp, stats), {});
-      assert.ok(ports.host!.rxBytes > 50_000_000n);
-      assert.ok(ports.host!.txBytes > 50_000_000n);
-    },
-    { limitMs: 60_000, skip: !canOpenTun() },
   );
 });

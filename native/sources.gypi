@@ -47,6 +47,7 @@
       "native/netdev/pcap_file.cc",
       "native/netdev/pcap_netdev.cc",
       "native/netdev/tap_netdev.cc",
+      "native/netdev/xdp_flows.cc",
       "native/netdev/xdp_program.cc",
       "native/netdev/xsk_queue.cc",
       "native/netdev/xsk_socket.cc",

@@ -39,6 +39,8 @@ export interface NativePortSpec {
   readonly device?: string;
   readonly hostStack?: boolean;
   readonly mode?: string;
+  /** Packets a second. */
+  readonly offloadFlowsAbove?: number;
   readonly queueLength?: number;
   readonly openDelayMs?: number;
   readonly generate?: boolean;

@@ -4,12 +4,14 @@ import type { Action, Flow, FlowMatch } from './flow.js';
 import { decodeActions, decodeMatch, formatFlow, formatUfid, type Ufid } from './odp/index.js';
 
 /**
- * Sizes of key, mask and actions and the TCP flags (32 bits each), packets and bytes (64 bits),
+ * Sizes of key, mask and actions (32 bits each), TCP flags and whether it is offloaded (32 bits), packets and bytes (64 bits),
  * milliseconds since use (a double; negative: never), idle timeout in milliseconds (a double;
  * negative: the datapath's), ufid; then key, mask, actions.
  */
 const kFlowHeader = 64;
 const kUfidAt = 48;
+const kTcpFlags = 0xffff;
+const kOffloaded = 0x10000;
 
 /** Reads its part of a slab when somebody looks. */
 export class FlowRecord implements Flow {
@@ -64,7 +66,10 @@ export class FlowRecord implements Flow {
   }
 
   get tcpFlags(): number {
-    return this.#slab.readUInt32LE(this.#at + 12);
+    return this.#slab.readUInt32LE(this.#at + 12) & kTcpFlags;
+  }
+  get offloaded(): boolean {
+    return (this.#slab.readUInt32LE(this.#at + 12) & kOffloaded) !== 0;
   }
   get packets(): bigint {
     return this.#slab.readBigUInt64LE(this.#at + 16);
@@ -83,13 +88,16 @@ export class FlowRecord implements Flow {
   }
 
   toString(): string {
-    const { match, actions, packets, bytes, usedMs, tcpFlags } = this;
-    return formatFlow({ match, actions, packets, bytes, usedMs, tcpFlags });
+    const { match, actions, packets, bytes, usedMs, tcpFlags, offloaded } = this;
+    return formatFlow({ match, actions, packets, bytes, usedMs, tcpFlags, offloaded });
   }
 
   [inspect.custom](): string {
     const { ufid, match, actions, packets, bytes, usedMs, tcpFlags, idleTimeoutMs } = this;
-    const timeout = idleTimeoutMs === undefined ? {} : { idleTimeoutMs };
-    return `Flow ${inspect({ ufid, match, actions, packets, bytes, usedMs, tcpFlags, ...timeout })}`;
+    const more = {
+      ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
+      ...(this.offloaded && { offloaded: true }),
+    };
+    return `Flow ${inspect({ ufid, match, actions, packets, bytes, usedMs, tcpFlags, ...more })}`;
   }
 }

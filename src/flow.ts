@@ -50,6 +50,11 @@ export interface Flow {
   readonly tcpFlags: number;
   /** Its own; undefined = the datapath's maxIdleMs. */
   readonly idleTimeoutMs: number | undefined;
+  /**
+   * Its packets, or the most of them, are forwarded by the XDP program of the port they come in on: see
+   * `offloadFlows` of `PortSpec`. They are counted here all the same.
+   */
+  readonly offloaded: boolean;
   /** The line `ovs-appctl dpctl/dump-flows` prints. */
   toString(): string;
 }

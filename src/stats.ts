@@ -14,6 +14,11 @@ export interface PortStats {
   readonly txDropped: bigint;
   /** Not sent, because the device refused. */
   readonly txErrors: bigint;
+  /**
+   * Of rxPackets, those that the port's XDP program forwarded or dropped by itself (`offloadFlows`
+   * of `PortSpec`), once there were any.
+   */
+  readonly offloadedPackets?: bigint;
 }
 
 /** Names of the core's list of drop reasons, one counter each. */
@@ -70,8 +75,13 @@ export function portStatsOf(counters: BigUint64Array): PortStats {
     txBytes = 0n,
     txDropped = 0n,
     txErrors = 0n,
+    offloadedPackets = 0n,
   ] = counters;
-  return { rxPackets, rxBytes, rxDropped, rxErrors, txPackets, txBytes, txDropped, txErrors };
+  return {
+    ...{ rxPackets, rxBytes, rxDropped, rxErrors },
+    ...{ txPackets, txBytes, txDropped, txErrors },
+    ...(offloadedPackets > 0n && { offloadedPackets }),
+  };
 }
 
 /** The core says "not known" with a negative number. */

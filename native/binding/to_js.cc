@@ -157,7 +157,7 @@ Napi::Object ToJs(Napi::Env env, const PortInfo& info) {
 Napi::Value ToJs(Napi::Env env, const PortStats& stats) {
   const std::uint64_t counters[] = {stats.rx_packets, stats.rx_bytes,   stats.rx_dropped,
                                     stats.rx_errors,  stats.tx_packets, stats.tx_bytes,
-                                    stats.tx_dropped, stats.tx_errors};
+                                    stats.tx_dropped, stats.tx_errors,  stats.offloaded_packets};
   return CountersToJs(env, counters, std::size(counters));
 }
 
@@ -218,7 +218,8 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
     slab.Number(static_cast<std::uint32_t>(key.size()));
     slab.Number(static_cast<std::uint32_t>(mask.size()));
     slab.Number(static_cast<std::uint32_t>(actions.size()));
-    slab.Number(static_cast<std::uint32_t>(stats.tcp_flags));
+    constexpr std::uint32_t kOffloaded = 1u << 16;
+    slab.Number(std::uint32_t{stats.tcp_flags} | (flow.offloaded ? kOffloaded : 0));
     slab.Number(stats.packets);
     slab.Number(stats.bytes);
     // How long ago; -1: never.

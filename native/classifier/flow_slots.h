@@ -27,6 +27,7 @@ class FlowSlots {
   static constexpr std::size_t kPageFlows = 1024;
   static constexpr std::size_t kMaxPages = 4096;
   static constexpr std::size_t kMaxFlows = kPageFlows * kMaxPages;
+  static constexpr std::size_t kOffloaded = kMaxContexts + 1;
 
   // --- Writers.
 
@@ -41,6 +42,10 @@ class FlowSlots {
   // A context comes (before it runs) and goes (after it ended): what it counted stays.
   void AddContext(std::size_t slot);
   void RemoveContext(std::size_t slot);
+  // From now on there are counters of what no context forwards: those at kOffloaded.
+  void AddOffloaded() {
+    if (counters_[kOffloaded] == nullptr) counters_[kOffloaded] = NewCounters();
+  }
   // Of one context, or of all there are and were.
   FlowStats Stats(const Megaflow& flow, std::optional<std::size_t> slot = {}) const;
 
@@ -63,9 +68,9 @@ class FlowSlots {
   std::size_t size_ = 0;
   std::vector<std::unique_ptr<Megaflow[]>> flows_;
   std::vector<Megaflow*> free_;
-  // By context, and one for those that are gone. Set before the context starts, cleared after it
-  // ended.
-  std::array<std::unique_ptr<CounterPages>, kMaxContexts + 1> counters_;
+  // By context, one for those that are gone, and one for what is offloaded. Set before the context
+  // starts, cleared after it ended.
+  std::array<std::unique_ptr<CounterPages>, kMaxContexts + 2> counters_;
 };
 
 }  // namespace pollux

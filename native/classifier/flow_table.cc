@@ -119,11 +119,13 @@ FlowOutcomes FlowTable::Apply(const FlowChanges& changes, bool atomic) {
         break;
     }
     if (atomic && !run.outcomes.errors.empty()) {
+      SettleCopies();
       RollBack(run.undo);
       run.outcomes.each = {run.outcomes.each.back()};
       return std::move(run.outcomes);
     }
   }
+  SettleCopies();
   Commit(run.undo);
   qsbr_.Reclaim();
   return std::move(run.outcomes);
@@ -182,6 +184,7 @@ void FlowTable::Replace(const PackedChange& put, Megaflow* flow, Run& run) {
     return run.outcomes.Fail(
         Exists("the flow exists", "pass ifExists: 'replace' to change its actions"));
   }
+  LeaveCopies(*flow);
   run.undo.push_back({Undo::Kind::kReplaced, flow, flow->owned_actions, flow->idle_timeout_ms});
   flow->owned_actions = put.actions;
   flow->idle_timeout_ms = put.idle_timeout_ms;
@@ -292,6 +295,7 @@ std::size_t FlowTable::Clear() {
     Retire(&slots_[i], Report::kNo);
   }
   ReviewClassifiers();
+  SettleCopies();
   qsbr_.Reclaim();
   return n;
 }
@@ -300,6 +304,7 @@ std::size_t FlowTable::Clear() {
 
 void FlowTable::RemoveIdle() {
   MutexLock lock(mutex_);
+  CountCopiesHere();
   const std::int64_t now = clock_.NowMs();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Megaflow& flow = slots_[i];
@@ -311,6 +316,7 @@ void FlowTable::RemoveIdle() {
     Retire(&flow, Report::kYes);
   }
   ReviewClassifiers();
+  SettleCopies();
   qsbr_.Reclaim();
 }
 
@@ -345,6 +351,7 @@ void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
     Unlink(flow);
     Retire(flow, Report::kYes);
   }
+  SettleCopies();
   qsbr_.Reclaim();
 }
 
@@ -393,6 +400,7 @@ void FlowTable::Link(Megaflow* flow) {
 }
 
 void FlowTable::Unlink(Megaflow* flow) {
+  LeaveCopies(*flow);
   by_ufid_.Remove(*flow);
   ClassifierFor(flow->in_port()).Remove(flow, qsbr_);
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
@@ -424,6 +432,16 @@ void FlowTable::RemoveContext(std::size_t slot) {
   slots_.RemoveContext(slot);
 }
 
+void FlowTable::SetCopies(FlowCopies* copies) {
+  MutexLock lock(mutex_);
+  copies_ = copies;
+}
+
+void FlowTable::CountCopies() {
+  MutexLock lock(mutex_);
+  CountCopiesHere();
+}
+
 // ------------------------------------------------------------------ showing
 
 Megaflow* FlowTable::FindLinked(const PackedMask& mask, const std::uint64_t* key) const {
@@ -452,11 +470,13 @@ FlowView FlowTable::View(const Megaflow& flow, std::optional<std::size_t> slot) 
   view.actions = flow.owned_actions;
   if (flow.idle_timeout_ms != Megaflow::kTableTimeout) view.idle_timeout_ms = flow.idle_timeout_ms;
   view.stats = slots_.Stats(flow, slot);
+  view.offloaded = has_copies() && copies_->Has(flow);
   return view;
 }
 
 std::optional<FlowView> FlowTable::Find(const std::variant<Ufid, Match>& which) const {
   MutexLock lock(mutex_);
+  CountCopiesHere();
   const Megaflow* flow = FindLinked(which);
   if (flow == nullptr) return std::nullopt;
   return View(*flow);
@@ -464,6 +484,7 @@ std::optional<FlowView> FlowTable::Find(const std::variant<Ufid, Match>& which) 
 
 std::optional<FlowView> FlowTable::Find(const PackedChange& named, const std::uint64_t* key) const {
   MutexLock lock(mutex_);
+  CountCopiesHere();
   const Megaflow* flow = FindLinked(named, key);
   if (flow == nullptr) return std::nullopt;
   return View(*flow);
@@ -472,6 +493,7 @@ std::optional<FlowView> FlowTable::Find(const PackedChange& named, const std::ui
 std::vector<FlowView> FlowTable::Dump(std::size_t& cursor, std::size_t n,
                                       std::optional<std::size_t> slot, std::size_t places) const {
   MutexLock lock(mutex_);
+  CountCopiesHere();
   std::vector<FlowView> views;
   views.reserve(std::min(n, kDumpReserve));
   const std::size_t end =

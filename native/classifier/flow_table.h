@@ -33,6 +33,7 @@
 #include "classifier/dpcls.h"
 #include "classifier/evictables.h"
 #include "classifier/flow_changes.h"
+#include "classifier/flow_copies.h"
 #include "classifier/flow_slots.h"
 #include "classifier/megaflow.h"
 #include "classifier/ufid_index.h"
@@ -47,6 +48,7 @@ struct FlowView {
   std::shared_ptr<const ActionList> actions;
   std::optional<std::int64_t> idle_timeout_ms;  // Not set: the table's.
   FlowStats stats;
+  bool offloaded = false;  // Some of its packets are forwarded without any context.
 
   Match match() const { return mask->UnpackMatch(packed_key.data()); }
 };
@@ -112,6 +114,25 @@ class FlowTable {
   void AddContext(std::size_t slot) EXCLUDES(mutex_);
   void RemoveContext(std::size_t slot) EXCLUDES(mutex_);
 
+  // --- Copies of flows.
+
+  // Null: there are none.
+  void SetCopies(FlowCopies* copies) EXCLUDES(mutex_);
+  // Runs `look` while no flow changes.
+  template <typename Look>
+  void AtRest(Look look) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    look();
+  }
+  // What copies counted is in the statistics when it returns.
+  void CountCopies() EXCLUDES(mutex_);
+  // For FlowCopies: runs under the mutex.
+  FlowCounters& OffloadCountersOf(const Megaflow& flow) {
+    mutex_.AssertHeld();
+    slots_.AddOffloaded();
+    return slots_.CountersOf(flow, FlowSlots::kOffloaded);
+  }
+
   // --- Forwarding: online readers.
 
   Qsbr& qsbr() { return qsbr_; }
@@ -170,8 +191,20 @@ class FlowTable {
   Megaflow* FindLinked(const std::variant<Ufid, Match>& which) const REQUIRES(mutex_);
   FlowView View(const Megaflow& flow, std::optional<std::size_t> slot = {}) const REQUIRES(mutex_);
 
+  void LeaveCopies(const Megaflow& flow) REQUIRES(mutex_) {
+    if (has_copies()) copies_->Leave(flow);
+  }
+  void SettleCopies() REQUIRES(mutex_) {
+    if (has_copies()) copies_->Settle();
+  }
+  void CountCopiesHere() const REQUIRES(mutex_) {
+    if (has_copies()) copies_->Count();
+  }
+  bool has_copies() const REQUIRES(mutex_) { return copies_ != nullptr && !copies_->empty(); }
+
   const Clock& clock_;
   mutable Mutex mutex_;
+  FlowCopies* copies_ GUARDED_BY(mutex_) = nullptr;
   std::size_t limit_ GUARDED_BY(mutex_);
   std::int64_t max_idle_ms_ GUARDED_BY(mutex_);
   Evictables evictables_ GUARDED_BY(mutex_);

@@ -104,7 +104,8 @@ void Contexts::Add(Context& context, const ContextChange& change, const FindPort
   for (const QueueKey& key : change.add_queues) {
     Port& port = find_port(key.port);
     context.AddRxq({port.netdev->rxqs()[key.queue].get(), key.queue, port.number,
-                    port.rxq_counters[key.queue].get(), port.pmd_sleep_max_us});
+                    port.rxq_counters[key.queue].get(), port.pmd_sleep_max_us,
+                    port.samplers.empty() ? nullptr : port.samplers[key.queue].get()});
   }
 }
 

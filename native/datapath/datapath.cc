@@ -65,6 +65,7 @@ Datapath::Impl::Impl(const DatapathOptions& options)
     : clock(options.manual_clock),
       topology(TopologyOf(options)),
       flows(std::make_unique<FlowTable>(clock, options.flow_limit, options.max_idle_ms)),
+      offload(std::make_unique<FlowOffload>(*flows, clock, pool)),
       upcalls(options.upcall_queue_length, [this] { event_bell.RingAlways(); }),
       current(options),
       contexts({pool, *flows, upcalls, clock, knobs}, !topology.injected),
@@ -204,6 +205,7 @@ Result<PortInfo> Datapath::port(PortId port) const {
 }
 
 Result<PortStats> Datapath::port_stats(PortId port) const {
+  impl_->flows->CountCopies();
   MutexLock lock(impl_->port_mutex);
   const auto found = impl_->ports.find(static_cast<std::uint32_t>(port));
   if (found == impl_->ports.end()) return SystemError(ENODEV, {}, "the port was deleted");
@@ -212,6 +214,7 @@ Result<PortStats> Datapath::port_stats(PortId port) const {
 
 DatapathStats Datapath::stats() const {
   DatapathStats stats;
+  impl_->flows->CountCopies();
   // Queued before the counters: a packet that moves on meanwhile is seen twice rather than not at
   // all.
   stats.ledger.queued = impl_->upcalls.queued();
@@ -223,6 +226,7 @@ DatapathStats Datapath::stats() const {
       return impl_->NameOf(number);
     });
     impl_->contexts.AddTo(stats.ledger);
+    impl_->offload->AddTo(stats.ledger);
   }
   stats.flows = impl_->flows->size();
   stats.masks = impl_->flows->masks();

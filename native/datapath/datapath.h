@@ -55,6 +55,8 @@ struct PortInfo {
 struct PortStats {
   std::uint64_t rx_packets = 0, rx_bytes = 0, rx_dropped = 0, rx_errors = 0;
   std::uint64_t tx_packets = 0, tx_bytes = 0, tx_dropped = 0, tx_errors = 0;
+  // Of rx_packets, those that the port's XDP program forwarded or dropped by itself.
+  std::uint64_t offloaded_packets = 0;
 };
 
 struct ReloadReport {

@@ -15,6 +15,7 @@
 #include "datapath/contexts.h"
 #include "datapath/control.h"
 #include "datapath/datapath.h"
+#include "datapath/flow_offload.h"
 #include "datapath/port.h"
 #include "datapath/taken_upcalls.h"
 #include "datapath/topology.h"
@@ -86,6 +87,7 @@ struct Datapath::Impl {
   PacketPool pool;
   PmdKnobs knobs;
   std::unique_ptr<FlowTable> flows;
+  std::unique_ptr<FlowOffload> offload;
   Doorbell event_bell;  // Never announced asleep: an event loop polls it.
   UpcallQueue upcalls;
 

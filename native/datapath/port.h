@@ -13,8 +13,20 @@
 #include "netdev/link_monitor.h"
 #include "netdev/netdev.h"
 #include "pmd/context.h"
+#include "pmd/flow_sampler.h"
 
 namespace pollux {
+
+// Frames that never came to a context, since the device forwarded them; see flow_offload.h.
+struct OffloadedFrames {
+  Counter packets;
+  Counter bytes;
+
+  void Add(std::uint64_t n, std::uint64_t n_bytes) {
+    packets.Add(n);
+    bytes.Add(n_bytes);
+  }
+};
 
 struct Port {
   PortId id{};
@@ -38,6 +50,14 @@ struct Port {
   std::vector<std::unique_ptr<RxqCounters>> rxq_counters;
   std::array<TxCounters, kMaxContexts> tx_counters;  // By context slot.
 
+  // Flows with more packets a second may be offloaded; 0: none. Then, a sampler for each queue.
+  std::uint32_t offload_above = 0;
+  std::vector<std::unique_ptr<FlowSampler>> samplers;
+  struct {
+    OffloadedFrames received;
+    OffloadedFrames transmitted;
+  } offloaded;
+
   PortKey key() const {
     return {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(id)};
   }
@@ -54,6 +74,11 @@ struct Port {
       stats.tx_dropped += tx.dropped.Get();
       stats.tx_errors += tx.errors.Get();
     }
+    stats.offloaded_packets = offloaded.received.packets.Get();
+    stats.rx_packets += stats.offloaded_packets;
+    stats.rx_bytes += offloaded.received.bytes.Get();
+    stats.tx_packets += offloaded.transmitted.packets.Get();
+    stats.tx_bytes += offloaded.transmitted.bytes.Get();
     const NetdevStats never_ours = netdev->stats();
     stats.rx_dropped = never_ours.rx_dropped;
     stats.rx_errors = never_ours.rx_errors;

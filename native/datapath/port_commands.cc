@@ -144,6 +144,8 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->announced = kernel ? port->netdev->link() : LinkState::kUp;
   for (std::size_t i = 0; i < port->netdev->rxqs().size(); ++i)
     port->rxq_counters.push_back(std::make_unique<RxqCounters>());
+  port->offload_above = spec.netdev.offload_flows_above;
+  port->samplers = FlowOffload::MakeSamplers(port->offload_above, port->rxq_counters.size());
 
   const auto id = static_cast<std::uint32_t>(port->id);
   members[id] = port;
@@ -154,6 +156,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     Forget(std::move(port));
     return status.error();
   }
+  offload->AddPort(*port);
   StartWatching(*port);
   Publish(port);
   return port->Info();
@@ -165,6 +168,7 @@ Status Datapath::Impl::DeletePort(PortId id) {
     return PortError(ENODEV, {}, "there is no such port", "it may have been deleted already");
   std::shared_ptr<Port> port = found->second;
   Unpublish(id);
+  offload->RemovePort(*port);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
   Status status = Apply();
@@ -179,11 +183,14 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
   if (port->number == PortNumber{number}) return port->Info();
   const Result<std::uint32_t> chosen = ChooseNumber(number, port->type);
   if (!chosen.ok()) return chosen.error();
+  offload->RemovePort(*port);
   {
     MutexLock lock(port_mutex);
     port->number = PortNumber{number};
   }
-  if (Status status = Apply(); !status.ok()) return status.error();
+  Status status = Apply();
+  offload->AddPort(*port);
+  if (!status.ok()) return status.error();
   return port->Info();
 }
 
@@ -268,6 +275,7 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
   const bool followed = event.nsid == kHere && event.deleted && event.moved_ifindex != 0 &&
                         netdev.Follow(event.moved_ifindex);
   if (followed) {
+    offload->LeavePort(port, true);
     port.nsid = event.moved_nsid;
     AnnounceLink(port, LinkState::kDown, kDownReason);  // It goes down on its way.
     return;
@@ -275,6 +283,8 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
   const LinkState state = event.deleted ? LinkState::kGone
                           : event.up    ? LinkState::kUp
                                         : LinkState::kDown;
+  const bool shorter = event.mtu != 0 && event.mtu < netdev.mtu();
+  if (state != LinkState::kUp || shorter) offload->LeavePort(port, state == LinkState::kGone);
   netdev.LinkChanged(event.ifindex, state, event.mtu);
   AnnounceLink(port, state, kDownReason);
   // It may be back already, and the report of that behind us.
@@ -284,6 +294,7 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
 void Datapath::Impl::Revive(Port& port, int retry_ms) {
   const int ifindex = static_cast<int>(if_nametoindex(port.device.c_str()));
   if (ifindex == 0) return;  // The listener will tell.
+  offload->LeavePort(port, true);
   const Status status = port.netdev->Rebind(ifindex);
   if (status.ok()) {
     port.nsid = kHere;
@@ -376,6 +387,7 @@ void Datapath::Impl::Settle() {
 }
 
 void Datapath::Impl::Advance(std::int64_t ms) {
+  flows->CountCopies();  // At the time that it was counted.
   clock.Advance(ms);
   RemoveIdleFlows();
 }
@@ -421,6 +433,7 @@ void Datapath::Impl::Tick() {
   }
   TellOfRemovedFlows();
   ProbePorts();
+  offload->Tick();
   for (const auto& [id, port] : members) {
     const Netdev& netdev = *port->netdev;
     if (netdev.ifindex() == 0) AnnounceLink(*port, netdev.link(), netdev.fault());
@@ -442,6 +455,7 @@ void Datapath::Impl::Close() {
     MutexLock lock(port_mutex);
     ports.clear();
   }
+  for (const auto& [id, port] : members) offload->RemovePort(*port);
   std::map<std::uint32_t, std::shared_ptr<Port>> leaving;
   leaving.swap(members);
   (void)Apply().ok();

@@ -80,6 +80,10 @@ class HeaderMask {
   // 1 to 3. Of a key, so many pairs of words mean something.
   std::size_t pairs() const { return pairs_; }
 
+  // Word i of a key of the shape is the word at place(i) of the packet, under mask(shape)[i].
+  std::uint32_t place(std::size_t i) const { return places_[i]; }
+  const HeaderKey& mask(HeaderShape shape) const { return masks_[static_cast<std::size_t>(shape)]; }
+
   // The key of a packet of the shape.
   void MakeKey(const Packet& packet, HeaderShape shape, HeaderKey& key) const {
     MakeKey(packet, shape, key, pairs_);

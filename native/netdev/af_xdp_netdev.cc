@@ -23,6 +23,10 @@
 // checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An
 // interface with an XDP program gets no GSO frames: the kernel turns that off at the other end.
 //
+// Hot flows. Where the port was asked to (`offload_flows_above`), the program forwards flows by
+// itself that OffloadFlows() has it told of: datapath/flow_offload.h. That takes native mode, and a
+// kernel that tells which devices take redirected frames (Linux 6.3).
+//
 // Waiting. wait_fd() is an epoll descriptor that holds the sockets while a thread sleeps. It does
 // not become readable when the interface goes down or away: the kernel tells that by rtnetlink
 // alone.
@@ -57,6 +61,8 @@
 #include "netdev/interface.h"
 #include "netdev/netdev.h"
 #include "netdev/partial_checksum.h"
+#include "netdev/redirect_target.h"
+#include "netdev/xdp_flows.h"
 #include "netdev/xdp_program.h"
 #include "netdev/xsk_queue.h"
 
@@ -213,6 +219,7 @@ class AfXdpNetdev final : public Netdev {
   Status Rebind(int ifindex) override EXCLUDES(mutex_);
   void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_);
   void Probe() override EXCLUDES(mutex_);
+  std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& mask) override EXCLUDES(mutex_);
   void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override;
   NetdevStats stats() const override EXCLUDES(mutex_);
 
@@ -233,6 +240,7 @@ class AfXdpNetdev final : public Netdev {
   const std::string device_;
   const std::uint32_t numa_;
   std::string mode_;
+  bool offloads_flows_ = false;
   std::vector<std::unique_ptr<Rxq>> rxqs_;
   std::array<Lane, kMaxQueues> lanes_;
   std::atomic<std::uint32_t> lanes_used_{0};
@@ -304,6 +312,11 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
                    "lower `mtu`, or use type \"af_packet\"");
   }
   netdev->mode_ = netdev->obtained_->obtained;
+  if (spec.offload_flows_above > 0) {
+    netdev->offloads_flows_ = netdev->obtained_->program == XdpProgram::Mode::kNative &&
+                              TakesRedirectedFrames(interface->index).has_value();
+    netdev->mode_ += netdev->offloads_flows_ ? " flow-offload" : " no-flow-offload";
+  }
   return std::unique_ptr<Netdev>(std::move(netdev));
 }
 
@@ -444,6 +457,15 @@ void AfXdpNetdev::Probe() {
   // Not when it opens: that takes a grace period, and the program does without for a while. An old
   // kernel cannot at all.
   if (!queues_.empty() && !ingress_drop_.attached()) ingress_drop_.Attach(ifindex());
+}
+
+std::shared_ptr<XdpFlows> AfXdpNetdev::OffloadFlows(const HeaderMask& mask) {
+  MutexLock lock(mutex_);
+  if (!offloads_flows_ || program_ == nullptr) return nullptr;
+  Result<std::unique_ptr<XdpFlows>> made = XdpFlows::Make(mask);
+  if (!made) return nullptr;
+  std::shared_ptr<XdpFlows> flows = std::move(*made);
+  return program_->Forward(flows) ? flows : nullptr;
 }
 
 void AfXdpNetdev::SendLeft() {

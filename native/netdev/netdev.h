@@ -29,14 +29,19 @@
 
 namespace pollux {
 
+class HeaderMask;
+class XdpFlows;
+
 // What a user asks for. Fields that a type does not use are ignored by it.
 struct NetdevSpec {
   std::string type;    // "memory", "null", "af_packet", "af_xdp", "tap", "pcap".
   std::string name;    // The port's name.
   std::string device;  // The interface; empty: same as name.
   std::uint32_t rxqs = 1;
-  std::uint32_t mtu = 0;           // Bytes above Ethernet; 0: leave as it is.
-  std::string mode;                // af_xdp: "best", "zerocopy", "native", "generic"; empty: best.
+  std::uint32_t mtu = 0;  // Bytes above Ethernet; 0: leave as it is.
+  std::string mode;       // af_xdp: "best", "zerocopy", "native", "generic"; empty: best.
+  // af_xdp: flows with more packets a second may be forwarded by the XDP program; 0: none.
+  std::uint32_t offload_flows_above = 0;
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
   bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
   // null: a source of frames.
@@ -155,6 +160,12 @@ class Netdev {
   virtual void Probe() {}
 
   virtual std::span<const std::unique_ptr<Rxq>> rxqs() const = 0;
+
+  // Has the device itself forward flows, with keys under this mask: none at first, and no longer
+  // those it was given before. As NetdevSpec::offload_flows_above asks for it; nullptr: it cannot.
+  // Same thread as Rebind(), after which it must be asked anew. What it so forwards is in none of
+  // our counts.
+  virtual std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& /*mask*/) { return nullptr; }
 
   // What Send() takes unfinished. Packets that lack something else are finished before.
   virtual Offloads tx_offloads() const { return 0; }

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "netdev/bpf.h"
 #include "netdev/bpf_assembler.h"
@@ -104,18 +105,21 @@ Result<std::unique_ptr<XdpProgram>> XdpProgram::Attach(int ifindex, Mode mode,
   return program;
 }
 
-// The best program that this kernel takes.
+// The best program that this kernel takes; in the place of another, one that can do the same.
 Status XdpProgram::Load() {
   // Searched for once: the kernel's types are megabytes.
   static const std::uint32_t kReadTag = FindKernelFunction("bpf_xdp_metadata_rx_vlan_tag");
   const std::uint32_t read_tag = mode_ == Mode::kNative ? kReadTag : 0;
   for (const bool tags : {true, false}) {
     if (tags && read_tag == 0) continue;
+    if (link_ >= 0 && tags != tells_tags_) continue;
     BpfAssembler assembler;
     assembler.Add(kBpfMove, kContext, 1, 0, 0);
     if (tags) PutTag(assembler, read_tag);
+    if (flows_ != nullptr) flows_->Assemble(assembler);
     RedirectToSocket(assembler, map_);
     for (const std::uint32_t large : {BPF_F_XDP_HAS_FRAGS, 0U}) {
+      if (link_ >= 0 && (large != 0) != takes_large_frames_) continue;
       program_ = LoadBpfProgram(BPF_PROG_TYPE_XDP, assembler.code(),
                                 large | (tags ? BPF_F_XDP_DEV_BOUND_ONLY : 0), tags ? ifindex_ : 0);
       if (program_ < 0) continue;
@@ -150,6 +154,13 @@ Status XdpProgram::Renew() {
   if (updated) return {};
   program_ = old;
   return error;
+}
+
+Status XdpProgram::Forward(std::shared_ptr<const XdpFlows> flows) {
+  std::swap(flows_, flows);
+  Status status = Renew();
+  if (!status) std::swap(flows_, flows);
+  return status;
 }
 
 Status XdpProgram::Serve(std::uint32_t queue, int socket) {

@@ -10,6 +10,8 @@
 // writes it into the frame. That takes a function that kernels from 6.8 on offer to programs which
 // are loaded for one interface; tells_tags() says whether it is there.
 //
+// It can be given flows to forward by itself (xdp_flows.h), before anything goes to a socket.
+//
 // The program hangs on the interface by a link, and the link on a descriptor: whatever ends the
 // process ends them. Written as instructions and loaded with bpf(2): no library, no compiler.
 #pragma once
@@ -18,6 +20,7 @@
 #include <memory>
 
 #include "base/result.h"
+#include "netdev/xdp_flows.h"
 
 namespace pollux {
 
@@ -42,6 +45,10 @@ class XdpProgram {
   // frames would go to the host.
   Status Renew();
 
+  // From now on it forwards these by itself, and no others; null: none. If that fails, all is as it
+  // was.
+  Status Forward(std::shared_ptr<const XdpFlows> flows);
+
   // It takes frames of several buffers (above about 3,500 bytes).
   bool takes_large_frames() const { return takes_large_frames_; }
   bool tells_tags() const { return tells_tags_; }
@@ -52,6 +59,7 @@ class XdpProgram {
 
   const int ifindex_;
   const Mode mode_;
+  std::shared_ptr<const XdpFlows> flows_;
   int map_ = -1;
   int program_ = -1;
   int link_ = -1;

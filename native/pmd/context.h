@@ -33,6 +33,7 @@
 #include "netdev/netdev.h"
 #include "packet/packet.h"
 #include "pmd/counters.h"
+#include "pmd/flow_sampler.h"
 #include "pmd/port_cache.h"
 #include "pmd/upcall.h"
 
@@ -61,6 +62,7 @@ struct PolledRxq {
   PortNumber port = kNoPort;
   RxqCounters* counters = nullptr;
   std::uint32_t sleep_max_us = UINT32_MAX;  // The longest sleep of a thread that polls it.
+  FlowSampler* sampler = nullptr;           // Null: nobody wants to know what is hot.
 };
 
 inline const ActionList& ActionsOf(const Megaflow& flow) {

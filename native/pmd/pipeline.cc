@@ -28,6 +28,8 @@ void Context::Input(PacketBatch& batch, const PolledRxq& rxq) {
   counters_.received.Add(batch.size());
   if (runts) [[unlikely]]
     DropRunts(batch);
+  if (rxq.sampler != nullptr) [[unlikely]]
+    rxq.sampler->Look(batch);
   Forward(batch);
   WakeUpcalls();
 }

@@ -16,6 +16,8 @@ export interface FlowLine {
   readonly usedMs: number | null;
   /** All TCP flags seen, ORed. */
   readonly tcpFlags: number;
+  /** Some of its packets are forwarded by the device; printed when true, OVS does so only with `-m`. */
+  readonly offloaded?: boolean;
 }
 
 /** Letters of the TCP flags in the order in which they are printed. */
@@ -49,8 +51,9 @@ export function formatFlow(flow: FlowLine, options?: FormatOptions): string {
     if ((flow.tcpFlags & bit) !== 0) flags += letter;
   }
   const seen = flags === '' ? '' : `, flags:${flags}`;
+  const offloaded = flow.offloaded === true ? ', offloaded:yes' : '';
   const typed =
     typeof flow.actions === 'string' ? readActions(flow.actions, undefined) : flow.actions;
   const actions = writeActions(typed, options?.ports);
-  return `${ufid}${key}, packets:${flow.packets}, bytes:${flow.bytes}, used:${used}${seen}, actions:${actions}`;
+  return `${ufid}${key}, packets:${flow.packets}, bytes:${flow.bytes}, used:${used}${seen}${offloaded}, actions:${actions}`;
 }

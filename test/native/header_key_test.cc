@@ -7,6 +7,7 @@
 #include <random>
 
 #include "flow/extract.h"
+#include "nearly_of_the_shape.h"
 #include "packet_builder.h"
 #include "testbed.h"
 
@@ -27,44 +28,6 @@ struct Layers {
   std::uint16_t l4;
   bool operator==(const Layers&) const = default;
 };
-
-// A frame that is, or nearly is, of the shape: most bytes as they should be, some not.
-Frame NearlyOfTheShape(Random& random) {
-  EthernetFrame frame;
-  frame.Ipv4("10.0.0.1", "10.0.0.2");
-  Frame bytes = random() % 2 == 0 ? frame.Udp(1, 2).Payload(random() % 20).Build()
-                                  : frame.Tcp(1, 2).Payload(random() % 20).Build();
-  for (std::uint32_t edits = random() % 4; edits > 0; --edits) {
-    bytes[random() % bytes.size()] =
-        static_cast<std::uint8_t>(random() % 2 == 0 ? random() : 1u << random() % 8);
-  }
-  if (random() % 4 == 0) bytes.resize(kMinFrame + random() % (bytes.size() - kMinFrame));
-  if (random() % 4 == 0) bytes.resize(bytes.size() + random() % 30);  // Padding.
-  return bytes;
-}
-
-FlowMask RandomMask(Random& random) {
-  FlowMask mask;
-  const auto some = [&](auto& field) {
-    auto* bytes = reinterpret_cast<std::uint8_t*>(&field);
-    for (std::size_t i = 0; i < sizeof field; ++i) {
-      switch (random() % 8) {
-        case 0:
-          bytes[i] = 0xff;
-          break;
-        case 1:
-          bytes[i] = static_cast<std::uint8_t>(random());
-          break;
-        default:
-          break;
-      }
-    }
-  };
-#define X(member, text) some(mask.member);
-  POLLUX_FLOW_FIELDS(X)
-#undef X
-  return mask;
-}
 
 }  // namespace
 

@@ -183,6 +183,7 @@ const vethColumns = [
   ['port deleted, ms', 'delete'],
   ['port added beside a flow, ms', 'add beside a flow'],
   ['silence of that flow, ms', 'silence of that flow'],
+  ['at rest, ms', 'its silence at rest'],
 ];
 
 function veth(rows) {

@@ -75,7 +75,7 @@ function putFlood(results) {
 }
 
 const parts = {
-  async flood(testbed, forwarders, awake, offloading) {
+  async flood(testbed, forwarders, _, offloading) {
     const flood = () => testbed.flood(plan.floodMs);
     // Once it is hot, too.
     const warm = async () => {

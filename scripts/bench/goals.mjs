@@ -60,6 +60,18 @@ export const vethGoals = [
     wanted: [1, 1.3],
   },
   {
+    text: 'hot flows, offloaded to the XDP program',
+    ours: ['Pollux af_xdp, flows offloaded', 'flood'],
+    theirs: ['OVS afxdp', 'flood'],
+    wanted: [3, 4.2],
+  },
+  {
+    text: 'hot flows, offloaded to the XDP program',
+    ours: ['Pollux af_xdp, flows offloaded', 'flood'],
+    theirs: ['kernel bridge', 'flood'],
+    wanted: [5, 6.5],
+  },
+  {
     text: 'TCP, offloads and merging on, against the best of userspace without',
     ours: ['Pollux af_packet', 'tcp', 'on'],
     theirs: ['testpmd net_af_xdp', 'tcp', 'off'],

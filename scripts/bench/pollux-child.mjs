@@ -91,13 +91,14 @@ async function stop() {
 const portNames = (type) => (type === 'tap' ? ['t0', 't1'] : ['f0', 'f1']);
 let attached;
 
-async function attach({ type, spins }) {
+async function attach({ type, spins, offloadFlows }) {
   flowsOf = undefined;
   attached = portNames(type);
   for (const [i, name] of attached.entries()) {
     await datapath.addPort({
       ...{ name, type, number: i + 1, pmd: true },
       ...(spins && { pmdSleepMaxUs: 0 }),
+      ...(offloadFlows && { offloadFlows }),
     });
   }
   await settleThreads();

@@ -75,8 +75,19 @@ function putFlood(results) {
 }
 
 const parts = {
-  async flood(testbed, forwarders) {
-    putFlood(await inTurn(testbed, forwarders, 'flood', () => testbed.flood(plan.floodMs)));
+  async flood(testbed, forwarders, _, offloading) {
+    const flood = () => testbed.flood(plan.floodMs);
+    // Once it is hot, too.
+    const warm = async () => {
+      await flood();
+      return flood();
+    };
+    const all = [...forwarders, ...offloading];
+    putFlood(
+      await inTurn(testbed, all, 'flood', ({ receiver }) =>
+        receiver ? testbed.receivingByNapi(receiver, warm) : flood(),
+      ),
+    );
   },
 
   async loss(testbed, forwarders) {
@@ -185,10 +196,15 @@ async function findForwarders(cores) {
   const veths = ours.map((type) => new Pollux(child, type));
   const awake = ours.map((type) => new Pollux(child, type, { spins: true }));
   const tapped = [new Pollux(child, 'tap')];
+  const offloading = ours.includes('af_xdp')
+    ? [true, false].map(
+        (xdp) => new Pollux(child, 'af_xdp', { offloadFlows: true, receiver: { xdp } }),
+      )
+    : [];
   const versions = {};
   if (!options.peers) {
     skipped.push('peers on veth: not without --peers');
-    return { veths, awake, tapped, versions };
+    return { veths, awake, offloading, tapped, versions };
   }
 
   veths.push(new Bridge());
@@ -209,17 +225,17 @@ async function findForwarders(cores) {
   } else {
     skipped.push(`testpmd on veth: ${noDpdk}`);
   }
-  return { veths, awake, tapped, versions };
+  return { veths, awake, offloading, tapped, versions };
 }
 
 async function main() {
   const testbed = new Testbed((program) => `${options.tree}/bench/${program}`, toolCore);
   stoppers.push(() => testbed.stop());
   await testbed.make();
-  const { veths, awake, tapped, versions } = await findForwarders({ core, toolCore });
+  const { veths, awake, offloading, tapped, versions } = await findForwarders({ core, toolCore });
   const asked = (name) => name.includes(options.row);
   for (const [name, part] of Object.entries(parts))
-    if (asked(name)) await part(testbed, veths, awake);
+    if (asked(name)) await part(testbed, veths, awake, offloading);
   if (asked('taps')) await taps(testbed, tapped);
   writeFileSync(options.out, JSON.stringify({ rows, skipped, versions }));
 }

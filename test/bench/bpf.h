@@ -39,6 +39,9 @@ inline constexpr bpf_insn Load64(std::uint8_t to, std::uint8_t base, std::int16_
 inline constexpr bpf_insn Store64(std::uint8_t base, std::int16_t offset, std::uint8_t from) {
   return {BPF_STX | BPF_MEM | BPF_DW, base, from, offset, 0};
 }
+inline constexpr bpf_insn Load32(std::uint8_t to, std::uint8_t base, std::int16_t offset) {
+  return {BPF_LDX | BPF_MEM | BPF_W, to, base, offset, 0};
+}
 inline constexpr bpf_insn Load16(std::uint8_t to, std::uint8_t base, std::int16_t offset) {
   return {BPF_LDX | BPF_MEM | BPF_H, to, base, offset, 0};
 }

@@ -19,6 +19,7 @@
 
 #include "kernel_testbed.h"
 #include "netdev/redirect_target.h"
+#include "packet/checksum.h"
 #include "packet/headers.h"
 #include "testbed.h"
 
@@ -264,6 +265,47 @@ TEST_CASE("flow offload: flows that drop are offloaded, with TCP flags; others a
     }
     CHECK_FALSE(scene.Flow(both).offloaded);
     scene.LedgerCloses();
+  });
+}
+
+TEST_CASE("flow offload: frames of another kind go by the threads, beside a hot flow") {
+  OnScene([](Scene& scene) {
+    const Match match = MatchOf(1);
+    REQUIRE(scene.Put(match, OutputTo({2})).ok());
+    std::uint64_t sent = scene.Heat(match, FrameTo(7));
+    scene.Rest();
+    const std::uint64_t before = ArrivedAt("b0");
+    const std::uint64_t offloaded = scene.Stats(scene.f0).offloaded_packets;
+    Bytes tagged = FrameTo(7);
+    const Bytes tag = {0x81, 0, 0, 5};
+    tagged.insert(tagged.begin() + 12, tag.begin(), tag.end());
+    Bytes fragment = FrameTo(7);
+    fragment[20] = 0x20;
+    Bytes partial = FrameTo(7, kProtoTcp);
+    const std::uint16_t sum =
+        FoldSum(PseudoSum4(std::span<const std::uint8_t, 4>(&partial[26], 4),
+                           std::span<const std::uint8_t, 4>(&partial[30], 4), kProtoTcp, 60 - 34));
+    std::memcpy(&partial[50], &sum, sizeof sum);
+    Raw sink("b0");
+    Raw raw("a0");
+    for (int i = 0; i < 5; ++i) REQUIRE(raw.Send(tagged));  // No flow takes these.
+    for (const Bytes& frame : {fragment, partial, Frame(60, 1)}) {
+      for (int i = 0; i < 5; ++i) sent += raw.Send(frame) ? 1 : 0;
+    }
+    scene.LedgerCloses();
+    CHECK(scene.Stats(scene.f0).offloaded_packets == offloaded);
+    CHECK(scene.Flow(match).stats.packets == sent);
+    CHECK(ArrivedAt("b0") - before == 15);
+    const Ledger ledger = scene.testbed->stats().ledger;
+    CHECK(ledger.drops[static_cast<std::size_t>(DropReason::kNoConsumer)] == 5);
+    // That of the pseudo-header alone did not get through.
+    std::size_t finished = 0;
+    for (const Bytes& frame : sink.Receive(15)) {
+      if (frame.size() != 60 || frame[23] != kProtoTcp || frame[12] != 8) continue;
+      ++finished;
+      CHECK(std::memcmp(&frame[50], &sum, sizeof sum) != 0);
+    }
+    CHECK(finished == 5);
   });
 }
 

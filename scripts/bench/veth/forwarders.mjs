@@ -4,6 +4,7 @@
 //   detach()    lets go of them
 //   offloads    what the hosts' side may leave to it: 'on' as they come, 'off' if it needs whole frames
 //   losses()    if it knows: frames it did not forward, since attach()
+//   receiver    if not as everybody's: how host b receives, see Testbed.receivingByNapi()
 //   third()     if it can: milliseconds to add a port for x0, and to delete it
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -19,21 +20,24 @@ const kernelDrops = ['tx_queue_full', 'tx_error', 'tx_port_down'];
 export class Pollux {
   offloads = 'on';
   #child;
-  #type;
-  #spins;
+  #port;
 
-  /** `child`: a PolluxChild that several types share. `spins`: its thread never sleeps, as poll-mode peers never do. */
-  constructor(child, type, { spins = false } = {}) {
+  /**
+   * `child`: a PolluxChild that several types share. `spins`: its thread never sleeps, as poll-mode peers never do.
+   * `offloadFlows`: the port's program forwards them; `receiver`: then, how host b receives.
+   */
+  constructor(child, type, { spins = false, offloadFlows = false, receiver } = {}) {
     this.#child = child;
-    this.#type = type;
-    this.#spins = spins;
-    this.name = `Pollux ${type}${spins ? ', awake' : ''}`;
+    this.#port = { type, spins, offloadFlows };
+    this.receiver = receiver;
+    const how = `${spins ? ', awake' : ''}${offloadFlows ? ', flows offloaded' : ''}`;
+    this.name = `Pollux ${type}${how}${receiver && !receiver.xdp ? ', to a kernel' : ''}`;
   }
   static startChild = (cores) => PolluxChild.start(cores);
 
-  attach = () => this.#child.call('attach', { type: this.#type, spins: this.#spins });
+  attach = () => this.#child.call('attach', this.#port);
   detach = () => this.#child.call('detach');
-  third = () => this.#child.call('third', { device: 'x0', type: this.#type });
+  third = () => this.#child.call('third', { device: 'x0', type: this.#port.type });
   async losses() {
     const { ring, drops } = await this.#child.call('stats');
     const own = Object.entries(drops).filter(([reason]) => !kernelDrops.includes(reason));

@@ -46,9 +46,9 @@ class Sink {
   #child;
   #lines;
 
-  static async start(namespace, program, device) {
+  static async start(namespace, program, device, xdp) {
     const sink = new Sink();
-    sink.#child = namespace.startTalking(program, `--device=${device}`);
+    sink.#child = namespace.startTalking(program, `--device=${device}`, `--xdp=${xdp ? 1 : 0}`);
     sink.#lines = createInterface({ input: sink.#child.stdout })[Symbol.asyncIterator]();
     const { value } = await sink.#lines.next();
     if (value !== 'ready') throw new Error(`veth_sink: ${value ?? 'does not start'}`);
@@ -109,14 +109,31 @@ export class Testbed {
     await this.listen();
   }
 
-  /** What is flooded, and where it is counted: by default the hosts' interfaces. */
+  /**
+   * What is flooded, and where it is counted: by default the hosts' interfaces. `xdp`: before the host's kernel makes packets of
+   * frames.
+   */
   async listen(
     source = { ns: this.a, device: 'a0', seenAt: 'f0' },
     end = { ns: this.b, device: 'b0' },
   ) {
     await this.#sink?.stop();
     this.#source = source;
-    this.#sink = await Sink.start(end.ns, this.#programs('veth_sink'), end.device);
+    this.#sink = await Sink.start(end.ns, this.#programs('veth_sink'), end.device, end.xdp);
+  }
+  /**
+   * For as long as `measure()` takes, host b receives by NAPI, so that frames can be redirected to it: since GRO is on there, or,
+   * with `xdp`, since the sink is a program of its interface.
+   */
+  async receivingByNapi({ xdp }, measure) {
+    if (xdp) await this.listen(undefined, { ns: this.b, device: 'b0', xdp });
+    else await this.b.run('ethtool', '-K', 'b0', 'gro', 'on');
+    try {
+      return await measure();
+    } finally {
+      if (xdp) await this.listen();
+      else await this.b.run('ethtool', '-K', 'b0', 'gro', 'off');
+    }
   }
   /** Milliseconds of the longest silence at the end since the last call. */
   silence = async () => (await this.#sink.read()).silenceMs;

@@ -157,7 +157,11 @@ const parts = {
         silenceMs = await testbed.silence();
       });
       const { added, deleted } = rest;
-      return { added, deleted, ...{ beside: beside.added, restMs, silenceMs, lost: sent - received } };
+      return {
+        added,
+        deleted,
+        ...{ beside: beside.added, restMs, silenceMs, lost: sent - received },
+      };
     });
     for (const [{ name }, samples] of results) {
       put(name, 'add', 'ms', of(samples, 'added'));

@@ -301,7 +301,7 @@ TEST_CASE("flow offload: frames of another kind go by the threads, beside a hot 
     // That of the pseudo-header alone did not get through.
     std::size_t finished = 0;
     for (const Bytes& frame : sink.Receive(15)) {
-      if (frame.size() != 60 || frame[23] != kProtoTcp || frame[12] != 8) continue;
+      if (frame[12] != 8 || frame[20] != 0) continue;
       ++finished;
       CHECK(std::memcmp(&frame[50], &sum, sizeof sum) != 0);
     }

@@ -143,6 +143,8 @@ const parts = {
   async ports(testbed, forwarders) {
     const able = forwarders.filter((forwarder) => forwarder.third);
     const results = await inTurn(testbed, able, 'ports', async (forwarder) => {
+      // Nobody is still at what those two ports brought.
+      await new Promise((resolve) => setTimeout(resolve, 300));
       const rest = await forwarder.third();
       let beside;
       let restMs;

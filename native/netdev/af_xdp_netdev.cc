@@ -17,7 +17,8 @@
 // Modes, best first: without copying (drivers of cards that can), native (the program runs in the
 // driver, the kernel copies each frame once) and generic (any driver; slower, and frames that were
 // merged, or that a sender on the same machine left to be segmented, come as they are and are
-// dropped: there, GRO and TSO must be off).
+// dropped: there, GRO and TSO must be off, and so must the VLAN offload of the other end of a pair,
+// since a tag beside the frame is lost).
 //
 // Offloads. Nothing beside the frame comes through. VLAN tags are put back by the program; partial
 // checksums are recognized (partial_checksum.h) on devices that are no cards, and carried on. An

@@ -57,8 +57,18 @@ export async function end(child, patienceMs = 2_000) {
 /** The threads of a process whose names begin with `prefix`: [id, name]. */
 export function threads(pid, prefix = '') {
   return readdirSync(`/proc/${pid}/task`)
-    .map((id) => [Number(id), readFileSync(`/proc/${pid}/task/${id}/comm`, 'utf8').trim()])
-    .filter(([, name]) => name.startsWith(prefix));
+    .map((id) => [Number(id), nameOf(`/proc/${pid}/task/${id}`)])
+    .filter(([, name]) => name?.startsWith(prefix));
+}
+
+/** `undefined`: the thread has ended since it was listed. */
+function nameOf(thread) {
+  try {
+    return readFileSync(`${thread}/comm`, 'utf8').trim();
+  } catch (error) {
+    if (existsSync(thread)) throw error;
+    return undefined;
+  }
 }
 
 /** How long a thread has had a core, in nanoseconds. */

@@ -136,8 +136,8 @@ describe.each(types)('$type', (args) => {
         }
       }
       assert.ok(gone.length >= rounds);
-      // Since then a driver may have made something ahead; but not each time.
-      await until('no descriptor has leaked', () => descriptors() < before + 5);
+      // Since then an af_packet port may have made a ring ahead, and opened its AF_XDP socket.
+      await until('no descriptor has leaked', () => descriptors() <= before + 2);
       const grown = (process.memoryUsage.rss() - memory) / 1e6;
       assert.ok(grown < 64, `${grown} MB more`);
       for (const datapath of [dp, probe]) await expectLedgerCloses(datapath);

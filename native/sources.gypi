@@ -52,6 +52,7 @@
       "native/netdev/xdp_flows.cc",
       "native/netdev/xdp_program.cc",
       "native/netdev/xsk_queue.cc",
+      "native/netdev/xsk_sender.cc",
       "native/netdev/xsk_socket.cc",
       "native/netdev/xsk_umem.cc",
       "native/pmd/context.cc",

@@ -36,11 +36,10 @@
 // at most two calls for each failing packet. Nothing waits.
 //
 //   Ordinary frames, which lack nothing and fit a chunk, rather go through an AF_XDP socket that
-//   only transmits: the same way below, and the kernel spends less on it. It needs no XDP program,
-//   so nothing changes for the interface, its peer or what is received. Where the queue already has
-//   such a socket, or memory may not be locked, everything goes through the packet sockets; so do
-//   frames while receivers hold too many. An MTU that
-//   was just lowered shows there only when the listener of link changes has told us.
+//   only transmits (xsk_sender.h): the same way below, and the kernel spends less on it. It needs
+//   no XDP program, so nothing changes for the interface, its peer or what is received. Where it is
+//   not open, or receivers hold too many frames, everything goes through the packet sockets. An MTU
+//   that was just lowered shows there only when the listener of link changes has told us.
 //
 // Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
 // under a sleeping thread. An interface that goes down or away leaves an error on the socket that
@@ -51,6 +50,10 @@
 // hands each queue its own: the queue's thread takes it over when its old ring is empty. The old
 // socket is closed later by a control thread, since closing waits for an RCU grace period of the
 // kernel.
+//
+// Open and Close() do at once what must be done, and leave to threads what the kernel takes its
+// time for: a ring for the next port, the AF_XDP socket, the program of the ingress, and all
+// memory (packet_socket.h).
 //
 // What holds the interface is our descriptors alone: promiscuity by membership, no flag; kill -9
 // leaves nothing behind.
@@ -81,12 +84,11 @@
 #include "netdev/netdev.h"
 #include "netdev/packet_socket.h"
 #include "netdev/virtio_header.h"
-#include "netdev/xsk_queue.h"
+#include "netdev/xsk_sender.h"
 
 namespace pollux {
 namespace {
 
-constexpr std::uint32_t kXskFrames = 1024;  // Under way in the kernel.
 constexpr std::uint32_t kMaxQueues = 64;
 constexpr std::uint32_t kTagSize = 4;
 constexpr std::uint32_t kTagAt = 12;
@@ -299,13 +301,10 @@ class AfPacketNetdev final : public Netdev {
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
-  std::string mode() const override EXCLUDES(mutex_, xsk_mutex_) {
+  std::string mode() const override EXCLUDES(mutex_) {
     std::string mode = "tpacket-v2 vnet-hdr";
     MutexLock lock(mutex_);
-    {
-      MutexLock xsk_lock(xsk_mutex_);
-      if (xsk_ != nullptr) mode += " xsk-tx";
-    }
+    if (xsk_->is_open()) mode += " xsk-tx";
     return mode + (ingress_drop_->attached() ? " ingress-drop" : " host-stack");
   }
   std::uint32_t numa() const override { return numa_; }
@@ -325,30 +324,28 @@ class AfPacketNetdev final : public Netdev {
     return {};
   }
 
-  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override
-      EXCLUDES(mutex_, xsk_mutex_) {
+  void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_) {
     if (ifindex != this->ifindex()) return;
     link_.store(state, std::memory_order_relaxed);
     if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
     MutexLock lock(mutex_);
     if (state == LinkState::kGone) ingress_drop_->Detach();  // Perhaps it lives on elsewhere.
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
-    if (state == LinkState::kUp) SendLeft();
+    if (state == LinkState::kUp) xsk_->SendLeft();
   }
-  void Probe() override EXCLUDES(mutex_, xsk_mutex_) {
-    if (link() == LinkState::kUp) SendLeft();
-    OpenXsk();
+  void Probe() override {
+    if (link() == LinkState::kUp) xsk_->SendLeft();
+    xsk_->OpenAgain();
   }
 
-  Background::Work Close() override EXCLUDES(mutex_, xsk_mutex_) {
+  Background::Work Close() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    MutexLock xsk_lock(xsk_mutex_);
     ingress_drop_->Detach();
     for (const std::unique_ptr<PacketRing>& ring : rings_) {
       ring->Stop();
       ring->Close();
     }
-    if (xsk_ != nullptr) xsk_->Close();
+    xsk_->Close();
     sockets_.GiveSender(std::move(tx_), true);
     sockets_.GiveSender(std::move(gso_tx_), false);
     // A function can be copied; what it closes cannot.
@@ -361,10 +358,9 @@ class AfPacketNetdev final : public Netdev {
 
   Offloads tx_offloads() const override { return tx_offloads_; }
 
-  void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override
-      EXCLUDES(xsk_mutex_) {
+  void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
     DropLong(batch, result);
-    if (!batch.empty() && AllOrdinary(batch) && SendOrdinary(batch, result)) return;
+    if (batch.empty() || xsk_->Send(batch, result)) return;
     Messages messages;
     for (const Packet* packet : batch) messages.Add(*packet);
     // Runs of packets that take the same way.
@@ -402,7 +398,7 @@ class AfPacketNetdev final : public Netdev {
     }
 
     std::vector<std::unique_ptr<PacketRing>> rings;
-    std::unique_ptr<XskQueue> xsk;
+    std::unique_ptr<XskSender> xsk;
     std::unique_ptr<IngressDrop> ingress_drop;
   };
 
@@ -447,42 +443,6 @@ class AfPacketNetdev final : public Netdev {
     result.Drop(DropReason::kMtu, static_cast<std::uint32_t>(lost.size()));
   }
 
-  static bool AllOrdinary(const PacketBatch& batch) {
-    return std::all_of(batch.begin(), batch.end(), [](const Packet* packet) {
-      return packet->offloads == 0 && packet->size >= kMinFrame &&
-             packet->size <= XskQueue::MaxFrame(false);
-    });
-  }
-  // False, and nothing done: there is no AF_XDP socket, or it has no room.
-  bool SendOrdinary(PacketBatch& batch, SendResult& result) EXCLUDES(xsk_mutex_) {
-    MutexLock lock(xsk_mutex_);
-    if (xsk_ == nullptr || !xsk_->HasRoom(static_cast<std::uint32_t>(batch.size()))) return false;
-    xsk_->Send(batch, result);
-    return true;
-  }
-
-  void SendLeft() EXCLUDES(xsk_mutex_) {
-    MutexLock lock(xsk_mutex_);
-    if (xsk_ != nullptr) xsk_->SendLeft();
-  }
-
-  // If it is wanted: not while somebody else's is there, or one that was closed a moment ago.
-  void OpenXsk() EXCLUDES(xsk_mutex_) {
-    MutexLock lock(xsk_mutex_);
-    if (!std::exchange(wants_xsk_, false)) return;
-    XskQueue::Options options;
-    options.ifindex = ifindex();
-    options.ring = kXskFrames;
-    options.receive = false;
-    Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
-    if (opened) {
-      xsk_ = std::move(*opened);
-    } else {
-      // EINVAL: the socket there is one of ours.
-      wants_xsk_ = opened.error().number == EBUSY || opened.error().number == EINVAL;
-    }
-  }
-
   // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
   // those from `next` on wait.
   static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
@@ -504,13 +464,13 @@ class AfPacketNetdev final : public Netdev {
   }
 
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
-      : pool_(pool),
-        sockets_(pool.Shared<PacketSockets>()),
+      : sockets_(pool.Shared<PacketSockets>()),
         device_(std::move(device)),
         numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
         tx_offloads_(KernelCutsUdp() ? kOffloadAll
-                                     : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)) {
+                                     : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)),
+        xsk_(std::make_unique<XskSender>(pool)) {
     for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
       rxqs_.push_back(std::make_unique<AfPacketRxq>(pool));
     }
@@ -545,16 +505,11 @@ class AfPacketNetdev final : public Netdev {
     ifindex_.store(interface.index, std::memory_order_relaxed);
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
-    {
-      MutexLock xsk_lock(xsk_mutex_);
-      xsk_.reset();
-      wants_xsk_ = true;
-    }
-    OpenXsk();
     // Last: while it is being attached, the kernel can do little else to interfaces. And together:
     // they wait for the same grace period.
     if (!host_stack_) ingress_drop_->Attach(interface.index);
     sockets_.MakeRingAhead();
+    xsk_->Open(interface.index);
     return {};
   }
 
@@ -565,7 +520,6 @@ class AfPacketNetdev final : public Netdev {
     std::erase_if(rings_, [=](const auto& held) { return held.get() == socket; });
   }
 
-  PacketPool& pool_;
   PacketSockets& sockets_;
   const std::string device_;
   const std::uint32_t numa_;
@@ -577,10 +531,8 @@ class AfPacketNetdev final : public Netdev {
   std::atomic<std::uint32_t> mtu_{0};
   std::atomic<LinkState> link_{LinkState::kDown};
   std::vector<std::unique_ptr<Rxq>> rxqs_;
+  std::unique_ptr<XskSender> xsk_;  // For ordinary frames.
 
-  mutable Mutex xsk_mutex_;  // After mutex_.
-  std::unique_ptr<XskQueue> xsk_ GUARDED_BY(xsk_mutex_);
-  bool wants_xsk_ GUARDED_BY(xsk_mutex_) = false;
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<PacketRing>> rings_ GUARDED_BY(mutex_);  // In use, or to be closed.
   std::unique_ptr<IngressDrop> ingress_drop_ GUARDED_BY(mutex_) = std::make_unique<IngressDrop>();

@@ -34,6 +34,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Until ordinary frames go by an AF_XDP socket: a thread opens it.
+void AwaitXsk(Netdev& netdev) {
+  const auto deadline = Clock::now() + std::chrono::seconds(20);
+  while (netdev.mode().find("xsk-tx") == std::string::npos && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    netdev.Probe();
+  }
+}
+
 TEST_CASE("af_packet: what cannot be opened says why") {
   Isolated([] {
     PacketPool pool;
@@ -81,6 +90,7 @@ TEST_CASE("af_packet: frames arrive and leave as they are") {
       spec.device = "v0";
       std::unique_ptr<Netdev> netdev = Open(spec, pool);
       if (netdev == nullptr) return;
+      AwaitXsk(*netdev);
       CHECK(netdev->mode() == "tpacket-v2 vnet-hdr xsk-tx ingress-drop");
       CHECK(netdev->mtu() == 1500);
       CHECK(netdev->link() != LinkState::kGone);
@@ -134,11 +144,7 @@ TEST_CASE("af_packet: what closing leaves to be done holds nothing that others m
       CHECK(raw.Send(Frame(60, 2)));
       CHECK(Receive(*netdev->rxqs()[0], 1).size() == 1);
       // Nor does it go without its AF_XDP socket for long.
-      for (int tries = 0; tries < 200 && netdev->mode().find("xsk-tx") == std::string::npos;
-           ++tries) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-        netdev->Probe();
-      }
+      AwaitXsk(*netdev);
       CHECK(netdev->mode() == "tpacket-v2 vnet-hdr xsk-tx ingress-drop");
       CHECK(pool.held() == held);
     }

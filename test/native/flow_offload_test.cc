@@ -322,8 +322,8 @@ TEST_CASE("flow offload: when a put or a deletion returns, not one frame goes th
       const bool to_c = round % 2 == 0;
       const char* old_way = to_c ? "b0" : "c0";
       REQUIRE(scene.Put(match, OutputTo({to_c ? 3u : 2u})).ok());
-      CHECK_FALSE(scene.Flow(match).offloaded);
-      // What a thread of ours still had in hand, and the far end in its queue.
+      // It may be back in the program by now, on its new way: it still is hot. What a thread of
+      // ours still had in hand, and the far end in its queue.
       scene.testbed.Reload();
       std::this_thread::sleep_for(5ms);
       const std::uint64_t arrived = ArrivedAt(old_way);

@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <span>
+#include <thread>
 #include <utility>
 
 // Newer than the headers we may be built with.
@@ -231,6 +233,8 @@ void PacketSockets::MakeRingAhead() {
   MutexLock lock(mutex_);
   if (ring_ != nullptr || std::exchange(making_, true)) return;
   background_.Run([this, here = namespace_] {
+    // It takes a core for a millisecond, which whoever adds the port still needs.
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
     // What fails here fails again, and is told, when somebody waits for it.
     Result<std::unique_ptr<PacketRing>> ring = PacketRing::Make();
     MutexLock done(mutex_);

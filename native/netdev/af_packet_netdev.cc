@@ -483,6 +483,7 @@ class AfPacketNetdev final : public Netdev {
   // Opens sockets for the interface and hands them out, in place of those there are.
   Status Attach(const Interface& interface) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
+    const std::shared_future<void> xsk_opened = xsk_->Open(interface.index);
     for (const Fd* socket : {&tx_, &gso_tx_}) {
       if (Status status = BindSender(*socket, interface.index); !status) return status.error();
     }
@@ -505,11 +506,8 @@ class AfPacketNetdev final : public Netdev {
     ifindex_.store(interface.index, std::memory_order_relaxed);
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
-    // Last: while it is being attached, the kernel can do little else to interfaces. And together:
-    // they wait for the same grace period.
-    if (!host_stack_) ingress_drop_->Attach(interface.index);
+    if (!host_stack_) ingress_drop_->Attach(interface.index, xsk_opened);
     sockets_.MakeRingAhead();
-    xsk_->Open(interface.index);
     return {};
   }
 

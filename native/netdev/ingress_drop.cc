@@ -63,12 +63,13 @@ struct IngressDrop::Link {
   Fd fd GUARDED_BY(mutex);
 };
 
-void IngressDrop::Attach(int ifindex) {
+void IngressDrop::Attach(int ifindex, std::shared_future<void> first) {
   Detach();
   auto program = std::make_shared<Fd>(LoadVerdict(kDrop));
   if (!IsPossible(*program)) return;
   link_ = std::make_shared<Link>();
-  background_.Run([link = link_, program, ifindex] {
+  background_.Run([link = link_, program, ifindex, first = std::move(first)] {
+    if (first.valid()) first.wait();
     Fd attached = Attached(*program, ifindex);
     MutexLock lock(link->mutex);
     link->failed = attached.get() < 0;

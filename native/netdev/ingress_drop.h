@@ -11,6 +11,7 @@
 // (5 ms): threads of our own wait for it.
 #pragma once
 
+#include <future>
 #include <memory>
 
 #include "base/background.h"
@@ -25,9 +26,10 @@ class IngressDrop {
   IngressDrop(const IngressDrop&) = delete;
   IngressDrop& operator=(const IngressDrop&) = delete;
 
-  // From a moment later on nothing that arrives at the interface gets further than its packet
-  // sockets, unless the kernel cannot, or we may not (CAP_BPF and CAP_NET_ADMIN).
-  void Attach(int ifindex);
+  // From a moment after `first` on nothing that arrives at the interface gets further than its
+  // packet sockets, unless the kernel cannot, or we may not (CAP_BPF and CAP_NET_ADMIN). `first` is
+  // for what would else wait: the kernel does little to other interfaces in that grace period.
+  void Attach(int ifindex, std::shared_future<void> first = {});
   void Detach();
   // It is attached, or about to be.
   bool attached() const;

@@ -16,7 +16,7 @@ bool IsOrdinary(const Packet& packet) {
 
 }  // namespace
 
-void XskSender::Open(int ifindex) {
+std::shared_future<void> XskSender::Open(int ifindex) {
   MutexLock control(control_);
   background_.Wait();
   std::shared_ptr<XskQueue> old;
@@ -25,10 +25,13 @@ void XskSender::Open(int ifindex) {
     old = std::move(queue_);
     again_ = 0;
   }
-  background_.Run([this, ifindex, old = std::move(old)]() mutable {
+  const auto done = std::make_shared<std::promise<void>>();
+  background_.Run([this, ifindex, done, old = std::move(old)]() mutable {
     old.reset();  // Before the next: a queue of an interface has one socket.
     OpenNow(ifindex);
+    done->set_value();
   });
+  return done->get_future().share();
 }
 
 void XskSender::OpenAgain() {

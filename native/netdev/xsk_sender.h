@@ -6,6 +6,7 @@
 // Whoever sends has another way for all that.
 #pragma once
 
+#include <future>
 #include <memory>
 
 #include "base/background.h"
@@ -24,8 +25,9 @@ class XskSender {
 
   // --- Control.
 
-  // From some time later on frames can be sent to the interface, and to no other before.
-  void Open(int ifindex) EXCLUDES(control_, mutex_);
+  // From some time later on frames can be sent to the interface, and to no other before. The
+  // future: it is open, or will not be for now.
+  std::shared_future<void> Open(int ifindex) EXCLUDES(control_, mutex_);
   // If the socket of somebody else was in the way: perhaps it has gone.
   void OpenAgain() EXCLUDES(control_, mutex_);
   // The last: no descriptor is open any more. To destroy the object is then what takes time.

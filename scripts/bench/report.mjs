@@ -183,7 +183,9 @@ const vethColumns = [
   ['port deleted, ms', 'delete'],
   ['port added beside a flow, ms', 'add beside a flow'],
   ['silence of that flow, ms', 'silence of that flow'],
-  ['at rest, ms', 'its silence at rest'],
+  ['silence at rest, ms', 'its silence at rest'],
+  ['longest way of a frame of it, ms', 'longest way of its frames'],
+  ['way at rest, ms', 'longest way at rest'],
 ];
 
 function veth(rows) {

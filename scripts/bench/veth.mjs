@@ -13,7 +13,7 @@ import { findProgram } from '../lib/tools.mjs';
 import * as dpdk from './dpdk.mjs';
 import * as ovs from './ovs.mjs';
 import { execute, ownNamespace, readCores } from './processes.mjs';
-import { Series } from './series.mjs';
+import { median, Series } from './series.mjs';
 import { Bridge, Ovs, Pollux, Testpmd } from './veth/forwarders.mjs';
 import { Testbed } from './veth/testbed.mjs';
 
@@ -28,8 +28,8 @@ const { values: options } = parseArgs({
   },
 });
 const plan = options.quick
-  ? { rounds: 3, floodMs: 600, lossMs: 300, pings: 200, tcpSeconds: 1 }
-  : { rounds: 5, floodMs: 1_500, lossMs: 1_000, pings: 2_000, tcpSeconds: 1 };
+  ? { rounds: 3, floodMs: 600, lossMs: 300, pings: 200, tcpSeconds: 1, ports: 5 }
+  : { rounds: 5, floodMs: 1_500, lossMs: 1_000, pings: 2_000, tcpSeconds: 1, ports: 5 };
 const lossRates = [300_000, 500_000];
 const quietRate = 100_000; // Of the flow that runs beside a port that comes and goes.
 const { toolCore, core } = readCores(options.cores);
@@ -143,26 +143,32 @@ const parts = {
   async ports(testbed, forwarders) {
     const able = forwarders.filter((forwarder) => forwarder.third);
     const results = await inTurn(testbed, able, 'ports', async (forwarder) => {
-      // Nobody is still at what those two ports brought.
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      const rest = await forwarder.third();
-      let beside;
-      let restMs;
-      let silenceMs;
-      const { sent, received } = await testbed.stream(forwarder, 1_500, quietRate, async () => {
+      const alone = [];
+      for (let i = 0; i < plan.ports; i++) {
+        // Nobody is still at what other ports brought.
         await new Promise((resolve) => setTimeout(resolve, 300));
-        await testbed.silence();
+        alone.push(await forwarder.third());
+      }
+      let beside;
+      let rest;
+      let stirred;
+      const meanwhile = async () => {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await testbed.seen();
         await new Promise((resolve) => setTimeout(resolve, 150));
-        restMs = await testbed.silence();
+        rest = await testbed.seen();
         beside = await forwarder.third();
         await new Promise((resolve) => setTimeout(resolve, 100));
-        silenceMs = await testbed.silence();
-      });
-      const { added, deleted } = rest;
+        stirred = await testbed.seen();
+      };
+      const how = { steady: true, meanwhile };
+      const { sent, received } = await testbed.stream(forwarder, 1_500, quietRate, how);
       return {
-        added,
-        deleted,
-        ...{ beside: beside.added, restMs, silenceMs, lost: sent - received },
+        added: median(alone.map(({ added }) => added)),
+        deleted: median(alone.map(({ deleted }) => deleted)),
+        ...{ beside: beside.added, lost: sent - received },
+        ...{ silenceMs: stirred.silenceMs, restSilenceMs: rest.silenceMs },
+        ...{ delayMs: stirred.delayMs, restDelayMs: rest.delayMs },
       };
     });
     for (const [{ name }, samples] of results) {
@@ -170,7 +176,9 @@ const parts = {
       put(name, 'delete', 'ms', of(samples, 'deleted'));
       put(name, 'add beside a flow', 'ms', of(samples, 'beside'));
       put(name, 'silence of that flow', 'ms', of(samples, 'silenceMs'));
-      put(name, 'its silence at rest', 'ms', of(samples, 'restMs'));
+      put(name, 'its silence at rest', 'ms', of(samples, 'restSilenceMs'));
+      put(name, 'longest way of its frames', 'ms', of(samples, 'delayMs'));
+      put(name, 'longest way at rest', 'ms', of(samples, 'restDelayMs'));
       put(name, 'frames of it lost', '', of(samples, 'lost'));
     }
   },

@@ -1,19 +1,23 @@
 // Sends 60-byte UDP frames into a network interface. Prints one JSON object: frames sent, frames
 // that the kernel refused, seconds.
 //
-//   veth_generator --device=NAME --to=MAC [--rate=0] [--ms=1000] [--flows=1] [--core=N]
-//   veth_generator --device=NAME --to=MAC --live=1 [--ms=1000] [--core=N]
+//   veth_generator --device=NAME --to=MAC [--rate=0] [--steady=0] [--ms=1000] [--flows=1]
+//   [--core=N] veth_generator --device=NAME --to=MAC --live=1 [--ms=1000] [--core=N]
 //
 // By a packet socket: queueing discipline bypassed, 64 frames a system call. rate: frames a second,
 // 0 as fast as it goes. Paced frames go out in small bursts, each when it is due, and a generator
 // that was held up does not catch up: it would make bursts that nobody asked for. What it then
-// sends less is seen in `sent`.
+// sends less is seen in `sent`. They carry the time (CLOCK_MONOTONIC, nanoseconds) at byte 42.
+// steady: it sleeps between bursts, and goes before all others on its core, as a machine of its own
+// would; so others have what it leaves of that core.
 //
 // live: frames that the kernel makes by itself and redirects to the interface, eight times as many
 // as any socket sends. It does not tell how many; the receiving interface counts them.
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -21,6 +25,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 
 #include "bpf.h"
 
@@ -32,6 +37,7 @@ using namespace pollux::bench;  // NOLINT
 constexpr std::size_t kFrame = 60;
 constexpr std::size_t kBurst = 64;
 constexpr std::size_t kPacedBurst = 8;
+constexpr std::size_t kStamp = 42;
 
 void Put16(std::uint8_t* at, std::uint32_t value) {
   at[0] = static_cast<std::uint8_t>(value >> 8);
@@ -89,6 +95,18 @@ void SendLive(std::uint32_t ifindex, std::span<std::uint8_t> frame, std::int64_t
   }
 }
 
+void GoFirst() {
+  const sched_param priority{1};
+  if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
+    Fail(std::string("cannot go before others: ") + std::strerror(errno));
+  prctl(PR_SET_TIMERSLACK, 1);
+}
+
+void SleepUntil(std::int64_t when) {
+  const timespec time{when / 1'000'000'000, when % 1'000'000'000};
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -138,6 +156,8 @@ int main(int argc, char** argv) {
     messages[i].msg_hdr.msg_iovlen = 1;
   }
 
+  const bool steady = rate != 0 && options.Number("steady", 0) != 0;
+  if (steady) GoFirst();
   const std::size_t burst = rate == 0 ? kBurst : kPacedBurst;
   const double gap = rate == 0 ? 0 : 1e9 * static_cast<double>(burst) / static_cast<double>(rate);
   std::uint64_t sent = 0, refused = 0;
@@ -147,7 +167,10 @@ int main(int argc, char** argv) {
   std::int64_t now = begin;
   while (now - begin < duration) {
     if (rate != 0) {
-      while (static_cast<double>(now) < due) now = Clock::MonotonicNs();
+      if (steady) SleepUntil(static_cast<std::int64_t>(due));
+      do {
+        now = Clock::MonotonicNs();
+      } while (static_cast<double>(now) < due);
       due = std::max(due + gap, static_cast<double>(now));
     }
     if (flows > kBurst) {
@@ -155,6 +178,9 @@ int main(int argc, char** argv) {
         WriteFrame(frames[i].data(), to, flow);
         if (++flow == flows) flow = 0;
       }
+    }
+    if (rate != 0) {
+      for (std::size_t i = 0; i < burst; ++i) std::memcpy(&frames[i][kStamp], &now, sizeof now);
     }
     for (std::size_t next = 0; next < burst;) {
       const int n = sendmmsg(fd, &messages[next], static_cast<unsigned>(burst - next), 0);

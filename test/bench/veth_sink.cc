@@ -2,8 +2,8 @@
 // host's stack looks at them: where traffic control sees them, or, with --xdp=1, before the kernel
 // makes a packet of them, which is quicker for frames that come by XDP and slower for others (and
 // no time between two is measured). Says "ready"; then, for each line it reads, one JSON object:
-// frames so far, and the longest time between two of them since the last line, in nanoseconds. Ends
-// with its input.
+// frames so far, and, since the last line, the longest time between two of them and the longest
+// that one was on its way, in nanoseconds. Ends with its input.
 //
 //   veth_sink --device=NAME [--xdp=1]
 #include <net/if.h>
@@ -28,12 +28,14 @@ constexpr std::int32_t kLoadBytes = 26;  // Frames may be in pieces.
 
 constexpr std::int32_t kDestination = 30;
 constexpr std::array<std::uint8_t, 2> kNetwork{198, 19};
+constexpr std::int32_t kStamp = 42;  // When it was sent; 0: not told.
 
 // What program and kernel share.
 struct Seen {
   std::uint64_t frames;
   std::uint64_t last_ns;  // 0: none yet.
   std::uint64_t gap_ns;
+  std::uint64_t delay_ns;
 };
 
 int MakeMap() {
@@ -53,21 +55,23 @@ int LoadSink(int map) {
   std::uint16_t network = 0;
   std::memcpy(&network, kNetwork.data(), sizeof network);
   return LoadProgram(BPF_PROG_TYPE_SCHED_CLS,
-                     std::array<bpf_insn, 24>{{
+                     std::array<bpf_insn, 39>{{
+                         Move(BPF_REG_7, BPF_REG_1),
                          MoveNumber(BPF_REG_2, kDestination),
                          Move(BPF_REG_3, BPF_REG_10),
                          AddNumber(BPF_REG_3, -8),
                          MoveNumber(BPF_REG_4, sizeof network),
                          Call(kLoadBytes),
-                         JumpIfNot(BPF_REG_0, 0, 16),
+                         JumpIfNot(BPF_REG_0, 0, 30),
                          Load16(BPF_REG_1, BPF_REG_10, -8),
-                         JumpIfNot(BPF_REG_1, network, 14),
+                         JumpIfNot(BPF_REG_1, network, 28),
                          // The address of what the map holds.
                          {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_6, BPF_PSEUDO_MAP_VALUE, 0, map},
                          {0, 0, 0, 0, 0},
                          MoveNumber(BPF_REG_1, 1),
                          AddTo64(BPF_REG_6, offsetof(Seen, frames), BPF_REG_1),
                          Call(kNow),
+                         Move(BPF_REG_8, BPF_REG_0),
                          Load64(BPF_REG_1, BPF_REG_6, offsetof(Seen, last_ns)),
                          Store64(BPF_REG_6, offsetof(Seen, last_ns), BPF_REG_0),
                          JumpIf(BPF_REG_1, 0, 4),
@@ -75,6 +79,19 @@ int LoadSink(int map) {
                          Load64(BPF_REG_2, BPF_REG_6, offsetof(Seen, gap_ns)),
                          JumpIfLess(BPF_REG_0, BPF_REG_2, 1),
                          Store64(BPF_REG_6, offsetof(Seen, gap_ns), BPF_REG_0),
+                         Move(BPF_REG_1, BPF_REG_7),
+                         MoveNumber(BPF_REG_2, kStamp),
+                         Move(BPF_REG_3, BPF_REG_10),
+                         AddNumber(BPF_REG_3, -16),
+                         MoveNumber(BPF_REG_4, sizeof(std::uint64_t)),
+                         Call(kLoadBytes),
+                         JumpIfNot(BPF_REG_0, 0, 6),
+                         Load64(BPF_REG_1, BPF_REG_10, -16),
+                         JumpIf(BPF_REG_1, 0, 4),
+                         Subtract(BPF_REG_8, BPF_REG_1),
+                         Load64(BPF_REG_2, BPF_REG_6, offsetof(Seen, delay_ns)),
+                         JumpIfLess(BPF_REG_8, BPF_REG_2, 1),
+                         Store64(BPF_REG_6, offsetof(Seen, delay_ns), BPF_REG_8),
                          MoveNumber(BPF_REG_0, kDrop),
                          Exit(),
                          MoveNumber(BPF_REG_0, kNext),
@@ -133,7 +150,8 @@ int main(int argc, char** argv) {
     if (c != '\n') continue;
     Row row;
     row.Put("frames", std::atomic_ref(seen.frames).load());
-    row.Put("gap_ns", std::atomic_ref(seen.gap_ns).exchange(0)).Print();
+    row.Put("gap_ns", std::atomic_ref(seen.gap_ns).exchange(0));
+    row.Put("delay_ns", std::atomic_ref(seen.delay_ns).exchange(0)).Print();
     std::atomic_ref(seen.last_ns).store(0);
     std::fflush(stdout);
   }

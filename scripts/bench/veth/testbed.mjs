@@ -54,12 +54,12 @@ class Sink {
     if (value !== 'ready') throw new Error(`veth_sink: ${value ?? 'does not start'}`);
     return sink;
   }
-  /** Frames so far; milliseconds of the longest silence since the last call. */
+  /** Frames so far; of the time since the last call, milliseconds of the longest silence, and of the longest way of a frame. */
   async read() {
     this.#child.stdin.write('\n');
     const { value } = await this.#lines.next();
-    const { frames, gap_ns } = JSON.parse(value);
-    return { frames, at: performance.now(), silenceMs: gap_ns / 1e6 };
+    const { frames, gap_ns, delay_ns } = JSON.parse(value);
+    return { frames, at: performance.now(), silenceMs: gap_ns / 1e6, delayMs: delay_ns / 1e6 };
   }
   async stop() {
     this.#child.stdin.end();
@@ -135,8 +135,8 @@ export class Testbed {
       else await this.b.run('ethtool', '-K', 'b0', 'gro', 'off');
     }
   }
-  /** Milliseconds of the longest silence at the end since the last call. */
-  silence = async () => (await this.#sink.read()).silenceMs;
+  /** What the sink has seen. */
+  seen = () => this.#sink.read();
 
   async stop() {
     await this.#sink?.stop();
@@ -192,15 +192,15 @@ export class Testbed {
     return { pps: (last.frames - first.frames) / seconds, offered: arrived / seconds, cores };
   }
 
-  /** One paced stream: what was sent, what arrived, and whether the difference can be explained, if the forwarder counts. */
-  async stream(forwarder, ms, rate, meanwhile = async () => {}) {
+  /** One paced stream (`steady`: whatever else its core does): what was sent, what arrived, and whether the difference can be explained, if the forwarder counts. */
+  async stream(forwarder, ms, rate, { steady = false, meanwhile = async () => {} } = {}) {
     const count = async () => ({
       ...(await this.#sink.read()),
       losses: (await forwarder.losses?.()) ?? 0,
       ...{ refused: counters('f1').txDropped, missed: counters('f0').rxDropped },
     });
     const before = await count();
-    const { output } = this.#generate(`--ms=${ms}`, `--rate=${rate}`);
+    const { output } = this.#generate(`--ms=${ms}`, `--rate=${rate}`, `--steady=${steady ? 1 : 0}`);
     await meanwhile();
     const { sent, seconds } = JSON.parse(await output);
     await sleep(150); // what is on its way arrives

@@ -41,6 +41,11 @@
 //   not open, or receivers hold too many frames, everything goes through the packet sockets. An MTU
 //   that was just lowered shows there only when the listener of link changes has told us.
 //
+//   Tags. For a packet socket only one tag, and only of type 0x8100, does not count towards the
+//   MTU. The AF_XDP socket does not count, so what a packet socket would refuse, with a checksum to
+//   be completed or a batch that cannot go there as a whole, goes there by itself, completed. Where
+//   there is none, it is dropped as tx_mtu_exceeded. GSO frames are measured by nobody.
+//
 // Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
 // under a sleeping thread. An interface that goes down or away leaves an error on the socket that
 // would keep it readable for ever: Arm() fetches it.
@@ -365,10 +370,14 @@ class AfPacketNetdev final : public Netdev {
     for (const Packet* packet : batch) messages.Add(*packet);
     // Runs of packets that take the same way.
     for (std::size_t next = 0; next < messages.size();) {
-      const bool gso = messages.packet(next).is_gso();
+      const Way way = WayOf(messages.packet(next));
       std::size_t end = next + 1;
-      while (end < messages.size() && messages.packet(end).is_gso() == gso) ++end;
-      const int fd = (gso ? gso_tx_ : tx_).get();
+      while (end < messages.size() && WayOf(messages.packet(end)) == way) ++end;
+      if (way == Way::kTags && SendFinished(messages, next, end, result)) {
+        next = end;
+        continue;
+      }
+      const int fd = (way == Way::kGso ? gso_tx_ : tx_).get();
       if (!SendRun(fd, messages, next, end, result)) {
         result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(messages.size() - next));
         break;
@@ -443,6 +452,29 @@ class AfPacketNetdev final : public Netdev {
     result.Drop(DropReason::kMtu, static_cast<std::uint32_t>(lost.size()));
   }
 
+  enum class Way : std::uint8_t { kPlain, kGso, kTags };
+  Way WayOf(const Packet& packet) const {
+    if (packet.is_gso()) return Way::kGso;
+    const std::uint32_t longest = mtu() + kMinFrame;
+    if (packet.size <= longest) [[likely]]
+      return Way::kPlain;
+    const bool tag = packet.data[kTagAt] == 0x81 && packet.data[kTagAt + 1] == 0;
+    return packet.size <= longest + (tag ? kTagSize : 0) ? Way::kPlain : Way::kTags;
+  }
+  // What a packet socket refuses for its tags. Copies, since they are rare, and `messages` has no
+  // packets to give away. False, and nothing done: the AF_XDP socket does not take them either.
+  bool SendFinished(const Messages& messages, std::size_t next, std::size_t end,
+                    SendResult& result) {
+    PacketBatch finished;
+    for (; next < end; ++next) {
+      PacketPtr copy = pool_.Clone(messages.packet(next));
+      if (copy == nullptr) return false;
+      FinishChecksum(*copy);
+      finished.Add(std::move(copy));
+    }
+    return xsk_->SendLong(finished, result);
+  }
+
   // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
   // those from `next` on wait.
   static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
@@ -464,7 +496,8 @@ class AfPacketNetdev final : public Netdev {
   }
 
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
-      : sockets_(pool.Shared<PacketSockets>()),
+      : pool_(pool),
+        sockets_(pool.Shared<PacketSockets>()),
         device_(std::move(device)),
         numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
@@ -518,6 +551,7 @@ class AfPacketNetdev final : public Netdev {
     std::erase_if(rings_, [=](const auto& held) { return held.get() == socket; });
   }
 
+  PacketPool& pool_;
   PacketSockets& sockets_;
   const std::string device_;
   const std::uint32_t numa_;

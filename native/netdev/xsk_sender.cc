@@ -80,6 +80,16 @@ bool XskSender::Send(PacketBatch& batch, SendResult& result) {
   return true;
 }
 
+bool XskSender::SendLong(PacketBatch& batch, SendResult& result) {
+  MutexLock lock(mutex_);
+  if (queue_ == nullptr) return false;
+  const std::uint32_t longest = XskQueue::MaxFrame(queue_->umem().takes_large_frames());
+  const auto fits = [longest](const Packet* packet) { return packet->size <= longest; };
+  if (!std::all_of(batch.begin(), batch.end(), fits)) return false;
+  queue_->Send(batch, result);
+  return true;
+}
+
 void XskSender::SendLeft() {
   MutexLock lock(mutex_);
   if (queue_ != nullptr) queue_->SendLeft();

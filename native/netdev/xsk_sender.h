@@ -38,6 +38,9 @@ class XskSender {
   bool is_open() const EXCLUDES(mutex_);
   // Packets that lack nothing. False, and nothing done: they take another way.
   bool Send(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_);
+  // The same for packets that have no other way: they may be long, in several chunks, and what
+  // finds no room is dropped. False, and nothing done: it is not open, or they are too long.
+  bool SendLong(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_);
   // What XskQueue::SendLeft() is for.
   void SendLeft() EXCLUDES(mutex_);
 

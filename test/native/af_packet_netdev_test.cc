@@ -34,13 +34,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Until ordinary frames go by an AF_XDP socket: a thread opens it.
+// Until ordinary frames go by an AF_XDP socket: a thread opens it, perhaps when one that was closed
+// a moment ago has gone.
 void AwaitXsk(Netdev& netdev) {
   const auto deadline = Clock::now() + std::chrono::seconds(20);
   while (netdev.mode().find("xsk-tx") == std::string::npos && Clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     netdev.Probe();
   }
+  CHECK(netdev.mode().find("xsk-tx") != std::string::npos);
 }
 
 TEST_CASE("af_packet: what cannot be opened says why") {
@@ -274,6 +276,141 @@ TEST_CASE("af_packet: the MTU is enforced, tags aside, and follows the interface
     result = Send(*netdev, pool, {Frame(5), Frame(100)});
     CHECK(result.packets == 1);
     CHECK(Dropped(result, DropReason::kTxError) == 1);
+  });
+}
+
+// UDP with `payload` bytes behind two tags, its checksum partial, as a kernel leaves it.
+Bytes TwiceTagged(std::size_t payload, std::uint32_t number) {
+  constexpr std::size_t kL3 = 22;
+  Bytes frame = Frame(kL3 + 28 + payload, number);
+  const std::size_t total = 28 + payload;
+  const Bytes header = {0x88,
+                        0xa8,
+                        0,
+                        6,
+                        0x81,
+                        0,
+                        0,
+                        5,
+                        8,
+                        0,
+                        0x45,
+                        0,
+                        static_cast<std::uint8_t>(total >> 8),
+                        static_cast<std::uint8_t>(total),
+                        0,
+                        1,
+                        0x40,
+                        0,
+                        64,
+                        17,
+                        0,
+                        0,
+                        10,
+                        0,
+                        0,
+                        1,
+                        10,
+                        0,
+                        0,
+                        2,
+                        0x10,
+                        0,
+                        0x10,
+                        1,
+                        static_cast<std::uint8_t>((total - 20) >> 8),
+                        static_cast<std::uint8_t>(total - 20),
+                        0,
+                        0};
+  std::copy(header.begin(), header.end(), frame.begin() + 12);
+  const std::uint16_t ip = pollux::Checksum(std::span(frame).subspan(kL3, 20));
+  std::memcpy(frame.data() + kL3 + 10, &ip, 2);
+  const std::span<const std::uint8_t> addresses = std::span(frame).subspan(kL3 + 12, 8);
+  const std::uint16_t partial = pollux::FoldSum(pollux::PseudoSum4(
+      addresses.first<4>(), addresses.last<4>(), 17, static_cast<std::uint32_t>(total - 20)));
+  std::memcpy(frame.data() + kL3 + 26, &partial, 2);
+  return frame;
+}
+
+PacketPtr WithPartialChecksum(PacketPool& pool, const Bytes& frame, std::uint16_t gso_size = 0) {
+  PacketPtr packet = pool.Copy(frame);
+  pollux::OffloadHeader header;
+  header.flags = pollux::OffloadHeader::kNeedsChecksum;
+  header.gso_type = gso_size != 0 ? pollux::OffloadHeader::kGsoUdp : 0;
+  header.gso_size = gso_size;
+  header.csum_start = 42;
+  header.csum_offset = 6;
+  CHECK(AcceptOffloads(*packet, header));
+  return packet;
+}
+
+TEST_CASE("af_packet: two tags do not count towards the MTU, whatever the packet lacks") {
+  Isolated([] {
+    for (const std::uint32_t mtu : {1500u, 9000u}) {
+      // Room for one tag: the peer, too, lets another pass.
+      MakePair("mtu " + std::to_string(mtu + 4));
+      PacketPool pool;
+      std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+      std::unique_ptr<Netdev> peer = Open(Spec("af_packet", "v1"), pool);
+      if (netdev == nullptr || peer == nullptr) return;
+      AwaitXsk(*netdev);
+
+      std::vector<PacketPtr> sent;
+      const std::size_t most = mtu - 28;
+      const Bytes full = TwiceTagged(most, 1);
+      sent.push_back(WithPartialChecksum(pool, full));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(10, 2)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(3 * most - 7, 3),
+                                         static_cast<std::uint16_t>(most)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(most, 4)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(most, 5)));
+      FinishChecksum(*sent.back());
+      std::vector<Bytes> expected;
+      PacketBatch batch;
+      std::uint64_t bytes = 0;
+      for (PacketPtr& packet : sent) {
+        for (const PacketPtr& piece : Finished(pool, pool.Clone(*packet))) {
+          expected.push_back(Of(*piece));
+          bytes += piece->size;
+        }
+        batch.Add(std::move(packet));
+      }
+      CHECK(expected.size() == 7);
+      SendResult result;
+      netdev->Send(0, batch, result);
+      CHECK(result.packets == 5);
+      CHECK(result.wire_packets == 7);
+      CHECK(result.bytes == bytes);
+      CHECK(Dropped(result, DropReason::kMtu) == 0);
+      CHECK(Receive(*peer->rxqs()[0], expected.size()) == expected);
+
+      // A byte above the MTU, the tags aside, is too long for all of them.
+      batch.Add(WithPartialChecksum(pool, TwiceTagged(most + 5, 6)));
+      netdev->Send(0, batch, result);
+      CHECK(result.packets == 5);
+      CHECK(Dropped(result, DropReason::kMtu) == 1);
+
+      // Without an AF_XDP socket, the packet socket's opinion counts: it drops that frame alone.
+      netdev.reset();
+      pollux::Background::Work rest = peer->Close();
+      peer.reset();
+      if (rest) rest();
+      std::unique_ptr<Netdev> owner = Open(Spec("af_packet", "v0"), pool);
+      if (owner == nullptr) return;
+      AwaitXsk(*owner);
+      std::unique_ptr<Netdev> other = Open(Spec("af_packet", "v0"), pool);
+      if (other == nullptr) return;
+      CHECK(other->mode().find("xsk-tx") == std::string::npos);
+      result = {};
+      batch.Add(WithPartialChecksum(pool, full));
+      batch.Add(WithPartialChecksum(pool, TwiceTagged(10, 7)));
+      other->Send(0, batch, result);
+      CHECK(result.packets == 1);
+      CHECK(Dropped(result, DropReason::kMtu) == 1);
+      other.reset();
+      owner.reset();
+      Run("ip link del v0");
+    }
   });
 }
 

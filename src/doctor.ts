@@ -13,7 +13,10 @@ export interface DoctorFinding {
   readonly severity: 'missing' | 'advice';
   /** A sentence. */
   readonly text: string;
-  /** What to type into a shell; absent where nothing helps. `node app.mjs` stands for the program. */
+  /**
+   * What to type into a shell; absent where nothing helps. `node app.mjs` stands for the program,
+   * PEER for the interface at the other end.
+   */
   readonly command?: string;
 }
 
@@ -138,8 +141,8 @@ class Examination {
   #missing(text: string, command?: string): DoctorFinding {
     return { severity: 'missing', text, ...(command !== undefined && { command }) };
   }
-  #advice(text: string, command: string): DoctorFinding {
-    return { severity: 'advice', text, command };
+  #advice(text: string, command?: string): DoctorFinding {
+    return { severity: 'advice', text, ...(command !== undefined && { command }) };
   }
 
   /** Whether only who starts the container can give these. */
@@ -223,6 +226,21 @@ class Examination {
       findings.push(this.#missing(`the process may not load an XDP program, ${why}`));
     }
     if (this.#error('umem') === ENOBUFS) findings.push(this.#memlock(wanted));
+    return [...findings, ...this.#xdpLimits()];
+  }
+
+  /** What a port does without, here or in one of its modes. */
+  #xdpLimits(): DoctorFinding[] {
+    const findings: DoctorFinding[] = [];
+    if (!atLeast(this.machine.kernel, 6, 3)) {
+      const text = 'offloadFlows has no effect: Linux 6.3 or later tells which ports take part';
+      findings.push(this.#advice(text));
+    }
+    const who = atLeast(this.machine.kernel, 6, 8)
+      ? 'mode "generic"'
+      : 'before Linux 6.8 every mode';
+    const text = `${who} loses VLAN tags that the sender keeps beside the frame: have it write them in`;
+    findings.push(this.#advice(text, 'sudo ethtool -K PEER txvlan off'));
     return findings;
   }
 

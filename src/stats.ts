@@ -4,7 +4,7 @@ import { addon, type Core, type NativeStats } from './binding.js';
 export interface PortStats {
   readonly rxPackets: bigint;
   readonly rxBytes: bigint;
-  /** Arrived and found no room. */
+  /** Arrived and found no room, or (af_xdp) no socket on its queue. */
   readonly rxDropped: bigint;
   /** Arrived broken. */
   readonly rxErrors: bigint;

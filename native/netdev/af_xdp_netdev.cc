@@ -233,6 +233,7 @@ class AfXdpNetdev final : public Netdev {
   Status Serve(const Interface& interface, std::uint32_t queue) REQUIRES(mutex_);
   Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options) REQUIRES(mutex_);
   void Detach() REQUIRES(mutex_);
+  std::uint64_t Unserved() const REQUIRES(mutex_);
   void ServeNewQueues() REQUIRES(mutex_);
   void SendLeft() REQUIRES(mutex_);
   void SetMtu(std::uint32_t mtu);
@@ -254,6 +255,7 @@ class AfXdpNetdev final : public Netdev {
   mutable Mutex mutex_;
   const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
+  std::uint64_t unserved_before_ GUARDED_BY(mutex_) = 0;  // While the port was being opened.
   IngressDrop ingress_drop_ GUARDED_BY(mutex_);
   int promiscuous_ GUARDED_BY(mutex_) = -1;
   bool ever_attached_ GUARDED_BY(mutex_) = false;
@@ -356,6 +358,7 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   link_.store(interface.link(), std::memory_order_relaxed);
   silent_.store(false, std::memory_order_relaxed);
   ever_attached_ = true;
+  unserved_before_ = program_->unserved();
   return {};
 }
 
@@ -404,6 +407,7 @@ void AfXdpNetdev::Detach() {
     closed_.rx_dropped += stats.rx_dropped;
     closed_.rx_errors += stats.rx_errors;
   }
+  closed_.rx_dropped += Unserved();
   std::vector<Background::Work> closings = {
       [program = program_.release()] { delete program; },
       [drop = &ingress_drop_] { drop->Detach(); },
@@ -415,6 +419,12 @@ void AfXdpNetdev::Detach() {
   queues_.clear();
   if (promiscuous_ >= 0) close(promiscuous_);
   promiscuous_ = -1;
+}
+
+// Frames of queues without a socket, since the port is complete.
+std::uint64_t AfXdpNetdev::Unserved() const {
+  if (program_ == nullptr || queues_.empty()) return 0;
+  return program_->unserved() - unserved_before_;
 }
 
 void AfXdpNetdev::SetMtu(std::uint32_t mtu) {
@@ -518,6 +528,7 @@ void AfXdpNetdev::Send(std::uint32_t sender, PacketBatch& batch, SendResult& res
 NetdevStats AfXdpNetdev::stats() const {
   MutexLock lock(mutex_);
   NetdevStats stats = closed_;
+  stats.rx_dropped += Unserved();
   for (const std::unique_ptr<XskQueue>& queue : queues_) {
     const NetdevStats more = queue->stats();
     stats.rx_dropped += more.rx_dropped;

@@ -3,8 +3,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <utility>
 
 namespace pollux {
@@ -33,6 +37,16 @@ int LoadBpfProgram(bpf_prog_type type, std::span<const bpf_insn> code, std::uint
   attributes.prog_ifindex = static_cast<std::uint32_t>(ifindex);
   std::memcpy(attributes.prog_name, "pollux", sizeof "pollux");
   return Bpf(BPF_PROG_LOAD, attributes);
+}
+
+std::uint32_t CountProcessors() {
+  std::ifstream file("/sys/devices/system/cpu/possible");
+  std::string list;
+  std::getline(file, list);
+  const std::size_t last = list.find_last_of("-,");
+  const std::string number = last == std::string::npos ? list : list.substr(last + 1);
+  const long processors = std::strtol(number.c_str(), nullptr, 10) + 1;
+  return static_cast<std::uint32_t>(std::clamp(processors, 1L, 8192L));
 }
 
 Error BpfError(std::string what) {

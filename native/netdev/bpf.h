@@ -38,6 +38,10 @@ bpf_attr NoBpfAttributes();
 int LoadBpfProgram(bpf_prog_type type, std::span<const bpf_insn> code, std::uint32_t flags = 0,
                    int ifindex = 0);
 
+// Processors that a program may ever run on: one more than the last number of "0-3,8" in
+// /sys/devices/system/cpu/possible.
+std::uint32_t CountProcessors();
+
 // From errno: "<what>: <why>".
 Error BpfError(std::string what);
 

@@ -7,8 +7,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <string>
 
 #include "netdev/bpf.h"
 #include "netdev/bpf_assembler.h"
@@ -56,17 +54,6 @@ void Delete(int map, const void* key) {
   attributes.map_fd = static_cast<std::uint32_t>(map);
   attributes.key = reinterpret_cast<std::uintptr_t>(key);
   Bpf(BPF_MAP_DELETE_ELEM, attributes);
-}
-
-// Processors that the program may ever run on: one more than the last number of "0-3,8".
-std::uint32_t CountProcessors() {
-  std::ifstream file("/sys/devices/system/cpu/possible");
-  std::string list;
-  std::getline(file, list);
-  const std::size_t last = list.find_last_of("-,");
-  const std::string number = last == std::string::npos ? list : list.substr(last + 1);
-  const long processors = std::strtol(number.c_str(), nullptr, 10) + 1;
-  return static_cast<std::uint32_t>(std::clamp(processors, 1L, 8192L));
 }
 
 // The shape's checksum, as the sender leaves it to the card: that of the pseudo-header. Compares

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "netdev/bpf.h"
 #include "netdev/bpf_assembler.h"
@@ -54,12 +56,27 @@ void PutTag(BpfAssembler& assembler, std::uint32_t read_tag) {
   assembler.Land({done, untagged});
 }
 
-// Sends the frame to the socket of its queue; where there is none, drops it.
-void RedirectToSocket(BpfAssembler& assembler, int map) {
+// Sends the frame to the socket of its queue; where there is none, counts it and drops it.
+void RedirectToSocket(BpfAssembler& assembler, int map, int unserved) {
+  constexpr int kKeyAt = -4;
   assembler.Add(kBpfLoadWord, 2, kContext, offsetof(xdp_md, rx_queue_index), 0);
   assembler.LoadMap(1, map);
   assembler.Add(kBpfMoveNumber, 3, 0, 0, XDP_DROP);
   assembler.Call(BPF_FUNC_redirect_map);
+  const std::size_t served = assembler.Jump(kBpfJumpUnlessNumber, 0, 0, XDP_DROP);
+
+  assembler.Add(kBpfStoreWordNumber, kBpfStack, 0, kKeyAt, 0);
+  assembler.Add(kBpfMove, 2, kBpfStack, 0, 0);
+  assembler.Add(kBpfAddNumber, 2, 0, 0, kKeyAt);
+  assembler.LoadMap(1, unserved);
+  assembler.Call(BPF_FUNC_map_lookup_elem);
+  const std::size_t uncounted = assembler.Jump(kBpfJumpIfNumber, 0, 0, 0);
+  assembler.Add(kBpfLoadDouble, 1, 0, 0, 0);
+  assembler.Add(kBpfAddNumber, 1, 0, 0, 1);
+  assembler.Add(kBpfStoreDouble, 0, 1, 0, 0);
+  assembler.Land(uncounted);
+  assembler.Add(kBpfMoveNumber, 0, 0, 0, XDP_DROP);
+  assembler.Land(served);
   assembler.Exit();
 }
 
@@ -93,6 +110,14 @@ Result<std::unique_ptr<XdpProgram>> XdpProgram::Attach(int ifindex, Mode mode,
   std::memcpy(attr.map_name, "pollux", sizeof "pollux");
   program->map_ = Bpf(BPF_MAP_CREATE, attr);
   if (program->map_ < 0) return BpfError("cannot make a map of AF_XDP sockets");
+  attr = NoBpfAttributes();
+  attr.map_type = BPF_MAP_TYPE_PERCPU_ARRAY;
+  attr.key_size = sizeof(std::uint32_t);
+  attr.value_size = sizeof(std::uint64_t);
+  attr.max_entries = 1;
+  std::memcpy(attr.map_name, "pollux_unserved", sizeof "pollux_unserved");
+  program->unserved_ = Bpf(BPF_MAP_CREATE, attr);
+  if (program->unserved_ < 0) return BpfError("cannot make a map of counters");
 
   if (Status status = program->Load(); !status) return status.error();
   attr = NoBpfAttributes();
@@ -117,7 +142,7 @@ Status XdpProgram::Load() {
     assembler.Add(kBpfMove, kContext, 1, 0, 0);
     if (tags) PutTag(assembler, read_tag);
     if (flows_ != nullptr) flows_->Assemble(assembler);
-    RedirectToSocket(assembler, map_);
+    RedirectToSocket(assembler, map_, unserved_);
     for (const std::uint32_t large : {BPF_F_XDP_HAS_FRAGS, 0U}) {
       if (link_ >= 0 && (large != 0) != takes_large_frames_) continue;
       program_ = LoadBpfProgram(BPF_PROG_TYPE_XDP, assembler.code(),
@@ -132,9 +157,20 @@ Status XdpProgram::Load() {
 }
 
 XdpProgram::~XdpProgram() {
-  for (const int fd : {link_, program_, map_}) {
+  for (const int fd : {link_, program_, map_, unserved_}) {
     if (fd >= 0) close(fd);
   }
+}
+
+std::uint64_t XdpProgram::unserved() const {
+  std::vector<std::uint64_t> counts(CountProcessors());
+  const std::uint32_t key = 0;
+  bpf_attr attr = NoBpfAttributes();
+  attr.map_fd = static_cast<std::uint32_t>(unserved_);
+  attr.key = reinterpret_cast<std::uintptr_t>(&key);
+  attr.value = reinterpret_cast<std::uintptr_t>(counts.data());
+  if (Bpf(BPF_MAP_LOOKUP_ELEM, attr) != 0) return 0;
+  return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
 }
 
 Status XdpProgram::Renew() {

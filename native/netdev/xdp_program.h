@@ -3,7 +3,7 @@
 //
 // It redirects a frame to the AF_XDP socket of the receive queue that the frame came in on. Where
 // there is none it drops the frame: a port is wholly ours, and what we do not forward the host must
-// not see.
+// not see. It counts what it drops.
 //
 // A VLAN tag that the sender left to the card (any sender on the other end of a veth pair) is not
 // in the frame but beside it, where a socket never sees it. The program asks the driver for it and
@@ -49,6 +49,9 @@ class XdpProgram {
   // was.
   Status Forward(std::shared_ptr<const XdpFlows> flows);
 
+  // Frames dropped so far, for want of a socket.
+  std::uint64_t unserved() const;
+
   // It takes frames of several buffers (above about 3,500 bytes).
   bool takes_large_frames() const { return takes_large_frames_; }
   bool tells_tags() const { return tells_tags_; }
@@ -61,6 +64,7 @@ class XdpProgram {
   const Mode mode_;
   std::shared_ptr<const XdpFlows> flows_;
   int map_ = -1;
+  int unserved_ = -1;  // A map of one number per processor.
   int program_ = -1;
   int link_ = -1;
   bool takes_large_frames_ = false;

@@ -124,6 +124,33 @@ describe.skipIf(way === undefined)('what is missing, and what to type', () => {
     expect(finding!.command).toMatch(line);
   });
 
+  test('what AF_XDP does without on an old kernel, and in generic mode on any', () => {
+    const advice = (report: DoctorReport) =>
+      of(report, 'af_xdp').findings.filter(({ severity }) => severity === 'advice');
+    const [now, old] = reports(`${command}; setarch --uname-2.6 ${command}`);
+    expect(old!.machine.kernel).toMatch(/^2\.6\./);
+    const [flows, tags] = advice(old!);
+    expect(flows!.text).toMatch(/^offloadFlows has no effect: Linux 6\.3 /);
+    expect(flows!.command).toBeUndefined();
+    expect(tags!.text).toMatch(/^before Linux 6\.8 every mode loses VLAN tags/);
+
+    const [major = 0, minor = 0] = now!.machine.kernel.split('.').map(Number.parseFloat);
+    if (major < 6 || (major === 6 && minor < 8)) return;
+    expect(advice(now!).map(({ text }) => text)).toEqual([
+      expect.stringMatching(/^mode "generic" loses VLAN tags/),
+    ]);
+    // What it says to type is a line that ethtool takes.
+    const peer = 'ip link add v0 type veth peer name v1';
+    const typing = advice(now!)[0]!
+      .command!.replace(/^sudo /, '')
+      .replace('PEER', 'v1');
+    const features = shell(`${peer}; ethtool -k v1; ${typing}; ethtool -k v1`);
+    expect(features.match(/^tx-vlan-offload: \w+/gm)).toEqual([
+      'tx-vlan-offload: on',
+      'tx-vlan-offload: off',
+    ]);
+  });
+
   test('locked memory', () => {
     const grant = '--securebits=+noroot --inh-caps=+net_raw --ambient-caps=+net_raw';
     const less = `prlimit --pid $$ --memlock=65536:65536; setpriv ${grant} ${command}`;

@@ -8,7 +8,16 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { inRoot } from './lib/root.mjs';
 import { run } from './lib/run.mjs';
-import { add, closingLine, emptyTally, parseClosingLine, parseVitest, ran } from './lib/tally.mjs';
+import {
+  add,
+  closingLine,
+  doctestFailures,
+  emptyTally,
+  parseClosingLine,
+  parseVitest,
+  ran,
+  vitestFailures,
+} from './lib/tally.mjs';
 import { setup } from './setup.mjs';
 
 const minutes = (n) => n * 60_000;
@@ -19,7 +28,7 @@ const script = (limit, name, ...args) => ({
   run: async () => {
     const options = { show: 'always', timeoutMs: limit };
     const { code, output } = await run(process.execPath, [inRoot(name), ...args], options);
-    return { code, tally: parseClosingLine(output) };
+    return { code, tally: parseClosingLine(output), failures: doctestFailures(output) };
   },
 });
 
@@ -36,11 +45,13 @@ const vitest = (limit, project) => ({
       ],
       { show: 'always', timeoutMs: limit, env: process.stdout.isTTY ? {} : { NO_COLOR: '1' } },
     );
-    const tally = existsSync(report)
-      ? parseVitest(JSON.parse(readFileSync(report, 'utf8')))
-      : emptyTally();
+    const told = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined;
     rmSync(folder, { recursive: true });
-    return { code, tally };
+    return {
+      code,
+      tally: told ? parseVitest(told) : emptyTally(),
+      failures: told ? vitestFailures(told) : [],
+    };
   },
 });
 
@@ -84,10 +95,11 @@ try {
   await setup('test');
 
   const summary = [];
+  const failed = [];
   for (const name of chosen) {
     console.log(`\n=== ${name}`);
     const start = Date.now();
-    const { code, tally } = await phases[name].run();
+    const { code, tally, failures } = await phases[name].run();
     // A runner that fails without a failed test has crashed, and one that ran nothing has proved nothing.
     if ((code !== 0 || ran(tally) === 0) && tally.failed === 0) {
       tally.failed = 1;
@@ -95,10 +107,14 @@ try {
         code === 0 ? `${name}: no test ran` : `${name}: ended with code ${code}, no test failed`,
       );
     }
+    // What mutants break fails in order; it counts only if the phase itself failed.
+    if (tally.failed > 0) failed.push(...failures.map((failure) => `${name}: ${failure}`));
     add(total, tally);
     const seconds = Math.round((Date.now() - start) / 1000);
     summary.push(`${name.padEnd(14)} ${closingLine(tally)} (${seconds} s)`);
   }
+  // Once more, where a log that was cut in the middle still has it.
+  if (failed.length > 0) console.log(`\n=== failed\n${failed.join('\n')}`);
   console.log(`\n=== all phases\n${summary.join('\n')}`);
   if (chosen.length < Object.keys(phases).length) console.log('More: npm test -- --all');
 } catch (error) {

@@ -34,6 +34,43 @@ export function parseDoctest(output) {
   return { passed: Number(match[1]), failed: Number(match[2]), skipped: [] };
 }
 
+// Of one failed test, so many lines are repeated.
+const enough = 8;
+
+/** What doctest said of the cases that failed, a few lines each: a list of texts, the name first. */
+export function doctestFailures(output) {
+  const failures = [];
+  // Before each failed case it rules a line, and says where the case is and its name.
+  for (const part of stripVTControlCharacters(output).split(/^={20,}$/m)) {
+    const name = part.match(/^TEST CASE: +(.+)$/m)?.[1];
+    if (!name) continue;
+    const lines = part.slice(part.indexOf(name) + name.length).split('\n');
+    const told = lines.findIndex((line) => / (ERROR|FATAL ERROR): /.test(line));
+    if (told < 0) continue; // a message of a test that passed
+    const few = lines.slice(told).filter((line) => line.trim());
+    failures.push([name, ...few.slice(0, enough)].join('\n    '));
+  }
+  return failures;
+}
+
+/** The same of the report of vitest's JSON reporter. */
+export function vitestFailures(report) {
+  const failures = [];
+  for (const file of report.testResults) {
+    const failed = file.assertionResults.filter((test) => test.status === 'failed');
+    const told = failed.map((test) => [test.fullName, (test.failureMessages ?? []).join('\n')]);
+    if (file.assertionResults.length === 0 && file.status === 'failed')
+      told.push(['', file.message ?? '']);
+    for (const [name, message] of told) {
+      const lines = stripVTControlCharacters(message)
+        .split('\n')
+        .filter((line) => line.trim());
+      failures.push([`${file.name} > ${name}`, ...lines.slice(0, enough)].join('\n    '));
+    }
+  }
+  return failures;
+}
+
 /** The report of vitest's JSON reporter. */
 export function parseVitest(report) {
   const tally = emptyTally();

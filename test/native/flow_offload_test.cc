@@ -11,10 +11,12 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernel_testbed.h"
@@ -27,6 +29,9 @@ namespace pollux::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+// For what is to happen, in tenths of a second on a machine at rest.
+constexpr std::chrono::milliseconds kPatience = 20s;
 
 // a0 - f0, b0 - f1, c0 - f2; what is sent at a0 comes in at f0, and so on.
 void MakePairs() {
@@ -153,8 +158,8 @@ class Scene {
     FAIL_CHECK("the flow is not offloaded");
     return 400;
   }
-  bool CoolsDown(const Match& match, std::chrono::milliseconds within = 4s) {
-    return Within(within, [&] { return !Flow(match).offloaded; });
+  bool CoolsDown(const Match& match) {
+    return Within(kPatience, [&] { return !Flow(match).offloaded; });
   }
   template <typename Condition>
   static bool Within(std::chrono::milliseconds time, Condition condition) {
@@ -165,9 +170,26 @@ class Scene {
     }
     return true;
   }
-  // Frames in flight have arrived.
+  // Does it on the control thread, so between two ticks: nothing is offloaded meanwhile, however
+  // long it takes.
+  template <typename Work>
+  auto BetweenTicks(Work work) {
+    auto promise = std::make_shared<std::promise<decltype(work())>>();
+    testbed->Settle([promise, work](const Status&) { promise->set_value(work()); });
+    return promise->get_future().get();
+  }
+  // Frames in flight have arrived: no count has moved for a while.
   void Rest() {
-    std::this_thread::sleep_for(30ms);
+    std::vector<std::uint64_t> before;
+    int quiet = 0;
+    CHECK(Within(kPatience, [&] {
+      const Ledger ledger = testbed->stats().ledger;
+      std::vector<std::uint64_t> now = {ledger.received, ledger.transmitted, ledger.dropped};
+      for (const char* device : {"f0", "f1", "f2", "b0", "c0"}) now.push_back(ArrivedAt(device));
+      quiet = now == before ? quiet + 1 : 0;
+      before = std::move(now);
+      return quiet >= 3;
+    }));
     testbed.Reload();
   }
   void LedgerCloses() {
@@ -314,31 +336,34 @@ TEST_CASE("flow offload: when a put or a deletion returns, not one frame goes th
     const Match match = MatchOf(1);
     REQUIRE(scene.Put(match, OutputTo({2})).ok());
     const std::uint64_t b = ArrivedAt("b0"), c = ArrivedAt("c0");
+    // What went that way up to now arrives, and not one frame more.
+    const auto nothing_more = [&](const PortInfo& way, const char* device, std::uint64_t before) {
+      // What a thread of ours still had in hand.
+      scene.testbed.Reload();
+      const std::uint64_t last = before + scene.Stats(way).tx_packets;
+      CHECK(Scene::Within(kPatience, [&] { return ArrivedAt(device) >= last; }));
+      std::this_thread::sleep_for(50ms);
+      CHECK(ArrivedAt(device) == last);
+    };
     Flood flood("a0", FrameTo(7));
     std::uint64_t offloaded = 0;
     for (int round = 0; round < 6; ++round) {
-      REQUIRE(Scene::Within(3s, [&] { return scene.Flow(match).offloaded; }));
+      REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(match).offloaded; }));
       std::this_thread::sleep_for(20ms);
       const bool to_c = round % 2 == 0;
-      const char* old_way = to_c ? "b0" : "c0";
-      REQUIRE(scene.Put(match, OutputTo({to_c ? 3u : 2u})).ok());
-      // It may be back in the program by now, on its new way: it still is hot. What a thread of
-      // ours still had in hand, and the far end in its queue.
-      scene.testbed.Reload();
-      std::this_thread::sleep_for(5ms);
-      const std::uint64_t arrived = ArrivedAt(old_way);
+      const auto put_and_look = [&] {
+        const bool put = scene.Put(match, OutputTo({to_c ? 3u : 2u})).ok();
+        return put && !scene.Flow(match).offloaded;
+      };
+      CHECK(scene.BetweenTicks(put_and_look));
       offloaded = scene.Stats(scene.f0).offloaded_packets;
-      std::this_thread::sleep_for(50ms);
-      CHECK(ArrivedAt(old_way) == arrived);
+      to_c ? nothing_more(scene.f1, "b0", b) : nothing_more(scene.f2, "c0", c);
     }
     CHECK(offloaded > 0);
-    REQUIRE(Scene::Within(3s, [&] { return scene.Flow(match).offloaded; }));
+    REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(match).offloaded; }));
     scene.Delete(match);
-    scene.testbed.Reload();
-    std::this_thread::sleep_for(5ms);
-    const std::uint64_t arrived = ArrivedAt("b0") + ArrivedAt("c0");
-    std::this_thread::sleep_for(50ms);
-    CHECK(ArrivedAt("b0") + ArrivedAt("c0") == arrived);
+    nothing_more(scene.f1, "b0", b);
+    nothing_more(scene.f2, "c0", c);
     const std::uint64_t sent = flood.Stop();
     scene.LedgerCloses();
 
@@ -356,15 +381,15 @@ TEST_CASE("flow offload: a new flow that looks at more takes its packets from th
     REQUIRE(scene.Put(udp7, OutputTo({2})).ok());
     Flood flood("a0", FrameTo(7));
     for (int round = 0; round < 4; ++round) {
-      REQUIRE(Scene::Within(3s, [&] { return scene.Flow(udp7).offloaded; }));
+      REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(udp7).offloaded; }));
       // From the same key as before, under a mask of more fields.
       Match other = MatchOf(1, static_cast<std::uint16_t>(9 + round));
       other.mask.nw_ttl = static_cast<std::uint8_t>(1 << round);
       other.key.nw_ttl = 0;
-      REQUIRE(scene.Put(other, OutputTo({3})).ok());
-      CHECK_FALSE(scene.Flow(udp7).offloaded);
+      CHECK(scene.BetweenTicks(
+          [&] { return scene.Put(other, OutputTo({3})).ok() && !scene.Flow(udp7).offloaded; }));
     }
-    REQUIRE(Scene::Within(3s, [&] { return scene.Flow(udp7).offloaded; }));
+    REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(udp7).offloaded; }));
     const std::uint64_t sent = flood.Stop();
     scene.LedgerCloses();
     const PortStats in = scene.Stats(scene.f0);
@@ -388,45 +413,48 @@ TEST_CASE("flow offload: ports go down, go away, come back and get another MTU")
     {
       const Flood flood("a0", FrameTo(7));
       const auto is_offloaded = [&] { return scene.Flow(match).offloaded; };
-      REQUIRE(Scene::Within(3s, is_offloaded));
+      REQUIRE(Scene::Within(kPatience, is_offloaded));
       // Down and up.
       Run("ip link set f1 down");
-      CHECK(scene.CoolsDown(match, 1s));
+      CHECK(scene.CoolsDown(match));
       Run("ip link set f1 up");
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
       // The far end no longer takes such frames.
       Run("ethtool -K b0 gro off");
-      CHECK(scene.CoolsDown(match, 2s));
+      CHECK(scene.CoolsDown(match));
       std::uint64_t arrived = ArrivedAt("b0");
-      CHECK(Scene::Within(1s, [&] { return ArrivedAt("b0") > arrived + 100; }));
+      CHECK(Scene::Within(kPatience, [&] { return ArrivedAt("b0") > arrived + 100; }));
       Run("ethtool -K b0 gro on");
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
       // Deleted by the user.
       scene.testbed.Delete(scene.f1);
       CHECK_FALSE(is_offloaded());
-      std::this_thread::sleep_for(5ms);
-      arrived = ArrivedAt("b0");
+      const auto none_since = [&] {
+        const std::uint64_t last = std::exchange(arrived, ArrivedAt("b0"));
+        return last == arrived;
+      };
+      CHECK(Scene::Within(kPatience, none_since));  // The far end's queue is empty.
       std::this_thread::sleep_for(50ms);
       CHECK(ArrivedAt("b0") == arrived);
       scene.f1 = scene.testbed.Add(OffloadingPort("f1", 2));
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
       // Gone, and made anew.
       Run("ip link del f1");
-      CHECK(scene.CoolsDown(match, 2s));
+      CHECK(scene.CoolsDown(match));
       Run("ip link add b0 type veth peer name f1 && ip link set f1 up && ip link set b0 up");
       Run("ethtool -K b0 gro on");
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
       arrived = ArrivedAt("b0");
-      CHECK(Scene::Within(1s, [&] { return ArrivedAt("b0") > arrived + 100; }));
+      CHECK(Scene::Within(kPatience, [&] { return ArrivedAt("b0") > arrived + 100; }));
       // The port it comes in by, too.
       REQUIRE(scene.testbed.Renumber(scene.f1, 9).ok());
       CHECK_FALSE(is_offloaded());
       REQUIRE(scene.testbed.Renumber(scene.f1, 2).ok());
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
       Run("ip link set f0 down");
       CHECK(scene.CoolsDown(match));
       Run("ip link set f0 up");
-      CHECK(Scene::Within(5s, is_offloaded));
+      CHECK(Scene::Within(kPatience, is_offloaded));
     }
     scene.LedgerCloses();
 
@@ -461,7 +489,7 @@ TEST_CASE("flow offload: a hot flow does not time out, and the last it did is to
     put.idle_timeout_ms = 1'500;
     REQUIRE(scene.flows().Apply(std::vector<FlowChange>{put}, false)[0].ok());
     Flood flood("a0", FrameTo(7));
-    REQUIRE(Scene::Within(3s, [&] { return scene.Flow(match).offloaded; }));
+    REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(match).offloaded; }));
     std::this_thread::sleep_for(2'500ms);
     CHECK(scene.Flow(match).offloaded);
     const std::uint64_t sent = flood.Stop();
@@ -469,7 +497,7 @@ TEST_CASE("flow offload: a hot flow does not time out, and the last it did is to
     const std::uint64_t received = scene.Stats(scene.f0).rx_packets;
     CHECK(received + scene.Stats(scene.f0).rx_dropped == sent);
     std::vector<FlowView> removed;
-    CHECK(Scene::Within(6s, [&] {
+    CHECK(Scene::Within(kPatience, [&] {
       for (Event& event : scene.testbed->TakeEvents()) {
         for (FlowView& flow : event.flows) removed.push_back(std::move(flow));
       }

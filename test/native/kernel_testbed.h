@@ -157,9 +157,11 @@ class Raw {
     message.insert(message.end(), frame.begin(), frame.end());
     return Send(message);
   }
+  // All frames of ours that arrive, until there are `n`, or none came for five seconds.
   std::vector<Bytes> Receive(std::size_t n) {
     std::vector<Bytes> frames;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    const auto patience = std::chrono::seconds(5);
+    auto end = std::chrono::steady_clock::now() + patience;
     while (frames.size() < n && std::chrono::steady_clock::now() < end) {
       Bytes frame(70'000);
       const ssize_t size = recv(fd_, frame.data(), frame.size(), 0);
@@ -169,7 +171,9 @@ class Raw {
         continue;
       }
       frame.resize(static_cast<std::size_t>(size));
-      if (IsOurs(frame)) frames.push_back(std::move(frame));
+      if (!IsOurs(frame)) continue;
+      frames.push_back(std::move(frame));
+      end = std::chrono::steady_clock::now() + patience;
     }
     return frames;
   }

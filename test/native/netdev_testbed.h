@@ -92,12 +92,13 @@ inline SendResult Send(Netdev& netdev, PacketPool& pool, const std::vector<Bytes
   return result;
 }
 
-// All frames of ours that arrive, finished, until there are `n`, or for two seconds; sleeping as a
-// thread of the datapath would.
+// All frames of ours that arrive, finished, until there are `n`, or none came for five seconds;
+// sleeping as a thread of the datapath would.
 inline std::vector<Bytes> Receive(Rxq& rxq, std::size_t n, bool all = false) {
   std::vector<Bytes> frames;
   PacketPool pool;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  const auto patience = std::chrono::seconds(5);
+  auto end = std::chrono::steady_clock::now() + patience;
   while (frames.size() < n && std::chrono::steady_clock::now() < end) {
     PacketBatch batch;
     rxq.Recv(batch);
@@ -105,7 +106,9 @@ inline std::vector<Bytes> Receive(Rxq& rxq, std::size_t n, bool all = false) {
     for (Packet* packet : batch) {
       for (const PacketPtr& finished : Finished(pool, PacketPtr(packet))) {
         Bytes frame = Of(*finished);
-        if (all || IsOurs(frame)) frames.push_back(std::move(frame));
+        if (!all && !IsOurs(frame)) continue;
+        frames.push_back(std::move(frame));
+        end = std::chrono::steady_clock::now() + patience;
       }
     }
     batch.Release();

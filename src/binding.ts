@@ -38,6 +38,7 @@ export interface NativePortSpec {
   readonly numa?: number;
   readonly device?: string;
   readonly hostStack?: boolean;
+  readonly busyPoll?: boolean;
   readonly mode?: string;
   /** Packets a second. */
   readonly offloadFlowsAbove?: number;

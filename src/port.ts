@@ -92,6 +92,15 @@ export type PortSpec =
       /** The best that the device offers by default; `port.mode` says what was obtained. */
       readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
       /**
+       * The thread that polls also does what the driver does to receive, which an interrupt does
+       * otherwise, perhaps on another core. For cards whose interrupts come to the thread's own core;
+       * best with `napi_defer_hard_irqs` and `gro_flush_timeout` set in /sys/class/net/DEVICE (2 and
+       * 200000, say), since then a busy card raises none. Costs a system call each time there is nothing
+       * to receive; on a veth pair it takes work over that was the sender's. `port.mode` says 'busy-poll',
+       * or 'no-busy-poll' where it cannot be had: it takes Linux 5.11 and CAP_NET_ADMIN. Default: false.
+       */
+      readonly busyPoll?: boolean;
+      /**
        * Flows with more packets a second (default 10,000) may be forwarded by the port's own XDP
        * program, several times as fast as by a thread. So far: flows that drop, or output to one port
        * of type af_xdp or af_packet whose far end takes redirected frames (of a veth pair, when GRO is
@@ -238,6 +247,7 @@ const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
   af_xdp: {
     device: checkText,
     mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),
+    busyPoll: checkBoolean,
     offloadFlows: readOffloadFlows,
   },
   tap: { device: checkText },

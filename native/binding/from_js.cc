@@ -143,6 +143,7 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   Set(netdev.rxqs, Optional(object, "rxqs", U32FromJs));
   Set(netdev.mtu, Optional(object, "mtu", U32FromJs));
   Set(netdev.host_stack, Optional(object, "hostStack", BoolFromJs));
+  Set(netdev.busy_poll, Optional(object, "busyPoll", BoolFromJs));
   Set(netdev.offload_flows_above, Optional(object, "offloadFlowsAbove", U32FromJs));
   Set(netdev.queue_length, Optional(object, "queueLength", U32FromJs));
   Set(netdev.generate, Optional(object, "generate", BoolFromJs));

@@ -28,6 +28,10 @@
 // itself that OffloadFlows() has it told of: datapath/flow_offload.h. That takes native mode, and a
 // kernel that tells which devices take redirected frames (Linux 6.3).
 //
+// Busy polling, if asked for: the driver's receiving (its NAPI) is done in our own calls, by the
+// thread that polls, in place of an interrupt on whatever core that comes to. It pays where both
+// would share a core; a veth pair's receiving else is its sender's work.
+//
 // Waiting. wait_fd() is an epoll descriptor that holds the sockets while a thread sleeps. It does
 // not become readable when the interface goes down or away: the kernel tells that by rtnetlink
 // alone.
@@ -242,6 +246,7 @@ class AfXdpNetdev final : public Netdev {
   const std::string device_;
   const std::uint32_t numa_;
   std::string mode_;
+  const bool busy_poll_;
   bool offloads_flows_ = false;
   std::vector<std::unique_ptr<Rxq>> rxqs_;
   std::array<Lane, kMaxQueues> lanes_;
@@ -269,7 +274,8 @@ AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_c
                          PacketPool& pool)
     : pool_(pool),
       device_(std::move(device)),
-      numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)) {
+      numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
+      busy_poll_(spec.busy_poll) {
   for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
     rxqs_.push_back(std::make_unique<AfXdpRxq>(find_checksums));
   }
@@ -315,6 +321,10 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
                    "lower `mtu`, or use type \"af_packet\"");
   }
   netdev->mode_ = netdev->obtained_->obtained;
+  if (spec.busy_poll) {
+    const bool polls = netdev->queues_.front()->socket().busy_polls();
+    netdev->mode_ += polls ? " busy-poll" : " no-busy-poll";
+  }
   if (spec.offload_flows_above > 0) {
     netdev->offloads_flows_ = netdev->obtained_->program == XdpProgram::Mode::kNative &&
                               TakesRedirectedFrames(interface->index).has_value();
@@ -369,6 +379,7 @@ Status AfXdpNetdev::Serve(const Interface& interface, std::uint32_t queue) {
   options.queue = queue;
   options.ring = ring_;
   options.zero_copy = obtained_->zero_copy;
+  options.busy_poll = busy_poll_;
   Result<std::unique_ptr<XskQueue>> opened = OpenQueue(options);
   if (!opened) return opened.error();
   const bool large_frames =

@@ -42,6 +42,7 @@ struct NetdevSpec {
   std::string mode;       // af_xdp: "best", "zerocopy", "native", "generic"; empty: best.
   // af_xdp: flows with more packets a second may be forwarded by the XDP program; 0: none.
   std::uint32_t offload_flows_above = 0;
+  bool busy_poll = false;          // af_xdp: the thread that polls does the driver's work, too.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
   bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
   // null: a source of frames.

@@ -34,6 +34,7 @@ Result<std::unique_ptr<XskQueue>> XskQueue::Open(PacketPool& pool, const Options
   socket.transmit = socket.completion = options.ring;
   socket.fill = options.receive ? options.ring : 1;  // The kernel wants one in any case.
   socket.receive = options.receive ? options.ring : 0;
+  socket.busy_poll = options.busy_poll;
   Result<std::unique_ptr<XskSocket>> opened = (*umem)->Open(socket);
   if (!opened) return opened.error();
   queue->socket_ = std::move(*opened);
@@ -79,7 +80,7 @@ void XskQueue::Recv(PacketBatch& batch) {
   const auto n =
       std::min(socket_->receive.Waiting(kBatchSize), static_cast<std::uint32_t>(batch.room()));
   if (n == 0) {
-    if (socket_->fill.NeedsWakeup()) socket_->WakeReceive();
+    if (socket_->busy_polls() || socket_->fill.NeedsWakeup()) socket_->WakeReceive();
     return;
   }
   if (options_.ring - receiving() >= kRefill) Refill();

@@ -32,6 +32,7 @@ class XskQueue {
     std::uint32_t ring = 2048;  // Frames the queue may hold in each direction; a power of two.
     bool zero_copy = false;
     bool receive = true;  // Else it only sends.
+    bool busy_poll = false;
   };
 
   // Errors: those of XskUmem::Book() and XskSocket::Open().

@@ -11,6 +11,10 @@
 #ifndef XDP_MAX_TX_SKB_BUDGET
 #define XDP_MAX_TX_SKB_BUDGET 9
 #endif
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69
+#define SO_BUSY_POLL_BUDGET 70
+#endif
 
 namespace pollux {
 namespace {
@@ -19,6 +23,11 @@ namespace {
 constexpr int kSendBuffer = 16 << 20;
 // Frames one call sends; without, the kernel stops after 32.
 constexpr int kSendBudget = 256;
+// Busy polling: microseconds (any will do, since our calls do not wait), and frames a call
+// receives.
+constexpr int kBusyPollUs = 20;
+constexpr int kBusyPollBudget = 64;
+constexpr int kOn = 1;
 
 template <typename T>
 int Set(int fd, int level, int option, const T& value) {
@@ -76,6 +85,9 @@ Status XskSocket::SetUp(const XskOptions& options) {
     Set(fd_, SOL_SOCKET, SO_SNDBUF, kSendBuffer);
   }
   Set(fd_, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, kSendBudget);
+  busy_polls_ = options.busy_poll && Set(fd_, SOL_SOCKET, SO_PREFER_BUSY_POLL, kOn) == 0 &&
+                Set(fd_, SOL_SOCKET, SO_BUSY_POLL, kBusyPollUs) == 0 &&
+                Set(fd_, SOL_SOCKET, SO_BUSY_POLL_BUDGET, kBusyPollBudget) == 0;
 
   sockaddr_xdp address{};
   address.sxdp_family = AF_XDP;

@@ -129,6 +129,7 @@ struct XskOptions {
   std::uint32_t completion = 0;
   bool zero_copy = false;       // Else the kernel copies.
   bool scatter_gather = false;  // Frames may be in several chunks. Of the umem, not of the socket.
+  bool busy_poll = false;       // If the kernel can and we may (CAP_NET_ADMIN).
   std::span<std::uint8_t> umem;
   std::uint32_t chunk_size = 0;
   int shared_fd = -1;  // A bound socket that has registered this umem, or shares it.
@@ -157,6 +158,8 @@ class XskSocket {
   // the kernel their time.
   void CloseDescriptor();
   std::uint32_t queue() const { return queue_; }
+  // Kick() and WakeReceive() have the driver receive, in the calling thread.
+  bool busy_polls() const { return busy_polls_; }
 
   // Makes the kernel send what is in the transmit ring; an errno, or 0.
   int Kick() const;
@@ -177,6 +180,7 @@ class XskSocket {
 
   int fd_;
   const std::uint32_t queue_;
+  bool busy_polls_ = false;
   XskRingMemory rings_[4];
 };
 

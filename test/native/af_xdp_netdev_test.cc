@@ -160,6 +160,40 @@ TEST_CASE("af_xdp: frames arrive and leave as they are") {
   });
 }
 
+TEST_CASE("af_xdp: busy polling receives and sends the same frames, and lets a thread sleep") {
+  Isolated([] {
+    for (const std::string mode : {"native", "generic"}) {
+      MakePair();
+      PacketPool pool;
+      NetdevSpec spec = Spec("af_xdp", "v0");
+      spec.mode = mode;
+      spec.busy_poll = true;
+      std::unique_ptr<Netdev> netdev = Open(spec, pool);
+      if (netdev == nullptr) return;
+      CHECK(netdev->mode() == mode + "-copy busy-poll");
+      Rxq& rxq = *netdev->rxqs()[0];
+      Raw raw("v1");
+      std::vector<Bytes> frames;
+      for (std::uint32_t i = 0; i < 500; ++i) frames.push_back(Frame(18 + i % 1496, i));
+      for (int round = 0; round < 3; ++round) {
+        for (const Bytes& frame : frames) CHECK(raw.Send(frame));
+        CHECK(Receive(rxq, frames.size()) == frames);
+        CHECK(Send(*netdev, pool, frames).packets == frames.size());
+        CHECK(raw.Receive(frames.size()) == frames);
+      }
+      // Nobody calls: what arrives wakes all the same.
+      CHECK(rxq.Arm());
+      CHECK(!IsReadable(rxq.wait_fd()));
+      CHECK(raw.Send(frames[0]));
+      CHECK(IsReadable(rxq.wait_fd()));
+      rxq.Disarm();
+      CHECK(Receive(rxq, 1).size() == 1);
+      CHECK(netdev->stats().rx_dropped == 0);
+      Run("ip link del v0");
+    }
+  });
+}
+
 TEST_CASE("af_xdp: frames in several chunks, between others, in order") {
   Isolated([] {
     MakePair("mtu 9000");

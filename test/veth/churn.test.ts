@@ -132,10 +132,12 @@ describe('ports on real interfaces', () => {
       let sent = 0n;
       await sleep(200); // Until one is made ahead.
       const before = devices();
-      const once = async (spec: import('../../src/index.js').PortSpec) => {
+      const once = async (spec: import('../../src/index.js').PortSpec, look = false) => {
         const port = await dp.addPort(spec);
         drip.inject(frame);
-        if (spec.type !== 'memory') assert.ok(devices() > before);
+        if (spec.type === 'tap') assert.ok(devices() > before);
+        // Its sockets are those of the port before it, or are opened by a thread.
+        if (look) assert.equal((await link('veth')).promiscuity, 1);
         sent += port.stats().txPackets;
         await dp.deletePort('out');
         assert.ok(devices() <= before); // One socket is made ahead.
@@ -144,7 +146,10 @@ describe('ports on real interfaces', () => {
       for (let round = 0; round < 200; round++) {
         const common = { name: 'out', number: 7 } as const;
         if (tap && round % 2 === 0) await once({ ...common, type: 'tap', device: 'tap7' });
-        else await once({ ...common, type: 'af_packet', device: 'veth', pmd: round % 4 === 1 });
+        else {
+          const out = { ...common, type: 'af_packet', device: 'veth' } as const;
+          await once({ ...out, pmd: round % 4 === 1 }, round % 10 === 1);
+        }
         for (let i = 0; i < 4; i++) await once({ ...common, type: 'memory' });
         if (round % 10 === 0) {
           // Nothing holds the interface: it goes and comes at once.

@@ -9,6 +9,11 @@ namespace {
 
 constexpr std::uint32_t kChunksOfRegion = 16 * 1024;  // 32 MiB.
 
+// One of a pool: ports are opened by several threads, which would each add a region.
+struct BookingOrder {
+  Mutex mutex;
+};
+
 }  // namespace
 
 XskUmem::XskUmem(PacketRegion& region)
@@ -17,6 +22,7 @@ XskUmem::XskUmem(PacketRegion& region)
       marks_used_({true}) {}  // kOurs.
 
 Result<XskUmem*> XskUmem::Book(PacketPool& pool, bool zero_copy, const Booking& booking) {
+  MutexLock order(pool.Shared<BookingOrder>().mutex);
   for (PacketRegion* region : pool.regions()) {
     auto* umem = static_cast<XskUmem*>(region->use.get());
     if (umem != nullptr && umem->TryBook(zero_copy, booking)) return umem;

@@ -21,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,18 @@ inline std::unique_ptr<Netdev> Open(const NetdevSpec& spec, PacketPool& pool) {
   Result<std::unique_ptr<Netdev>> netdev = TryOpen(spec, pool);
   CHECK_MESSAGE(netdev.ok(), (netdev ? "" : netdev.error().message + "; " + netdev.error().hint));
   return netdev ? std::move(*netdev) : nullptr;
+}
+
+// Until ordinary frames go by an AF_XDP socket: a thread opens it, perhaps when one that was closed
+// a moment ago has gone.
+inline void AwaitXsk(Netdev& netdev) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (netdev.mode().find("xsk-tx") == std::string::npos &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    netdev.Probe();
+  }
+  CHECK(netdev.mode().find("xsk-tx") != std::string::npos);
 }
 
 // Frames as (destination, source, type, payload); the payload starts with a number.

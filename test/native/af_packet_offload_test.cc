@@ -1,0 +1,308 @@
+// The af_packet driver: what the kernel leaves to be done, checksums and segments, on veth pairs.
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernel_testbed.h"
+#include "netdev/netdev.h"
+#include "netdev_testbed.h"
+#include "packet/checksum.h"
+
+namespace pollux::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// An IPv4 packet behind VLAN tags, of which only the last has type 0x8100. The checksum of what
+// follows its header is partial, as a kernel leaves it.
+Bytes Unfinished(std::size_t tags, std::uint8_t protocol, const Bytes& l4, std::size_t checksum_at,
+                 std::size_t payload, std::uint32_t number) {
+  const std::size_t l3 = 14 + 4 * tags;
+  Bytes frame = Frame(l3 + 20 + l4.size() + payload, number);
+  const auto put = [&frame](std::size_t at, const Bytes& bytes) {
+    std::copy(bytes.begin(), bytes.end(), frame.begin() + static_cast<long>(at));
+  };
+  for (std::size_t i = 0; i < tags; ++i)
+    put(12 + 4 * i, i + 1 < tags ? Bytes{0x88, 0xa8, 0, 9} : Bytes{0x81, 0, 0, 9});
+  const std::size_t total = frame.size() - l3;
+  put(l3 - 2, {8, 0, 0x45, 0});
+  put(l3 + 2, {static_cast<std::uint8_t>(total >> 8), static_cast<std::uint8_t>(total)});
+  put(l3 + 4, {0, 1, 0x40, 0, 64, protocol, 0, 0});
+  put(l3 + 12, {10, 0, 0, 1, 10, 0, 0, 2});
+  put(l3 + 20, l4);
+  const std::uint16_t ip = pollux::Checksum(std::span(frame).subspan(l3, 20));
+  std::memcpy(frame.data() + l3 + 10, &ip, sizeof ip);
+  const std::span<const std::uint8_t> addresses = std::span(frame).subspan(l3 + 12, 8);
+  const std::uint16_t partial = pollux::FoldSum(pollux::PseudoSum4(
+      addresses.first<4>(), addresses.last<4>(), protocol, static_cast<std::uint32_t>(total - 20)));
+  std::memcpy(frame.data() + l3 + 20 + checksum_at, &partial, sizeof partial);
+  return frame;
+}
+
+Bytes TwiceTagged(std::size_t payload, std::uint32_t number) {
+  const std::size_t size = 8 + payload;
+  const Bytes udp = {
+      0x10, 0, 0x10, 1, static_cast<std::uint8_t>(size >> 8), static_cast<std::uint8_t>(size),
+      0,    0};
+  return Unfinished(2, 17, udp, 6, payload, number);
+}
+
+PacketPtr WithPartialChecksum(PacketPool& pool, const Bytes& frame, std::uint16_t gso_size = 0) {
+  PacketPtr packet = pool.Copy(frame);
+  pollux::OffloadHeader header;
+  header.flags = pollux::OffloadHeader::kNeedsChecksum;
+  header.gso_type = gso_size != 0 ? pollux::OffloadHeader::kGsoUdp : 0;
+  header.gso_size = gso_size;
+  header.csum_start = 42;
+  header.csum_offset = 6;
+  CHECK(AcceptOffloads(*packet, header));
+  return packet;
+}
+
+TEST_CASE("af_packet: two tags do not count towards the MTU, whatever the packet lacks") {
+  Isolated([] {
+    for (const std::uint32_t mtu : {1500u, 9000u}) {
+      // Room for one tag: the peer, too, lets another pass.
+      MakePair("mtu " + std::to_string(mtu + 4));
+      PacketPool pool;
+      std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+      std::unique_ptr<Netdev> peer = Open(Spec("af_packet", "v1"), pool);
+      if (netdev == nullptr || peer == nullptr) return;
+      AwaitXsk(*netdev);
+
+      std::vector<PacketPtr> sent;
+      const std::size_t most = mtu - 28;
+      const Bytes full = TwiceTagged(most, 1);
+      sent.push_back(WithPartialChecksum(pool, full));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(10, 2)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(3 * most - 7, 3),
+                                         static_cast<std::uint16_t>(most)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(most, 4)));
+      sent.push_back(WithPartialChecksum(pool, TwiceTagged(most, 5)));
+      FinishChecksum(*sent.back());
+      std::vector<Bytes> expected;
+      PacketBatch batch;
+      std::uint64_t bytes = 0;
+      for (PacketPtr& packet : sent) {
+        for (const PacketPtr& piece : Finished(pool, pool.Clone(*packet))) {
+          expected.push_back(Of(*piece));
+          bytes += piece->size;
+        }
+        batch.Add(std::move(packet));
+      }
+      CHECK(expected.size() == 7);
+      SendResult result;
+      netdev->Send(0, batch, result);
+      CHECK(result.packets == 5);
+      CHECK(result.wire_packets == 7);
+      CHECK(result.bytes == bytes);
+      CHECK(Dropped(result, DropReason::kMtu) == 0);
+      CHECK(Receive(*peer->rxqs()[0], expected.size()) == expected);
+
+      // A byte above the MTU, the tags aside, is too long for all of them.
+      batch.Add(WithPartialChecksum(pool, TwiceTagged(most + 5, 6)));
+      netdev->Send(0, batch, result);
+      CHECK(result.packets == 5);
+      CHECK(Dropped(result, DropReason::kMtu) == 1);
+
+      // Without an AF_XDP socket, the packet socket's opinion counts: it drops that frame alone.
+      netdev.reset();
+      pollux::Background::Work rest = peer->Close();
+      peer.reset();
+      if (rest) rest();
+      std::unique_ptr<Netdev> owner = Open(Spec("af_packet", "v0"), pool);
+      if (owner == nullptr) return;
+      AwaitXsk(*owner);
+      std::unique_ptr<Netdev> other = Open(Spec("af_packet", "v0"), pool);
+      if (other == nullptr) return;
+      CHECK(other->mode().find("xsk-tx") == std::string::npos);
+      result = {};
+      batch.Add(WithPartialChecksum(pool, full));
+      batch.Add(WithPartialChecksum(pool, TwiceTagged(10, 7)));
+      other->Send(0, batch, result);
+      CHECK(result.packets == 1);
+      CHECK(Dropped(result, DropReason::kMtu) == 1);
+      other.reset();
+      owner.reset();
+      Run("ip link del v0");
+    }
+  });
+}
+
+// Packets that the kernel gave to an interface, a GSO frame counting as one.
+std::uint64_t KernelSent(const std::string& name) {
+  const std::string line = Output("grep '" + name + ":' /proc/thread-self/net/dev");
+  std::uint64_t received = 0;
+  std::uint64_t sent = 0;
+  std::sscanf(line.c_str(), " %*[^:]: %*u %lu %*u %*u %*u %*u %*u %*u %*u %lu", &received, &sent);
+  return sent;
+}
+
+TEST_CASE(
+    "af_packet: TCP of a real kernel, with its offloads on, gets through whole and in pieces") {
+  Isolated([] {
+    Between between;
+    if (between.a == nullptr || between.b == nullptr) return;
+    std::vector<const char*> targets = between.Targets();
+    const std::size_t each = targets.size();
+    targets.insert(targets.end(), targets.begin(), targets.begin() + static_cast<long>(each));
+    for (std::size_t run = 0; run < targets.size(); ++run) {
+      const char* target = targets[run];
+      between.in_pieces = run >= each;
+      socklen_t size = 0;
+      const sockaddr_storage address = Address(target, 7000, size);
+      const auto* name = reinterpret_cast<const sockaddr*>(&address);
+      between.right.Enter();
+      const int listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      const int on = 1;
+      setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      CHECK(bind(listener, name, size) == 0);
+      CHECK(listen(listener, 1) == 0);
+      between.left.Enter();
+      const std::uint64_t kernel_before = KernelSent("a0");
+      const int client = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      connect(client, name, size);
+      int server = -1;
+      const std::uint64_t full_before = between.full_sized;
+      constexpr std::size_t kTotal = 16 << 20;
+      Bytes pattern(251 * 1024);
+      for (std::size_t i = 0; i < pattern.size(); ++i)
+        pattern[i] = static_cast<std::uint8_t>(i % 251);
+      Bytes buffer(1 << 16);
+      std::size_t written = 0;
+      std::size_t read = 0;
+      std::size_t bad = 0;
+      const Clock::time_point start = Clock::now();
+      while (read < kTotal && Clock::now() - start < std::chrono::seconds(20)) {
+        between.Forward();
+        if (server < 0) server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (written < kTotal) {
+          const std::size_t at = written % 251;
+          const ssize_t n = send(client, pattern.data() + at,
+                                 std::min(kTotal - written, pattern.size() - at), MSG_NOSIGNAL);
+          if (n > 0) written += static_cast<std::size_t>(n);
+        }
+        ssize_t n = server < 0 ? -1 : recv(server, buffer.data(), buffer.size(), 0);
+        for (ssize_t i = 0; i < n; ++i) {
+          if (buffer[static_cast<std::size_t>(i)] != (read + static_cast<std::size_t>(i)) % 251)
+            ++bad;
+        }
+        if (n > 0) read += static_cast<std::size_t>(n);
+      }
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      CHECK(read == kTotal);
+      CHECK(bad == 0);
+      CHECK(between.wrong == 0);
+      // The kernel really used GSO: far more segments came than packets left.
+      const std::uint64_t kernel_sent = KernelSent("a0") - kernel_before;
+      CHECK(between.full_sized - full_before > 11'000);
+      CHECK(kernel_sent < 6000);
+      std::printf("TCP to %-8s 16 MiB, %.2f Gbit/s, %lu kernel packets, %lu segments\n", target,
+                  static_cast<double>(read) * 8e-9 / seconds, kernel_sent,
+                  between.full_sized - full_before);
+      close(server);
+      close(client);
+      close(listener);
+    }
+    CHECK(between.a->stats().rx_errors == 0);
+    CHECK(between.b->stats().rx_errors == 0);
+    CHECK(Dropped(between.result, DropReason::kMtu) == 0);
+  });
+}
+
+TEST_CASE("af_packet: UDP to be segmented gets through whole and in pieces") {
+  Isolated([] {
+    Between between;
+    if (between.a == nullptr || between.b == nullptr) return;
+    for (const char* target : between.Targets()) {
+      between.in_pieces = !between.in_pieces;
+      socklen_t size = 0;
+      const sockaddr_storage address = Address(target, 7000, size);
+      const auto* name = reinterpret_cast<const sockaddr*>(&address);
+      between.right.Enter();
+      const int server = socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      CHECK(bind(server, name, size) == 0);
+      between.left.Enter();
+      const int client = socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      const int segment = 1000;
+      constexpr int kUdpSegment = 103;
+      const bool uso = setsockopt(client, IPPROTO_UDP, kUdpSegment, &segment, sizeof segment) == 0;
+      CHECK(uso);
+      Bytes data(30'500);
+      for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::uint8_t>(i % 241);
+      CHECK(sendto(client, data.data(), data.size(), 0, name, size) ==
+            static_cast<ssize_t>(data.size()));
+      Bytes got;
+      std::size_t datagrams = 0;
+      const Clock::time_point start = Clock::now();
+      while (got.size() < data.size() && Clock::now() - start < std::chrono::seconds(20)) {
+        between.Forward();
+        Bytes buffer(65'536);
+        const ssize_t n = recv(server, buffer.data(), buffer.size(), 0);
+        if (n <= 0) continue;
+        CHECK(n == (datagrams < 30 ? 1000 : 500));
+        ++datagrams;
+        got.insert(got.end(), buffer.begin(), buffer.begin() + n);
+      }
+      CHECK(got == data);
+      close(server);
+      close(client);
+    }
+    CHECK(between.wrong == 0);
+    CHECK(between.a->stats().rx_errors == 0);
+  });
+}
+
+TEST_CASE("af_packet: offloads of tagged frames are known behind the tags") {
+  Isolated([] {
+    MakePair();
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    Raw raw("v1");
+    raw.OfferOffloads();
+    for (const std::size_t tags : {0u, 1u, 2u}) {
+      for (const std::size_t payload : {10u, 1000u, 3000u, 50'000u}) {
+        const std::size_t l3 = 14 + 4 * tags;
+        const Bytes tcp = {0x10, 0, 0x10, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0};
+        const Bytes frame = Unfinished(tags, 6, tcp, 16, payload, 5);
+        const bool gso = payload > 1460;
+        CHECK(raw.SendOffloaded(frame, gso ? 1448 : 0, l3 + 20));
+        const std::size_t n = gso ? (payload + 1447) / 1448 : 1;
+        std::size_t at = l3 + 40;
+        const std::vector<Bytes> got = Receive(*netdev->rxqs()[0], n, true);
+        CHECK(got.size() == n);
+        for (const Bytes& segment : got) {
+          PacketPtr packet = pool.Copy(segment);
+          // Behind two tags, IsRight() does not look: take one off.
+          if (tags == 2) {
+            std::memmove(packet->data + 4, packet->data, 12);
+            packet->Pull(4);
+          }
+          CHECK(Between::IsRight(*packet));
+          CHECK(
+              std::equal(segment.begin(), segment.begin() + static_cast<long>(l3), frame.begin()));
+          CHECK(std::equal(segment.begin() + static_cast<long>(l3 + 40), segment.end(),
+                           frame.begin() + static_cast<long>(at)));
+          at += segment.size() - l3 - 40;
+        }
+        CHECK(at == frame.size());
+      }
+    }
+    CHECK(netdev->stats().rx_errors == 0);
+  });
+}
+
+}  // namespace
+}  // namespace pollux::test

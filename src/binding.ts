@@ -1,7 +1,7 @@
 /** The addon: how it is loaded, and the one declaration of what it offers. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { DatapathError } from './errors.js';
+import { DatapathError, isError } from './errors.js';
 
 /** A core number, or the event-driven context. */
 export type Core = number | 'non-pmd';
@@ -241,7 +241,7 @@ function load(): Addon {
     return require('node-gyp-build')(root);
   } catch (error) {
     const target = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
-    const reason = error instanceof Error ? error.message.split('\n')[0] : String(error);
+    const reason = isError(error) ? error.message.split('\n')[0] : String(error);
     throw new DatapathError(`the native addon does not load on ${target}: ${reason}`, {
       code: 'ERR_ADDON_NOT_LOADED',
       hint:

@@ -11,6 +11,7 @@
  * here and become examples. So what a text means, and what is wrong with one, is decided here
  * alone.
  */
+import { isUint32Array } from 'node:util/types';
 import { addon, type NativeDatapath } from './binding.js';
 import { checkIdleTimeout } from './check.js';
 import { type DatapathError, fromNative } from './errors.js';
@@ -370,7 +371,7 @@ export class ChangeBatch {
         atomic,
         out,
       );
-      if (!(answer instanceof Uint32Array)) return answer;
+      if (!isUint32Array(answer)) return answer;
       for (const place of answer) this.#readText(place, native);
     }
   }

@@ -2,6 +2,7 @@
  * Arguments as they come from outside: each of these returns what it was given, typed, or throws
  * EINVAL.
  */
+import { isUint8Array } from 'node:util/types';
 import { DatapathError, invalid } from './errors.js';
 import { show } from './odp/value.js';
 
@@ -76,7 +77,7 @@ export function checkList(value: unknown, what: string): readonly unknown[] {
 }
 
 export function checkBytes(value: unknown, what: string): Uint8Array {
-  if (!(value instanceof Uint8Array)) {
+  if (!isUint8Array(value)) {
     throw invalid(`${what} must be a Uint8Array or Buffer, got ${show(value)}`);
   }
   return value;
@@ -91,10 +92,17 @@ export const kMaxU32 = 0xffffffff;
 export function signalOf(options: unknown): AbortSignal | undefined {
   const signal = (options as { signal?: unknown } | undefined)?.signal;
   if (signal === undefined) return undefined;
-  if (!(signal instanceof AbortSignal)) {
+  if (!isAbortSignal(signal)) {
     throw invalid(`signal must be an AbortSignal, got ${show(signal)}`);
   }
   return signal;
+}
+
+/** By what it has: another realm's is of another class. */
+function isAbortSignal(value: unknown): value is AbortSignal {
+  if (typeof value !== 'object' || value === null) return false;
+  const { aborted, addEventListener } = value as Partial<AbortSignal>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 }
 
 export function abortError(signal: AbortSignal): DatapathError {

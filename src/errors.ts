@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { isNativeError } from 'node:util/types';
 
 /** What a `DatapathError` carries besides its message. */
 export interface DatapathErrorOptions {
@@ -65,13 +66,21 @@ function codeOf(errno: number | undefined): string {
 }
 
 /**
+ * Also of another realm: test runners run this module in a realm of their own, while the addon's
+ * errors are of the realm that Node began with.
+ */
+export function isError(value: unknown): value is Error {
+  return isNativeError(value) || value instanceof Error;
+}
+
+/**
  * The `DatapathError` for something the addon threw: an Error with a negative `errno` and perhaps
  * `code`, `syscall`, `port` and `hint`. A missing `code` is looked up from `errno`. The original
  * becomes the `cause`; a `DatapathError` is returned as it is.
  */
 export function fromNative(error: unknown): DatapathError {
   if (error instanceof DatapathError) return error;
-  if (!(error instanceof Error)) return new DatapathError(String(error), { cause: error });
+  if (!isError(error)) return new DatapathError(String(error), { cause: error });
   const raw = error as Error & Readonly<Record<string, unknown>>;
   const errno = raw.errno;
   return new DatapathError(error.message, {

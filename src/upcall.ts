@@ -12,7 +12,7 @@ import { inspect } from 'node:util';
 import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
 import { ChangeBatch } from './change-batch.js';
 import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
-import { DatapathError, fromNative, invalid } from './errors.js';
+import { DatapathError, fromNative, invalid, isError } from './errors.js';
 import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
 import { decodeMatch } from './odp/index.js';
 import type { Port, PortTable } from './port.js';
@@ -394,7 +394,7 @@ class HandlerConsumer implements Consumer {
   }
 
   #fail(cause: unknown): void {
-    const text = cause instanceof Error ? cause.message : show(cause);
+    const text = isError(cause) ? cause.message : show(cause);
     this.#source.fail(
       new DatapathError(`the upcall handler failed: ${text}`, {
         code: 'ERR_UPCALL_HANDLER',

@@ -6,6 +6,7 @@
  * order, as they stand in the header. The lengths say where each begins: they are matched as soon
  * as anything is, and so is the number of options, be it none.
  */
+import { isUint8Array } from 'node:util/types';
 import { invalid } from '../errors.js';
 import { formatHex, hexDigit } from './address.js';
 import type { GeneveBytes } from './match.js';
@@ -355,7 +356,7 @@ function lengthFromTyped(given: unknown, label: string): number {
 
 function dataFromTyped(given: unknown, label: string): Masked<Uint8Array> {
   const { value, mask } = isMasked(given) ? given : { value: given, mask: undefined };
-  if (!(value instanceof Uint8Array) || !(mask === undefined || mask instanceof Uint8Array)) {
+  if (!isUint8Array(value) || !(mask === undefined || isUint8Array(mask))) {
     throw invalid(`${label} must be a Uint8Array or { value, mask } of two, got ${show(given)}`);
   }
   if (mask !== undefined && mask.length !== value.length) {

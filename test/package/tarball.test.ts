@@ -1,52 +1,23 @@
 // What a user gets from the registry: the packed tarball, installed into an empty project without running any script,
 // loading its prebuilt addon and nothing else.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { basename, join, relative } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { Project } from './project.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const temporary = mkdtempSync(join(tmpdir(), 'pollux-package-'));
-const stage = join(temporary, 'stage'); // the clone as it would be published
-const project = join(temporary, 'project'); // the user's
+const project = new Project();
 const addon = `prebuilds/linux-${process.arch}/pollux.glibc.node`;
+const packed = inject('tarball').files;
 
-function inProject(command: string, args: readonly string[]): string {
-  const env = { ...process.env, PREBUILDS_ONLY: '1', NODE_OPTIONS: '' };
-  return execFileSync(command, args, { cwd: project, env, encoding: 'utf8', stdio: 'pipe' });
-}
-const node = (...args: string[]) => inProject(process.execPath, args).trim();
+const node = (...args: string[]) => project.node(...args);
 const readelf = (...args: string[]) =>
-  inProject('readelf', ['--wide', ...args, join('node_modules/pollux', addon)]);
+  project.run('readelf', ['--wide', ...args, join('node_modules/pollux', addon)]);
 
-let packed: string[] = [];
-
-beforeAll(() => {
-  const notPublished = new Set(['.git', 'node_modules', 'build', 'out', 'prebuilds']);
-  cpSync(root, stage, {
-    recursive: true,
-    filter: (path) => !notPublished.has(relative(root, path).split('/')[0] ?? ''),
-  });
-  execFileSync(process.execPath, [join(root, 'scripts/prebuild.mjs'), `--out=${stage}`]);
-
-  const report = execFileSync('npm', ['pack', '--json', '--ignore-scripts'], {
-    cwd: stage,
-    encoding: 'utf8',
-  });
-  const tarball: { filename: string; files: { path: string }[] } = JSON.parse(report)[0];
-  packed = tarball.files.map((file) => file.path);
-
-  mkdirSync(project);
-  writeFileSync(join(project, 'package.json'), '{ "name": "user", "private": true }');
-  inProject('npm', [
-    ...['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'],
-    join(stage, tarball.filename),
-  ]);
-}, 600_000);
-
-afterAll(() => rmSync(temporary, { recursive: true, force: true }));
+beforeAll(() => project.install());
+afterAll(() => project[Symbol.dispose]());
 
 describe('the tarball', () => {
   test('carries what is needed to run, and to build from source', () => {
@@ -66,7 +37,7 @@ describe('the tarball', () => {
   });
 
   test('asks npm to run no script', () => {
-    const lock = readFileSync(join(project, 'package-lock.json'), 'utf8');
+    const lock = readFileSync(join(project.folder, 'package-lock.json'), 'utf8');
     expect(lock).toContain('node_modules/pollux');
     expect(lock).not.toContain('hasInstallScript');
   });
@@ -95,13 +66,13 @@ describe('the installed package', () => {
 
   test('has the command pollux', () => {
     const args = ['node_modules/.bin/pollux', 'doctor', '--json'];
-    const { stdout } = spawnSync(process.execPath, args, { cwd: project, encoding: 'utf8' });
+    const { stdout } = spawnSync(process.execPath, args, { cwd: project.folder, encoding: 'utf8' });
     expect(JSON.parse(stdout).portTypes.map(({ type }: { type: string }) => type)).toContain('tap');
   });
 
   test('has types that a strict program compiles against', () => {
-    writeFileSync(
-      join(project, 'user.mts'),
+    project.write(
+      'user.mts',
       `import { Datapath } from 'pollux';
        const dp: Datapath = new Datapath();
        await dp.close();`,

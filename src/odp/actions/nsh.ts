@@ -2,6 +2,7 @@
  * The `push_nsh` action: a network service header with metadata of type 1, the words `c1` to `c4`,
  * or of type 2, the bytes `md2`.
  */
+import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
 import { attributes } from '../nlattr.js';
 import type { Scanner } from '../scan.js';
@@ -77,7 +78,7 @@ function layoutOf({ mdtype, md2 }: Given): Layout {
     return withMd1;
   }
   if (md2 !== undefined) {
-    if (!(md2 instanceof Uint8Array)) {
+    if (!isUint8Array(md2)) {
       throw invalid(`pushNsh.md2 must be a Uint8Array, got ${show(md2)}`);
     }
     if (md2.length > kMaxMd2 || md2.length % 4 !== 0) {
@@ -113,7 +114,7 @@ export const pushNsh: ActionKind = {
   write(action, printer) {
     const { md2, ...rest } = action;
     const base = printLayout(layoutOf(action), rest, printer);
-    const more = md2 instanceof Uint8Array && md2.length > 0 ? `,md2=${printNumber(md2)}` : '';
+    const more = isUint8Array(md2) && md2.length > 0 ? `,md2=${printNumber(md2)}` : '';
     return `push_nsh(${base}${more})`;
   },
   wire: {
@@ -124,7 +125,7 @@ export const pushNsh: ActionKind = {
       const start = writer.begin(kPushNsh);
       writer.putBytes(kBase, bytes.subarray(0, kBaseSize));
       if (bytes.length > kBaseSize) writer.putBytes(kMd1, bytes.subarray(kBaseSize));
-      if (md2 instanceof Uint8Array && md2.length > 0) writer.putBytes(kMd2, md2);
+      if (isUint8Array(md2) && md2.length > 0) writer.putBytes(kMd2, md2);
       writer.end(start, kPushNsh);
     },
     decode({ start: from, end: to }, { bytes }) {

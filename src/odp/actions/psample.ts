@@ -1,4 +1,5 @@
 /** The `psample` action: `psample(group=N,cookie=0xHEX)`. The datapath cannot do it. */
+import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
 import type { Scanner } from '../scan.js';
 import type { KnownAction } from '../types.js';
@@ -41,7 +42,7 @@ export const psample: ActionKind = {
   write({ cookie, ...rest }, printer) {
     const group = printLayout(layout, rest, printer);
     if (cookie === undefined) return `psample(${group})`;
-    if (!(cookie instanceof Uint8Array) || cookie.length === 0 || cookie.length > kMaxCookie) {
+    if (!isUint8Array(cookie) || cookie.length === 0 || cookie.length > kMaxCookie) {
       throw invalid(`psample.cookie must be 1 to ${kMaxCookie} bytes, got ${show(cookie)}`);
     }
     return `psample(${group},cookie=${printNumber(cookie)})`;

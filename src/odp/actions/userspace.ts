@@ -4,6 +4,7 @@
  * bytes are those of `struct user_action_cookie` of Open vSwitch 3.1. A cookie with more in it than
  * its text can say (the bridge it came from, for one) is written as bytes, so that nothing is lost.
  */
+import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
 import { formatHex } from '../address.js';
 import { type Attribute, attributes } from '../nlattr.js';
@@ -311,7 +312,7 @@ function argumentsOf({ pid: given = 0, userdata, cookie, actions = false, tunnel
   }
   if (userdata === undefined) return { pid, actions, userdata };
   if (cookie !== undefined) throw invalid('userspace has either a cookie or userdata');
-  if (!(userdata instanceof Uint8Array)) {
+  if (!isUint8Array(userdata)) {
     throw invalid(`userspace.userdata must be a Uint8Array, got ${show(userdata)}`);
   }
   const max = tunnelOutPort === undefined ? kMaxUserdata : kMaxUserdataWithPort;

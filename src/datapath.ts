@@ -21,6 +21,7 @@ import {
   throwIfAborted,
 } from './check.js';
 import { type Changes, Configurator, type DatapathConfig, readConfig } from './configure.js';
+import { entries, pointAt } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
 import {
   type ActionsLike,
@@ -110,12 +111,12 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   /** Needs no privilege and opens no device. Throws EINVAL for options that make no sense. */
   constructor(options: DatapathOptions = {}) {
     super();
-    this.#options = withDefaults(readOptions(options));
-    this.name = this.#options.name;
     try {
+      this.#options = withDefaults(readOptions(options));
+      this.name = this.#options.name;
       this.#native = new addon.NativeDatapath(this.#options, () => this.#wake());
     } catch (error) {
-      throw fromNative(error);
+      throw pointAt(fromNative(error), Datapath);
     }
     const live = () => this.#live();
     this.#ports = new PortTable(live);
@@ -487,6 +488,8 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     }
   }
 }
+
+entries(Datapath, ['open', 'portTypes']);
 
 function checkFrame(frame: unknown): void {
   const { length } = checkBytes(frame, 'frame');

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { getSystemErrorMap } from 'node:util';
+import { getSystemErrorMap, type InspectOptions, inspect } from 'node:util';
 import { isNativeError } from 'node:util/types';
 
 /** What a `DatapathError` carries besides its message. */
@@ -19,9 +19,11 @@ export interface DatapathErrorOptions {
 }
 
 /**
- * The one error type of Pollux: every throw and every rejected promise.
+ * The one error type of Pollux: every throw and every rejected promise. Its stack begins at the line
+ * of the program that called.
  *
- * Properties that do not apply are absent, not `undefined`.
+ * Properties that do not apply are absent, not `undefined`. `hint` stands in the stack, below the
+ * message, where a person reads it as it is meant; it is therefore not enumerable.
  */
 export class DatapathError extends Error {
   override readonly name = 'DatapathError';
@@ -40,9 +42,33 @@ export class DatapathError extends Error {
     if (errno !== undefined) this.errno = errno;
     if (options.syscall !== undefined) this.syscall = options.syscall;
     if (options.port !== undefined) this.port = options.port;
-    if (options.hint !== undefined) this.hint = options.hint;
+    if (options.hint !== undefined) hide(this, 'hint', options.hint);
     if (options.position !== undefined) this.position = options.position;
   }
+
+  toJSON(): object {
+    const { name, message, code, errno, syscall, port, hint, position } = this;
+    return { name, message, code, errno, syscall, port, hint, position };
+  }
+
+  /** For errors without a caller, as events bring them; see entry.ts for the others. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const text = inspect(this, { ...options, customInspect: false });
+    const { hint } = this;
+    const head = `${this.name}: ${this.message}`;
+    const shown = hintLines(hint);
+    if (!text.startsWith(head) || text.startsWith(head + shown)) return text;
+    return head + shown + text.slice(head.length);
+  }
+}
+
+function hide(error: DatapathError, key: string, value: string): void {
+  Object.defineProperty(error, key, { value, configurable: true, writable: true });
+}
+
+/** What stands below the message; carets keep their place. */
+export function hintLines(hint: string | undefined): string {
+  return hint === undefined ? '' : `\n  hint: ${hint.replaceAll('\n', '\n        ')}`;
 }
 
 /** Code of an error whose origin gave neither a code nor an errno. */
@@ -75,22 +101,24 @@ export function isError(value: unknown): value is Error {
 
 /**
  * The `DatapathError` for something the addon threw: an Error with a negative `errno` and perhaps
- * `code`, `syscall`, `port` and `hint`. A missing `code` is looked up from `errno`. The original
- * becomes the `cause`; a `DatapathError` is returned as it is.
+ * `code`, `syscall`, `port` and `hint`. A missing `code` is looked up from `errno`. A `DatapathError` is
+ * returned as it is; what is neither that nor an error with an `errno` or `code` becomes the `cause`.
  */
 export function fromNative(error: unknown): DatapathError {
   if (error instanceof DatapathError) return error;
   if (!isError(error)) return new DatapathError(String(error), { cause: error });
   const raw = error as Error & Readonly<Record<string, unknown>>;
-  const errno = raw.errno;
+  const code = text(raw.code);
+  // A native layer that hands over a positive errno means the same error.
+  const errno = typeof raw.errno === 'number' && raw.errno !== 0 ? -Math.abs(raw.errno) : undefined;
   return new DatapathError(error.message, {
-    code: text(raw.code),
-    // A native layer that hands over a positive errno means the same error.
-    errno: typeof errno === 'number' && errno !== 0 ? -Math.abs(errno) : undefined,
+    code,
+    errno,
     syscall: text(raw.syscall),
     port: text(raw.port),
     hint: text(raw.hint),
-    cause: error,
+    // Said in full; what has neither is a surprise, and its stack tells where from.
+    cause: code === undefined && errno === undefined ? error : undefined,
   });
 }
 

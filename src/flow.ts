@@ -14,6 +14,7 @@ import {
   signalOf,
   throwIfAborted,
 } from './check.js';
+import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
 import { FlowRecord } from './flow-records.js';
 import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from './odp/index.js';
@@ -304,6 +305,8 @@ export class DatapathFlowTable implements FlowTable {
     return this.#native().flowClear();
   }
 }
+
+entries(DatapathFlowTable);
 
 function nativeErrors<T>(call: () => T): T {
   try {

@@ -12,6 +12,7 @@ import {
   kMaxU32,
   show,
 } from './check.js';
+import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
 import type { PortNames, PortRefLike } from './odp/index.js';
 import { type PortStats, portStatsOf } from './stats.js';
@@ -354,18 +355,7 @@ export class DatapathPort implements Port {
   }
 
   stats(): PortStats {
-    return portStatsOf(this.call((native, id) => native.portStats(id)));
-  }
-
-  /** Asks the core about this port, if it still is one. */
-  protected call<T>(ask: (native: NativeDatapath, id: PortId) => T): T {
-    const native = this.#record.native();
-    if (this.#record.state === 'closed') throw deleted(this.name);
-    try {
-      return ask(native, this.#record.id);
-    } catch (error) {
-      throw fromNative(error);
-    }
+    return portStatsOf(ask(this, (native, id) => native.portStats(id)));
   }
 
   toJSON(): object {
@@ -391,17 +381,32 @@ export class DatapathMemoryPort extends DatapathPort implements MemoryPort {
     } else {
       checkBytes(frames, 'frames');
     }
-    return this.call((native, id) => native.inject(id, queue, frames));
+    return ask(this, (native, id) => native.inject(id, queue, frames));
   }
 
   drain(max: number = kMaxU32): Buffer[] {
     const limit = checkInteger(max, 'max', 0, kMaxU32);
-    const { slab, lengths } = this.call((native, id) => native.drain(id, limit));
+    const { slab, lengths } = ask(this, (native, id) => native.drain(id, limit));
     let end = 0;
     return Array.from(lengths, (length) => {
       end += length;
       return slab.subarray(end - length, end);
     });
+  }
+}
+
+entries(DatapathPort);
+entries(DatapathMemoryPort);
+
+/** Asks the core about a port, if it still is one. */
+function ask<T>(port: DatapathPort, call: (native: NativeDatapath, id: PortId) => T): T {
+  const record = DatapathPort.recordOf(port)!;
+  const native = record.native();
+  if (record.state === 'closed') throw deleted(record.name);
+  try {
+    return call(native, record.id);
+  } catch (error) {
+    throw fromNative(error);
   }
 }
 

@@ -12,6 +12,7 @@ import { inspect } from 'node:util';
 import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
 import { ChangeBatch } from './change-batch.js';
 import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
+import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid, isError } from './errors.js';
 import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
 import { decodeMatch } from './odp/index.js';
@@ -164,6 +165,8 @@ class QueuedUpcall implements Upcall {
     return `Upcall ${inspect(shown)}`;
   }
 }
+
+entries(QueuedUpcall);
 
 class QueuedBatch implements UpcallBatch {
   readonly source: UpcallSource;

@@ -2,6 +2,7 @@
  * The flow language: typed form, ODP text and netlink attributes, each way. See schema.ts for how
  * it hangs together.
  */
+import { entry } from '../entry.js';
 import { invalid } from '../errors.js';
 import { decodeActionList, encodeActionList, readActions, writeActions } from './actions/list.js';
 import { release } from './match.js';
@@ -86,18 +87,24 @@ export function decodeActions(bytes: Uint8Array): KnownAction<number>[] {
  * The typed form of ODP text. Without `ports` an in_port written as a name stays a name. A leading
  * "ufid:…" is accepted and not returned: `encodeMatch` has it. Throws EINVAL with `position`.
  */
-export function parseMatch(text: string, ports?: PortNames): FlowMatch<string | number> {
+export const parseMatch = entry(function parseMatch(
+  text: string,
+  ports?: PortNames,
+): FlowMatch<string | number> {
   const { match } = matchFromText(checkText(text), ports);
   const typed = typedFromMatch(match);
   release(match);
   return typed;
-}
+});
 
 /**
  * ODP text as Open vSwitch prints it: its order of fields, its notation of masks, wildcarded fields
  * left out.
  */
-export function formatMatch(match: MatchLike, options?: FormatOptions): string {
+export const formatMatch = entry(function formatMatch(
+  match: MatchLike,
+  options?: FormatOptions,
+): string {
   const complete =
     typeof match === 'string'
       ? matchFromText(match, undefined).match
@@ -105,24 +112,27 @@ export function formatMatch(match: MatchLike, options?: FormatOptions): string {
   const text = formatMatchText(complete, options);
   release(complete);
   return text;
-}
+});
 
 /**
  * The typed form of ODP text; "drop" and an empty text give one `drop`. Throws EINVAL with
  * `position`.
  */
-export function parseActions(text: string, ports?: PortNames): KnownAction<number>[] {
+export const parseActions = entry(function parseActions(
+  text: string,
+  ports?: PortNames,
+): KnownAction<number>[] {
   return readActions(checkText(text), ports);
-}
+});
 
 /** ODP text as Open vSwitch prints it. An output to a port given by name prints the name. */
-export function formatActions(
+export const formatActions = entry(function formatActions(
   actions: ActionsLike,
   options?: Pick<FormatOptions, 'ports'>,
 ): string {
   const typed = typeof actions === 'string' ? readActions(actions, undefined) : actions;
   return writeActions(typed, options?.ports);
-}
+});
 
 function checkText(text: unknown): string {
   if (typeof text !== 'string') throw invalid(`expected text, got ${typeof text}`);

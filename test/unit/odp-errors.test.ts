@@ -553,8 +553,11 @@ describe('DatapathError', () => {
       syscall: 'socket',
       port: 'p1',
       hint: 'root',
-      cause: native,
     });
+    // All of it is said; what is neither is a surprise.
+    expect('cause' in fromNative(native)).toBe(false);
+    const bug = new TypeError('x is undefined');
+    expect(fromNative(bug)).toMatchObject({ code: 'ERR_DATAPATH', cause: bug });
     expect(fromNative(Object.assign(new Error('x'), { code: 'EEXIST', errno: 17 }))).toMatchObject({
       code: 'EEXIST',
       errno: -17,

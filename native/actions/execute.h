@@ -143,9 +143,15 @@ class Execution {
   }
 
   void Do(const DecTtlAction& dec_ttl, bool) {
-    const PacketSet expired =
+    const PacketSet left =
         Where([](Packet& packet, std::uint32_t) { return !DecrementTtl(packet); });
-    if (expired != 0) Enter(*dec_ttl.expired, Take(expired));
+    if (left == 0) [[likely]]
+      return;
+    Part part = Take(left);
+    Execution expired(host_, part.packets, part.cuts);
+    const PacketSet without = expired.Where([](Packet& p, std::uint32_t) { return !HasTtl(p); });
+    if (without != 0) host_.Drop(expired.Take(without).packets, DropReason::kRewrite);
+    expired.Enter(*dec_ttl.expired, expired.Take(expired.All()));
   }
 
   // ---- All others change packets.

@@ -23,4 +23,27 @@ std::optional<Beyond> BeyondEthernet(const Packet& packet) {
   return Beyond{type, at, at + kType};
 }
 
+Layer4View FindLayer4(Packet& packet) {
+  Layer4View view;
+  if (packet.l3_offset > packet.size) return view;
+  Reader reader(packet.data + packet.l3_offset, packet.size - packet.l3_offset);
+  if (Ipv4Of(packet) != nullptr) {
+    const Ipv4Header* ip = ReadIpv4(reader);
+    if (ip == nullptr) return view;
+    view.protocol = ip->protocol;
+    view.fragment = (ip->fragment.value() & Ipv4Header::kMoreFragments) != 0;
+    view.later = (ip->fragment.value() & Ipv4Header::kOffsetMask) != 0;
+  } else if (Ipv6Of(packet) != nullptr) {
+    const Ipv6Header* ip = ReadIpv6(reader);
+    Ipv6Chain chain;
+    if (ip == nullptr || !SkipIpv6Extensions(reader, ip->next_header, chain)) return view;
+    view.protocol = chain.protocol;
+    view.ipv6 = true;
+    view.fragment = chain.more;
+    view.later = chain.later;
+  }
+  view.bytes = reader;
+  return view;
+}
+
 }  // namespace pollux

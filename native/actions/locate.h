@@ -47,6 +47,16 @@ inline Ipv6Header* Ipv6Of(Packet& packet) {
   return ip != nullptr && ip->version() == 6 ? ip : nullptr;
 }
 
+// Layer 4 by what the IP header says, wherever the parser left off.
+struct Layer4View {
+  std::uint8_t protocol = 0;
+  bool ipv6 = false;
+  bool fragment = false;  // There are fragments behind it.
+  bool later = false;     // There are fragments before it, and no layer 4.
+  Reader bytes = Reader(nullptr, 0);
+};
+Layer4View FindLayer4(Packet& packet);
+
 inline Ipv6Chain ChainOf(const Packet& packet, const Ipv6Header& ip) {
   Ipv6Chain chain;
   Reader rest(packet.data + packet.l3_offset, packet.size - packet.l3_offset);

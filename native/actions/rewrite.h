@@ -1,7 +1,7 @@
 // Changing a packet in place: header fields, checksums included; headers that come and go.
 //
 // Nothing here believes that a packet has what the list was checked for: each function finds its
-// header, by the layer offsets or from the front, and does nothing where there is none. The offsets
+// header, by the layer offsets or from the front, and refuses a packet that has none. The offsets
 // stay right, or become kNoOffset where only the parser can tell.
 //
 // What a packet lacks (packet/offload.h) goes through sets and tags as it is. Elsewhere a partial
@@ -13,14 +13,20 @@
 
 namespace pollux {
 
-// ---- set.cc, set_layer4.cc: sets. A packet without the header is left as it is.
+// ---- set.cc, set_layer4.cc: sets.
+//
+// False: the packet cannot go on, since it would go on as though it had been changed: the header is
+// not there, or is broken, or its checksum depends on what is in other fragments. (A flow can be
+// certain of an EtherType, but not of a header's being whole.) A packet so refused may have been
+// changed in part.
+//
+// A later fragment has no layer 4, and its payload is left alone: what a set of layer 4 changes
+// stands in the first fragment. Nor does a set of an ND address add an option.
 //
 // The IPv4 header's, TCP, UDP (zero stays zero: there is none), ICMP and ICMPv6 checksums follow
-// incrementally, SCTP's too, so a wrong checksum stays exactly as wrong as it was. A later fragment
-// has no layer 4: its payload is left alone; in a first fragment the checksum follows.
-//
-// False: the packet cannot go on. That is an SCTP fragment, whose checksum depends on how much is
-// missing.
+// incrementally, SCTP's too, so a wrong checksum stays exactly as wrong as it was; in a first
+// fragment, too, if it is there: SCTP's depends on how much is missing, and TCP's may stand in the
+// next fragment.
 
 bool Apply(const SetMetadataAction& set, Packet& packet);
 bool Apply(const SetTunnelAction& set, Packet& packet);
@@ -37,7 +43,8 @@ bool Apply(const SetFields<IcmpFields>& set, Packet& packet);
 bool Apply(const SetFields<NdFields>& set, Packet& packet);
 bool Apply(const SetFields<NdExtensionFields>& set, Packet& packet);
 
-// Takes one off the TTL or hop limit. False: it was 0 or 1, and stays.
+bool HasTtl(Packet& packet);
+// Takes one off the TTL or hop limit. False, and nothing done: it was 0 or 1, or there is none.
 bool DecrementTtl(Packet& packet);
 
 // ---- push_pop.cc: headers. False: no room, too long, or not there; the packet is unchanged then.

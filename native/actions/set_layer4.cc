@@ -7,40 +7,19 @@
 namespace pollux {
 namespace {
 
-// Layer 4 of a packet that has one: what the IP header says it is, and how long.
-struct Layer4View {
-  std::uint8_t protocol = 0;
-  bool ipv6 = false;
-  bool fragment = false;
-  Reader bytes = Reader(nullptr, 0);
-};
-
+// Layer 4 of a packet for which the parser found one.
 Layer4View ViewLayer4(Packet& packet) {
-  Layer4View view;
-  if (packet.l4_offset == Packet::kNoOffset || packet.l3_offset > packet.size) return view;
-  Reader reader(packet.data + packet.l3_offset, packet.size - packet.l3_offset);
-  if (Ipv4Of(packet) != nullptr) {
-    const Ipv4Header* ip = ReadIpv4(reader);
-    if (ip == nullptr) return view;
-    view.protocol = ip->protocol;
-    view.fragment = (ip->fragment.value() & Ipv4Header::kMoreFragments) != 0;
-  } else if (Ipv6Of(packet) != nullptr) {
-    const Ipv6Header* ip = ReadIpv6(reader);
-    Ipv6Chain chain;
-    if (ip == nullptr || !SkipIpv6Extensions(reader, ip->next_header, chain)) return view;
-    view.protocol = chain.protocol;
-    view.ipv6 = true;
-    view.fragment = chain.more;
-  }
-  view.bytes = reader;
-  return view;
+  return packet.l4_offset == Packet::kNoOffset ? Layer4View() : FindLayer4(packet);
 }
 
-// The first of them, if there is room for all that H has.
+// Its header, if there is room for all that H has.
 template <typename H>
 H* HeaderOf(Packet& packet, const Layer4View& layer4) {
   return layer4.bytes.size() < sizeof(H) ? nullptr : HeaderAt<H>(packet, packet.l4_offset);
 }
+
+// What comes of a packet without the header: a later fragment has none and needs no change.
+[[gnu::noinline]] bool Without(Packet& packet) { return FindLayer4(packet).later; }
 
 // TCP, UDP and SCTP have their ports at the same place. Nullptr: the packet has none, or those of
 // another protocol.
@@ -99,27 +78,27 @@ T* Mutable(const T* found) {
 }  // namespace
 
 bool Apply(const SetFields<TcpFields>& set, Packet& packet) {
-  if (Ports* ports = PortsOf(packet, kProtoTcp)) {
-    const Sum changed = ChangePorts(set, *ports);
-    auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset);
-    if (tcp != nullptr && HasWholeChecksum(packet)) Follow(tcp->checksum, changed);
-  }
+  Ports* ports = PortsOf(packet, kProtoTcp);
+  if (ports == nullptr) return Without(packet);
+  const Sum changed = ChangePorts(set, *ports);
+  auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset);
+  if (tcp != nullptr && HasWholeChecksum(packet)) Follow(tcp->checksum, changed);
   return true;
 }
 
 bool Apply(const SetFields<UdpFields>& set, Packet& packet) {
-  if (Ports* ports = PortsOf(packet, kProtoUdp)) {
-    const Sum changed = ChangePorts(set, *ports);
-    auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset);
-    if (udp != nullptr && HasWholeChecksum(packet)) FollowUdp(udp->checksum, changed);
-  }
+  Ports* ports = PortsOf(packet, kProtoUdp);
+  if (ports == nullptr) return Without(packet);
+  const Sum changed = ChangePorts(set, *ports);
+  auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset);
+  if (udp != nullptr && HasWholeChecksum(packet)) FollowUdp(udp->checksum, changed);
   return true;
 }
 
 bool Apply(const SetFields<SctpFields>& set, Packet& packet) {
   const Layer4View layer4 = ViewLayer4(packet);
   auto* sctp = HeaderOf<SctpHeader>(packet, layer4);
-  if (sctp == nullptr || layer4.protocol != kProtoSctp) return true;
+  if (sctp == nullptr || layer4.protocol != kProtoSctp) return Without(packet);
   if (layer4.fragment) return false;
   auto* both = reinterpret_cast<Net32*>(sctp);
   const std::uint32_t before = both->raw();
@@ -138,7 +117,8 @@ bool Apply(const SetFields<SctpFields>& set, Packet& packet) {
 bool Apply(const SetFields<IcmpFields>& set, Packet& packet) {
   const Layer4View layer4 = ViewLayer4(packet);
   auto* icmp = HeaderOf<IcmpHeader>(packet, layer4);
-  if (icmp == nullptr || layer4.protocol != (layer4.ipv6 ? kProtoIcmpv6 : kProtoIcmp)) return true;
+  if (icmp == nullptr || layer4.protocol != (layer4.ipv6 ? kProtoIcmpv6 : kProtoIcmp))
+    return Without(packet);
   Sum changed = 0;
   ChangeByte(&icmp->type, 0, set.value.type, set.mask.type, changed);
   ChangeByte(&icmp->type, 1, set.value.code, set.mask.code, changed);
@@ -148,7 +128,7 @@ bool Apply(const SetFields<IcmpFields>& set, Packet& packet) {
 
 bool Apply(const SetFields<NdFields>& set, Packet& packet) {
   const NdView view = ViewNd(packet);
-  if (view.nd.target == nullptr) return true;
+  if (view.nd.target == nullptr) return Without(packet);
   Sum changed = 0;
   ChangeAddress(Mutable(view.nd.target), set.value.target, set.mask.target, changed);
   if (view.nd.source != nullptr)
@@ -161,7 +141,7 @@ bool Apply(const SetFields<NdFields>& set, Packet& packet) {
 
 bool Apply(const SetFields<NdExtensionFields>& set, Packet& packet) {
   const NdView view = ViewNd(packet);
-  if (view.nd.target == nullptr) return true;
+  if (view.nd.target == nullptr) return Without(packet);
   Sum changed = 0;
   Change32(*reinterpret_cast<Net32*>(view.icmp->rest), set.value.reserved, set.mask.reserved,
            changed);

@@ -200,7 +200,8 @@ inline Pusher ParseIpv4(Reader rest, std::uint16_t offset, Packet& packet, Pushe
 inline Pusher ParseIpv6(Reader rest, std::uint16_t offset, Packet& packet, Pusher out) {
   Ipv6Chain chain;
   const auto* ip = ReadIpv6(rest);
-  if (ip == nullptr || !SkipIpv6Extensions(rest, ip->next_header, chain)) return out;
+  if (ip == nullptr) return out;
+  const bool whole = SkipIpv6Extensions(rest, ip->next_header, chain);
   packet.l3_offset = offset;
   const std::uint8_t frag = chain.later ? kFragLater : chain.more ? kFragFirst : kFragNone;
   out.PushBytes<kIpv6SrcWord>(ip->src);
@@ -209,7 +210,7 @@ inline Pusher ParseIpv6(Reader rest, std::uint16_t offset, Packet& packet, Pushe
   out.PushBytes<kIpv6DstWord + 1>(ip->dst + 8);
   out.Push<kIpWord>(ip->version_class_label.raw() & ToBe32(Ipv6Header::kLabelMask), chain.protocol,
                     ip->traffic_class(), ip->hop_limit, frag);
-  if (frag == kFragLater) return out;
+  if (frag == kFragLater || !whole) return out;
   return ParseLayer4(rest, chain.protocol, true, packet, out);
 }
 

@@ -424,15 +424,14 @@ struct Ipv6Chain {
                                // not the final one.
 };
 
-// More extension headers than any sane packet has; a limit, so that no packet costs more than a few
-// of them.
-inline constexpr int kMaxIpv6Extensions = 16;
-
 // Takes the extension headers that follow an IPv6 header whose next header is `next_header`. False
-// if one does not fit or they are too many.
+// if one does not fit; `chain` then tells of those before it, and its protocol is the one that does
+// not. There is no limit to their number: each takes eight bytes at least, so they cost no more
+// than a sum over the packet would, and a limit would be a way around rules for what stands behind
+// it.
 inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Chain& chain) {
   chain.protocol = next_header;
-  for (int i = 0;; ++i) {
+  for (;;) {
     std::size_t length = 0;
     const auto* extension = reader.Peek<Ipv6Extension>();
     switch (chain.protocol) {
@@ -441,7 +440,7 @@ inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Cha
       case kProtoRouting:
       case kProtoAuthentication:
       case kProtoFragment:
-        if (extension == nullptr || i == kMaxIpv6Extensions) return false;
+        if (extension == nullptr) return false;
         break;
       default:
         return true;
@@ -452,7 +451,7 @@ inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Cha
         break;
       case kProtoFragment: {
         length = sizeof(Ipv6Extension);
-        chain.more = (extension->offset_flags() & 1) != 0;
+        chain.more |= (extension->offset_flags() & 1) != 0;
         if ((extension->offset_flags() & 0xfff8) != 0) {
           chain.later = true;
           reader.Skip(length);
@@ -467,8 +466,8 @@ inline bool SkipIpv6Extensions(Reader& reader, std::uint8_t next_header, Ipv6Cha
       default:
         length = (extension->length + 1u) * 8;
     }
-    chain.protocol = extension->next_header;
     if (!reader.Skip(length)) return false;
+    chain.protocol = extension->next_header;
   }
 }
 

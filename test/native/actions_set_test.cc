@@ -268,9 +268,9 @@ TEST_CASE("set: neighbour discovery") {
                           .NdOption(1, 1, "0a:0a:0a:0a:0a:0a")
                           .NdOption(1, 1, "0b:0b:0b:0b:0b:0b")
                           .Build();
-  CHECK(After(set, twice) == twice);
+  CHECK(Refused(set, twice));
   const Frame cut = V6().Icmp(135, 0).Payload(15).Build();
-  CHECK(After(set, cut) == cut);
+  CHECK(Refused(set, cut));
   // Masked: a part of the target.
   CHECK(After(Actions().SetMasked(OVS_KEY_ATTR_ND,
                                   KeyNd("::ff", "00:00:00:00:00:00", "00:00:00:00:00:00"),
@@ -308,7 +308,7 @@ TEST_CASE("set: MPLS, the outermost label") {
   CHECK(After(Actions().SetMasked(OVS_KEY_ATTR_MPLS, UINT32_MAX, ToBe32(0xe00)), build(1, 2, 64)) ==
         build(1, 7, 64));
   const Frame cut = EthernetFrame().Type(0x8847).Raw({1, 2, 3}).Build();
-  CHECK(After(Actions().Set(OVS_KEY_ATTR_MPLS, UINT32_MAX), cut) == cut);
+  CHECK(Refused(Actions().Set(OVS_KEY_ATTR_MPLS, UINT32_MAX), cut));
 }
 
 TEST_CASE("set: NSH") {
@@ -340,10 +340,10 @@ TEST_CASE("set: NSH") {
     changed.flags = 1;
     return build(changed);
   }());
-  // One that contradicts itself is left alone.
+  // One that contradicts itself is refused.
   Frame broken = build({});
   broken[15] = static_cast<std::uint8_t>((broken[15] & 0xc0) | 3);
-  CHECK(After(set(Actions().Put(OVS_NSH_KEY_ATTR_BASE, some), true), broken) == broken);
+  CHECK(Refused(set(Actions().Put(OVS_NSH_KEY_ATTR_BASE, some), true), broken));
 }
 
 TEST_CASE("set: what is beside the frame") {
@@ -400,7 +400,7 @@ TEST_CASE("set: TTL and hop limit, one off") {
   check(ttl6);
 }
 
-TEST_CASE("set: a packet without the header is left as it is") {
+TEST_CASE("set: a packet without the header is refused, and so is a TTL to be decremented") {
   const Match udp4 = ExactMatch(V4().Udp(1, 2).Build());
   const Match tcp4 = ExactMatch(V4().Tcp(1, 2).Build());
   const Match udp6 = ExactMatch(V6().Udp(1, 2).Build());
@@ -431,10 +431,157 @@ TEST_CASE("set: a packet without the header is left as it is") {
       CAPTURE(i);
       HeapPacket packet(kind.frame);
       KeyOf(*packet);
-      CHECK(ApplyTo(sets[i]->actions()[0], *packet));
       // The two ICMPs have one set: each finds its own.
       const bool either_icmp = (i == 4 || i == 5) && (has[4] || has[5]);
-      CHECK((packet.frame() == kind.frame) == !(has[i] || either_icmp));
+      const bool there = has[i] || either_icmp;
+      // No layer 4, and none is missing.
+      const bool later = key.nw_frag == kFragLater && i >= 2 && i <= 5;
+      CHECK(ApplyTo(sets[i]->actions()[0], *packet) == (there || later));
+      CHECK((packet.frame() == kind.frame) == !there);
+    }
+    HeapPacket packet(kind.frame);
+    KeyOf(*packet);
+    CHECK(HasTtl(*packet) == (has[0] || has[1]));
+    CHECK(DecrementTtl(*packet) == ((has[0] || has[1]) && key.nw_ttl > 1));
+  }
+}
+
+// A frame that leaves is one that was changed, checksums included, or that has nothing to change.
+TEST_CASE("set: what a set does not change as it says does not go on, whatever the damage") {
+  const Match tcp4 = ExactMatch(V4().Tcp(1, 2).Build());
+  const Match udp4 = ExactMatch(V4().Udp(1, 2).Build());
+  const Match udp6 = ExactMatch(V6().Udp(1, 2).Build());
+  const Match sctp4 = ExactMatch(V4().Sctp(1, 2).Build());
+  const Match echo4 = ExactMatch(V4().Icmp(8, 0).Build());
+  const Match echo6 = ExactMatch(V6().Icmp(128, 0).Build());
+  const Match arp = ExactMatch(EthernetFrame().Arp(1, "1.1.1.1", "2.2.2.2").Build());
+  const Match nd = ExactMatch(V6().Icmp(135, 0).NdTarget("fe80::1").Build());
+  const Match mpls = ExactMatch(EthernetFrame().Mpls(5, true).Payload(9).Build());
+  ovs_key_nd target{};
+  std::memcpy(target.nd_target, Ip6("fe80::77").data(), 16);
+  const auto ports = [](const Flow& key) {
+    return key.tp_src == ToBe16(77) && key.tp_dst == ToBe16(78);
+  };
+  struct Case {
+    ActionListPtr list;
+    bool (*done)(const Flow&);  // What the parser must find afterwards.
+    bool layer4;
+  };
+  const Case cases[] = {
+      {Accepted(Set4("7.7.7.7", "8.8.8.8", 4, 77), udp4),
+       [](const Flow& key) {
+         return key.ipv4_src == Ip4("7.7.7.7") && key.ipv4_dst == Ip4("8.8.8.8") &&
+                key.nw_ttl == 77;
+       },
+       false},
+      {Accepted(Set6("7::7", "8::8", 4, 77, 7), udp6),
+       [](const Flow& key) {
+         return key.ipv6_src == Ip6("7::7") && key.ipv6_dst == Ip6("8::8") && key.nw_ttl == 77;
+       },
+       false},
+      {Accepted(SetTcp(77, 78), tcp4), ports, true},
+      {Accepted(SetUdp(77, 78), udp4), ports, true},
+      {Accepted(SetSctp(77, 78), sctp4), ports, true},
+      {Accepted(Actions().Set(OVS_KEY_ATTR_ICMP, ovs_key_icmp{99, 98}), echo4),
+       [](const Flow& key) { return key.tp_src == ToBe16(99) && key.tp_dst == ToBe16(98); }, true},
+      {Accepted(Actions().Set(OVS_KEY_ATTR_ICMPV6, ovs_key_icmp{99, 98}), echo6),
+       [](const Flow& key) { return key.tp_src == ToBe16(99) && key.tp_dst == ToBe16(98); }, true},
+      {Accepted(Actions().Set(OVS_KEY_ATTR_ARP,
+                              ovs_key_arp{Ip4("7.7.7.7"), Ip4("8.8.8.8"), ToBe16(9), {}, {}}),
+                arp),
+       [](const Flow& key) { return key.ipv4_src == Ip4("7.7.7.7") && key.nw_proto == 9; }, false},
+      {Accepted(Actions().Set(OVS_KEY_ATTR_ND, target), nd),
+       [](const Flow& key) { return key.nd_target == Ip6("fe80::77"); }, true},
+      {Accepted(Actions().Set(OVS_KEY_ATTR_MPLS, ToBe32(0x12345177)), mpls),
+       [](const Flow& key) { return key.mpls[0] == ToBe32(0x12345177); }, false},
+  };
+  std::mt19937 random(20241129);
+  int went_on = 0;
+  int refused = 0;
+  const auto try_all = [&](const Frame& frame) {
+    for (const Case& set : cases) {
+      HeapPacket packet(frame);
+      const Flow before = KeyOf(*packet);
+      if (!ApplyTo(set.list->actions()[0], *packet)) {
+        ++refused;
+        continue;
+      }
+      ++went_on;
+      const Flow after = KeyOf(*packet);
+      const bool nothing_to_change =
+          set.layer4 && before.nw_frag == kFragLater && packet.frame() == frame;
+      if (!set.done(after) && !nothing_to_change) {
+        CAPTURE(&set - cases);
+        FAIL_CHECK("left unchanged");
+        return;
+      }
+    }
+  };
+  for (const NamedFrame& kind : EveryKind()) {
+    CAPTURE(kind.name);
+    for (std::size_t n = 14; n <= kind.frame.size(); ++n)
+      try_all(Frame(kind.frame.begin(), kind.frame.begin() + static_cast<std::ptrdiff_t>(n)));
+    for (int i = 0; i < 200; ++i) {
+      Frame frame = kind.frame;
+      const std::size_t from = std::min<std::size_t>(12, frame.size() - 1);
+      for (int changes = 0; changes < 3; ++changes)
+        frame[from + random() % (frame.size() - from)] = static_cast<std::uint8_t>(random());
+      try_all(frame);
+    }
+  }
+  CHECK(went_on > 1'000);
+  CHECK(refused > 1'000);
+}
+
+TEST_CASE("set: TCP's checksum in a first fragment follows addresses if it is there") {
+  // A header of 60 bytes, of which the fragment has fewer.
+  for (const bool ipv6 : {false, true}) {
+    CAPTURE(ipv6);
+    const auto build = [&](const char* src, const char* src6) {
+      return ipv6 ? EthernetFrame().Ipv6(src6, "::2").Tcp(1, 2, 0x10, 40).Payload(8).Build()
+                  : EthernetFrame().Ipv4(src, "10.0.0.2").Tcp(1, 2, 0x10, 40).Payload(8).Build();
+    };
+    const Frame from = build("10.0.0.1", "::1");
+    const Frame to = build("9.9.9.9", "::9");
+    // Cut to `n` bytes of TCP, as a first fragment.
+    const auto fragment = [&](const Frame& whole, std::size_t n) {
+      const std::size_t header = ipv6 ? 40 : 20;
+      Frame frame(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(14 + header));
+      if (ipv6) {
+        frame[20] = 44;
+        Poke16(frame, 18, static_cast<std::uint16_t>(8 + n));
+        for (const std::uint8_t byte : {6, 0, 0, 1, 0, 0, 0, 1}) frame.push_back(byte);
+      } else {
+        Poke16(frame, 16, static_cast<std::uint16_t>(20 + n));
+        Poke16(frame, 20, 0x2000);
+        Poke16(frame, 24, 0);
+        Poke16(frame, 24, SlowChecksum(std::span(frame).subspan(14, 20)));
+      }
+      const auto tcp = whole.begin() + static_cast<std::ptrdiff_t>(14 + header);
+      frame.insert(frame.end(), tcp, tcp + static_cast<std::ptrdiff_t>(n));
+      return frame;
+    };
+    const char* ones = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    const Actions set =
+        ipv6 ? Actions().SetMasked(OVS_KEY_ATTR_IPV6, Key6("::9", "::", 0, 0, 0),
+                                   Key6(ones, "::", 0, 0, 0))
+             : Actions().SetMasked(OVS_KEY_ATTR_IPV4, ovs_key_ipv4{Ip4("9.9.9.9"), 0, 0, 0, 0, 0},
+                                   ovs_key_ipv4{UINT32_MAX, 0, 0, 0, 0, 0});
+    for (const std::size_t n : {24, 32, 56})
+      CHECK(After(set, fragment(from, n)) == fragment(to, n));
+    for (const std::size_t n : {8, 16}) {
+      HeapPacket packet(fragment(from, n));
+      const Match match = {KeyOf(*packet), ExactMask(KeyOf(*packet))};
+      CHECK_FALSE(ApplyTo(Accepted(set, match)->actions()[0], *packet));
+      // Nothing to follow.
+      const Actions ttl =
+          ipv6 ? Actions().SetMasked(OVS_KEY_ATTR_IPV6, Key6("::", "::", 0, 9, 0),
+                                     Key6("::", "::", 0, 0xff, 0))
+               : Actions().SetMasked(OVS_KEY_ATTR_IPV4, ovs_key_ipv4{0, 0, 0, 0, 9, 0},
+                                     ovs_key_ipv4{0, 0, 0, 0, 0xff, 0});
+      HeapPacket other(fragment(from, n));
+      KeyOf(*other);
+      CHECK(ApplyTo(Accepted(ttl, match)->actions()[0], *other));
     }
   }
 }

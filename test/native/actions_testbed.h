@@ -75,5 +75,11 @@ inline Frame After(const Actions& actions, const Frame& frame, std::size_t headr
   for (const Action& action : list->actions()) REQUIRE(ApplyTo(action, *packet));
   return packet.frame();
 }
+// Whether a rewrite that is right for the flow refuses the frame.
+inline bool Refused(const Actions& actions, const Frame& frame) {
+  HeapPacket packet(frame);
+  const Flow key = KeyOf(*packet);
+  return !ApplyTo(Accepted(actions, {key, ExactMask(key)})->actions()[0], *packet);
+}
 
 }  // namespace pollux::test

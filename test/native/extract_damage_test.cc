@@ -24,6 +24,14 @@ void CheckSubset(const Parsed& cut, const Parsed& whole) {
   for (std::size_t i = 0; i < kMaxMplsLabels; ++i) {
     if (a.mpls[i] == 0) b.mpls[i] = 0;
   }
+  // Where IPv6 extension headers break off, the first that is missing stands for the protocol.
+  for (const std::uint8_t extension : {0, 43, 44, 51, 60}) {
+    if (!cut.Has(kIp6Word) || a.nw_proto != extension) continue;
+    CHECK((a.nw_frag == kFragNone || a.nw_frag == b.nw_frag));
+    a.nw_proto = b.nw_proto;
+    a.nw_frag = b.nw_frag;
+    break;
+  }
   const FlowWords a_words = ToWords(a);
   const FlowWords b_words = ToWords(b);
   for (std::size_t i = 0; i < kFlowWords; ++i) {

@@ -267,7 +267,7 @@ TEST_CASE("extract: padding is never parsed") {
     CHECK(Parse(V6().Tcp(1, 2).Padding(padding).Build()).flow.tp_dst == ToBe16(2));
     CHECK(NoLayer4(Parse(V4({.protocol = 17}).Payload(7).Padding(padding).Build())));
     CHECK(NoLayer4(Parse(V6({.next_header = 6}).Payload(19).Padding(padding).Build())));
-    CHECK(NoLayer3(Parse(V6({.next_header = 0}).Payload(7).Padding(padding).Build())));
+    CHECK(Parse(V6({.next_header = 0}).Payload(7).Padding(padding).Build()).flow.nw_proto == 0);
     const Parsed nd = Parse(V6().Icmp(135, 0).NdTarget("fe80::1").Padding(padding).Build());
     CHECK(nd.flow.arp_sha == MacAddress{});
     CHECK(nd.flow.nd_target == Ip6("fe80::1"));
@@ -327,6 +327,16 @@ TEST_CASE("extract: IPv6 extension headers") {
   SUBCASE("fragments") {
     CHECK(Parse(V6().Fragment(0, true).Udp(1, 2).Build()).flow.nw_frag == kFragFirst);
     CHECK(Parse(V6().Fragment(0, false).Udp(1, 2).Build()).flow.nw_frag == kFragNone);  // Atomic.
+    // Of two fragment headers, each counts.
+    for (bool first : {false, true}) {
+      for (bool second : {false, true}) {
+        const Parsed p = Parse(V6().Fragment(0, first).Fragment(0, second).Udp(1, 2).Build());
+        CHECK(p.flow.nw_frag == (first || second ? kFragFirst : kFragNone));
+        CHECK(p.l4 == 70);
+      }
+    }
+    CHECK(Parse(V6().Fragment(0, true).Fragment(1, false).Payload(8).Build()).flow.nw_frag ==
+          kFragLater);
     for (bool more : {false, true}) {
       const Parsed later = Parse(V6().Fragment(1, more).Udp(1, 2).Build());
       CHECK(later.flow.nw_frag == kFragLater);
@@ -335,14 +345,15 @@ TEST_CASE("extract: IPv6 extension headers") {
       CHECK(NoLayer4(later));
     }
   }
-  SUBCASE("0 to 64 of them") {
-    for (int n = 0; n <= 64; ++n) {
+  SUBCASE("as many as there are") {
+    for (int n : {0, 1, 16, 17, 64, 181, 8'000}) {
       EthernetFrame frame = V6();
       for (int i = 0; i < n; ++i) frame.Options(60);
       const Parsed p = Parse(frame.Udp(1, 2).Build());
       CAPTURE(n);
-      CHECK(NoLayer3(p) == (n > kMaxIpv6Extensions));
-      CHECK(p.Has(kPorts) == (n <= kMaxIpv6Extensions));
+      CHECK(p.l4 == 54 + 8 * n);
+      CHECK(p.flow.nw_proto == 17);
+      CHECK(p.Has(kPorts));
     }
   }
   SUBCASE("lengths that lie") {
@@ -352,8 +363,37 @@ TEST_CASE("extract: IPv6 extension headers") {
         Frame frame = V6().Options(type).Udp(1, 2).Payload(16).Build();
         Poke8(frame, 55, static_cast<std::uint8_t>(length));
         const std::size_t says = type == 51 ? (length + 2) * 4 : (length + 1) * 8;
-        CHECK(NoLayer3(Parse(frame)) == (says > 32));
+        const Parsed p = Parse(frame);
+        CHECK(p.flow.nw_proto == (says > 32 ? type : 17));
+        // What is wrong with the chain says nothing against the header before it.
+        CHECK(p.l3 == 14);
+        CHECK(p.flow.ipv6_src == Ip6("2001:db8::1"));
+        if (says > 32) {
+          CHECK(p.map == MapOf({0, kEthWord, kEthWord + 1, kIp6Word, kIp6Word + 1, kIp6Word + 2,
+                                kIp6Word + 3, kIpWord}));
+        }
       }
+    }
+  }
+  SUBCASE("a chain that breaks off keeps what was read before") {
+    const Frame whole = V6({.traffic_class = 9, .hop_limit = 7, .label = 5})
+                            .Fragment(0, true)
+                            .Options(60, 2)
+                            .Build();
+    for (std::size_t left = 0; left < 24; ++left) {
+      CAPTURE(left);
+      Frame frame(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(54 + left));
+      Poke16(frame, 18, static_cast<std::uint16_t>(left));
+      const Parsed p = Parse(frame);
+      CHECK(p.l3 == 14);
+      CHECK(NoLayer4(p));
+      CHECK(p.flow.ipv6_src == Ip6("2001:db8::1"));
+      CHECK(p.flow.ipv6_dst == Ip6("2001:db8::2"));
+      CHECK(p.flow.nw_tos == 9);
+      CHECK(p.flow.nw_ttl == 7);
+      CHECK(p.flow.ipv6_label == ToBe32(5));
+      CHECK(p.flow.nw_proto == (left < 8 ? 44 : 60));
+      CHECK(p.flow.nw_frag == (left < 8 ? kFragNone : kFragFirst));
     }
   }
 }

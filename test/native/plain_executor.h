@@ -110,7 +110,11 @@ class PlainView {
   std::size_t end = kNone;  // Of what IP says is the packet.
   std::uint8_t protocol = 0;
   bool fragmented = false;
+  bool later_fragment = false;
   bool segments_left = false;
+  // Of a TCP header that may go on in the next fragment.
+  std::size_t tcp_checksum = kNone;
+  bool checksum_is_elsewhere = false;
   std::size_t l4 = kNone;
 
  private:
@@ -135,7 +139,8 @@ class PlainView {
     protocol = bytes_[beyond + 9];
     const std::uint16_t fragment = Peek16(bytes_, beyond + 6);
     fragmented = (fragment & 0x3fff) != 0;
-    if ((fragment & 0x1fff) == 0) ReadLayer4(beyond + header);
+    later_fragment = (fragment & 0x1fff) != 0;
+    if (!later_fragment) ReadLayer4(beyond + header);
   }
 
   void ReadIpv6() {
@@ -147,20 +152,21 @@ class PlainView {
     bool later = false;
     bool split = false;
     bool left = false;
-    for (int n = 0; !later; ++n) {
-      if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60) break;
-      if (n == 16 || at + 8 > limit) return;
+    bool broken = false;
+    while (!later && (next == 0 || next == 43 || next == 44 || next == 51 || next == 60)) {
+      broken = at + 8 > limit;
+      if (broken) break;
       std::size_t length = (bytes_[at + 1] + 1u) * 8;
       if (next == 44) {
         length = 8;
-        split = Peek16(bytes_, at + 2) & 0xfff9;
+        split |= (Peek16(bytes_, at + 2) & 0xfff9) != 0;
         later = (Peek16(bytes_, at + 2) & 0xfff8) != 0;
       }
       if (next == 51) length = (bytes_[at + 1] + 2u) * 4;
       if (next == 43 && bytes_[at + 3] > 0) left = true;
-      if (later) break;
+      broken = at + length > limit;
+      if (later || broken) break;
       next = bytes_[at];
-      if (at + length > limit) return;
       at += length;
     }
     ip = 6;
@@ -168,8 +174,9 @@ class PlainView {
     end = limit;
     protocol = later ? 44 : next;
     fragmented = split;
+    later_fragment = later;
     segments_left = left;
-    if (!later) ReadLayer4(at);
+    if (!later && !broken) ReadLayer4(at);
   }
 
   void ReadLayer4(std::size_t at) {
@@ -181,6 +188,8 @@ class PlainView {
                        : protocol == (ip == 4 ? 1 : 58) ? room >= 8
                                                         : false;
     if (whole) l4 = at;
+    if (protocol == 6 && room >= 20) tcp_checksum = at + 16;
+    checksum_is_elsewhere = protocol == 6 && room < 20 && fragmented;
   }
 
   const Frame& bytes_;
@@ -256,7 +265,11 @@ class PlainExecutor {
           break;
         }
         case OVS_ACTION_ATTR_DEC_TTL:
-          if (!DecTtl(packet)) return Run(packet, Find(payload, OVS_DEC_TTL_ATTR_ACTION));
+          if (Layers(packet).ip == 0) {
+            dropped = "rewrite_error";
+          } else if (!DecTtl(packet)) {
+            return Run(packet, Find(payload, OVS_DEC_TTL_ATTR_ACTION));
+          }
           break;
         case OVS_ACTION_ATTR_HASH: {
           const auto hash = Get<ovs_action_hash>(payload);
@@ -351,7 +364,7 @@ class PlainExecutor {
   static PlainView Layers(const PlainPacket& packet) {
     PlainView view(packet, SIZE_MAX);
     if (!packet.layers_known) {
-      view.l3 = view.l4 = view.end = PlainView::kNone;
+      view.l3 = view.l4 = view.end = view.tcp_checksum = PlainView::kNone;
       view.ip = 0;
       view.arp = false;
     }
@@ -388,9 +401,14 @@ class PlainExecutor {
     Sums sums;
     if (view.ip == 4)
       sums.ip = Covered(bytes, view.l3, view.l3 + (bytes[view.l3] & 15u) * 4, view.l3 + 10);
-    if (view.l4 == PlainView::kNone || view.protocol == 132) return sums;
-    sums.l4_field = view.l4 + (view.protocol == 6 ? 16 : view.protocol == 17 ? 6 : 2);
-    sums.l4 = Covered(bytes, view.l4, view.end, sums.l4_field);
+    if (view.tcp_checksum != PlainView::kNone) {
+      sums.l4_field = view.tcp_checksum;
+    } else {
+      if (view.l4 == PlainView::kNone || view.protocol == 132) return sums;
+      sums.l4_field = view.l4 + (view.protocol == 17 ? 6 : 2);
+    }
+    sums.l4 =
+        Covered(bytes, view.protocol == 6 ? sums.l4_field - 16 : view.l4, view.end, sums.l4_field);
     std::vector<std::uint16_t> addresses;
     if (view.ip == 6) {
       addresses = Covered(bytes, view.l3 + 8, view.l3 + (view.segments_left ? 24 : 40), 0);
@@ -486,7 +504,7 @@ class PlainExecutor {
       }
       case OVS_KEY_ATTR_ETHERNET: {
         const auto set = Read<ovs_key_ethernet>(field.payload, masked);
-        if (packet.l3_type != 0) return true;
+        if (packet.l3_type != 0) return false;
         Mix(bytes, 0, set.value.eth_dst, set.mask.eth_dst);
         Mix(bytes, 6, set.value.eth_src, set.mask.eth_src);
         return true;
@@ -494,16 +512,15 @@ class PlainExecutor {
       case OVS_KEY_ATTR_MPLS: {
         const auto set = Read<std::uint32_t>(field.payload, masked);
         const PlainView front(packet, 2);
-        if (front.mpls() && bytes.size() >= front.beyond + 4)
-          Mix(bytes, front.beyond, set.value, set.mask);
+        if (!front.mpls() || bytes.size() < front.beyond + 4) return false;
+        Mix(bytes, front.beyond, set.value, set.mask);
         return true;
       }
       case OVS_KEY_ATTR_NSH:
-        SetNsh(packet, field.payload, masked);
-        return true;
+        return SetNsh(packet, field.payload, masked);
       case OVS_KEY_ATTR_ARP: {
         const auto set = Read<ovs_key_arp>(field.payload, masked);
-        if (!view.arp) return true;
+        if (!view.arp) return false;
         Mix(bytes, view.l3 + 6, set.value.arp_op, set.mask.arp_op);
         Mix(bytes, view.l3 + 8, set.value.arp_sha, set.mask.arp_sha);
         Mix(bytes, view.l3 + 14, set.value.arp_sip, set.mask.arp_sip);
@@ -513,18 +530,20 @@ class PlainExecutor {
       }
       case OVS_KEY_ATTR_IPV4: {
         const auto set = Read<ovs_key_ipv4>(field.payload, masked);
-        if (view.ip != 4) return true;
+        if (view.ip != 4) return false;
+        const Frame before = bytes;
         Sound(packet, [&](Frame& frame) {
           Mix(frame, view.l3 + 1, set.value.ipv4_tos, set.mask.ipv4_tos);
           Mix(frame, view.l3 + 8, set.value.ipv4_ttl, set.mask.ipv4_ttl);
           Mix(frame, view.l3 + 12, set.value.ipv4_src, set.mask.ipv4_src);
           Mix(frame, view.l3 + 16, set.value.ipv4_dst, set.mask.ipv4_dst);
         });
-        return true;
+        return !view.checksum_is_elsewhere || Same(before, bytes, view.l3 + 12, 8);
       }
       case OVS_KEY_ATTR_IPV6: {
         const auto set = Read<ovs_key_ipv6>(field.payload, masked);
-        if (view.ip != 6) return true;
+        if (view.ip != 6) return false;
+        const Frame before = bytes;
         Sound(packet, [&](Frame& frame) {
           const auto word = [](const ovs_key_ipv6& key) {
             return htonl(std::uint32_t{key.ipv6_tclass} << 20 | (ntohl(key.ipv6_label) & 0xfffff));
@@ -534,18 +553,19 @@ class PlainExecutor {
           Mix(frame, view.l3 + 8, set.value.ipv6_src, set.mask.ipv6_src);
           Mix(frame, view.l3 + 24, set.value.ipv6_dst, set.mask.ipv6_dst);
         });
-        return true;
+        return !view.checksum_is_elsewhere ||
+               Same(before, bytes, view.l3 + 8, view.segments_left ? 16 : 32);
       }
       case OVS_KEY_ATTR_TCP:
       case OVS_KEY_ATTR_UDP: {
         const auto set = Read<std::uint32_t>(field.payload, masked);
-        if (!view.HasLayer4(field.type == OVS_KEY_ATTR_TCP ? 6 : 17)) return true;
+        if (!view.HasLayer4(field.type == OVS_KEY_ATTR_TCP ? 6 : 17)) return view.later_fragment;
         Sound(packet, [&](Frame& frame) { Mix(frame, view.l4, set.value, set.mask); });
         return true;
       }
       case OVS_KEY_ATTR_SCTP: {
         const auto set = Read<std::uint32_t>(field.payload, masked);
-        if (!view.HasLayer4(132)) return true;
+        if (!view.HasLayer4(132)) return view.later_fragment;
         if (view.fragmented) return false;
         const auto stated = Get<std::uint32_t>(Bytes(bytes).subspan(view.l4 + 8));
         const std::uint32_t wrong = stated ^ Crc32c(bytes, view.l4, view.end);
@@ -557,32 +577,32 @@ class PlainExecutor {
       case OVS_KEY_ATTR_ICMP:
       case OVS_KEY_ATTR_ICMPV6: {
         const auto set = Read<std::uint16_t>(field.payload, masked);
-        if (!view.HasLayer4(view.ip == 4 ? 1 : 58)) return true;
+        if (!view.HasLayer4(view.ip == 4 ? 1 : 58)) return view.later_fragment;
         Sound(packet, [&](Frame& frame) { Mix(frame, view.l4, set.value, set.mask); });
         return true;
       }
       case OVS_KEY_ATTR_ND: {
         const auto set = Read<ovs_key_nd>(field.payload, masked);
-        if (const auto nd = NdOf(packet)) {
-          Sound(packet, [&](Frame& frame) {
-            Mix(frame, view.l4 + 8, set.value.nd_target, set.mask.nd_target);
-            if (nd->sll != 0) Mix(frame, nd->sll + 2, set.value.nd_sll, set.mask.nd_sll);
-            if (nd->tll != 0) Mix(frame, nd->tll + 2, set.value.nd_tll, set.mask.nd_tll);
-          });
-        }
+        const auto nd = NdOf(packet);
+        if (!nd.has_value()) return view.later_fragment;
+        Sound(packet, [&](Frame& frame) {
+          Mix(frame, view.l4 + 8, set.value.nd_target, set.mask.nd_target);
+          if (nd->sll != 0) Mix(frame, nd->sll + 2, set.value.nd_sll, set.mask.nd_sll);
+          if (nd->tll != 0) Mix(frame, nd->tll + 2, set.value.nd_tll, set.mask.nd_tll);
+        });
         return true;
       }
       case kKeyAttrNdExtensions: {
         const Bytes mask = masked ? field.payload.subspan(8) : Bytes(kOnes, 8);
-        if (const auto nd = NdOf(packet)) {
-          Sound(packet, [&](Frame& frame) {
-            Mix(frame, view.l4 + 4, Get<std::uint32_t>(field.payload), Get<std::uint32_t>(mask));
-            const std::size_t first = nd->sll == 0   ? nd->tll
-                                      : nd->tll == 0 ? nd->sll
-                                                     : std::min(nd->sll, nd->tll);
-            if (first != 0) Mix(frame, first, field.payload[4], mask[4]);
-          });
-        }
+        const auto nd = NdOf(packet);
+        if (!nd.has_value()) return view.later_fragment;
+        Sound(packet, [&](Frame& frame) {
+          Mix(frame, view.l4 + 4, Get<std::uint32_t>(field.payload), Get<std::uint32_t>(mask));
+          const std::size_t first = nd->sll == 0   ? nd->tll
+                                    : nd->tll == 0 ? nd->sll
+                                                   : std::min(nd->sll, nd->tll);
+          if (first != 0) Mix(frame, first, field.payload[4], mask[4]);
+        });
         return true;
       }
       default:
@@ -620,11 +640,11 @@ class PlainExecutor {
     const std::size_t length = (bytes[at + 1] & 63u) * 4;
     return length >= 8 && at + length <= bytes.size() && (bytes[at + 2] != 1 || length == 24);
   }
-  static void SetNsh(PlainPacket& packet, Bytes payload, bool masked) {
+  static bool SetNsh(PlainPacket& packet, Bytes payload, bool masked) {
     const PlainView front(packet, 2);
     Frame& bytes = packet.bytes;
     const std::size_t at = front.beyond;
-    if (!front.typed || front.type != 0x894f || !NshFits(bytes, at)) return;
+    if (!front.typed || front.type != 0x894f || !NshFits(bytes, at)) return false;
     if (const Bytes base = Find(payload, OVS_NSH_KEY_ATTR_BASE); !base.empty()) {
       const auto set = Read<ovs_nsh_key_base>(base, masked);
       const auto fields = [](const ovs_nsh_key_base& key) {
@@ -634,16 +654,23 @@ class PlainExecutor {
       Mix(bytes, at + 4, set.value.path_hdr, set.mask.path_hdr);
     }
     const Bytes context = Find(payload, OVS_NSH_KEY_ATTR_MD1);
-    if (!context.empty() && bytes[at + 2] == 1) {
-      const auto set = Read<ovs_nsh_key_md1>(context, masked);
+    if (context.empty()) return true;
+    const auto set = Read<ovs_nsh_key_md1>(context, masked);
+    if (bytes[at + 2] == 1) {
       Mix(bytes, at + 8, set.value, set.mask);
+      return true;
     }
+    const auto* mask = reinterpret_cast<const std::uint8_t*>(&set.mask);
+    return std::all_of(mask, mask + sizeof set.mask, [](std::uint8_t byte) { return byte == 0; });
+  }
+
+  static bool Same(const Frame& a, const Frame& b, std::size_t at, std::size_t n) {
+    return std::memcmp(a.data() + at, b.data() + at, n) == 0;
   }
 
   // False: it cannot pay.
   static bool DecTtl(PlainPacket& packet) {
     const PlainView view = Layers(packet);
-    if (view.ip == 0) return true;
     const std::size_t at = view.l3 + (view.ip == 4 ? 8 : 7);
     if (packet.bytes[at] <= 1) return false;
     Sound(packet, [&](Frame& frame) { --frame[at]; });

@@ -49,6 +49,14 @@ def ipv6(src='fd00::1', dst='fd00::2', hlim=64, **fields):
     return IPv6(src=src, dst=dst, hlim=hlim, **fields)
 
 
+def options(n):
+    """So many headers of destination options, which say nothing."""
+    headers = IPv6ExtHdrDestOpt()
+    for _ in range(n - 1):
+        headers = headers / IPv6ExtHdrDestOpt()
+    return headers
+
+
 def tcp(sport=1000, dport=2000, flags='A', seq=1, ack=1, **fields):
     return TCP(sport=sport, dport=dport, flags=flags, seq=seq, ack=ack, **fields)
 

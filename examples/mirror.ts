@@ -33,5 +33,6 @@ export const dp = await Datapath.open({
   flows: [...joined(left, right), ...joined(right, left)],
 });
 
+dp.on('error', (error) => console.error(error));
 process.once('SIGINT', () => dp.close());
 console.log(`${left} and ${right} are joined, ${mirror} sees both; Ctrl-C ends it`);

@@ -39,5 +39,6 @@ export const dp = await Datapath.open({
   flows,
 });
 
+dp.on('error', (error) => console.error(error));
 process.once('SIGINT', () => dp.close());
 console.log(`${vlans.length} VLANs on ${trunk}; Ctrl-C ends it`);

@@ -65,6 +65,11 @@ export interface DatapathEvents {
    * such event.
    */
   upcallOverflow: [info: { readonly port: string; readonly dropped: bigint }];
+  /**
+   * A verdict that could not be carried out, or a handler that failed: forwarding goes on, the packets
+   * concerned are dropped. Unlike other emitters a datapath does not throw where nobody listens: it
+   * warns (`process.emitWarning()`), once a second at most.
+   */
   error: [error: DatapathError];
   close: [];
 }
@@ -86,6 +91,9 @@ export interface PortTypeInfo {
   readonly reason?: string;
 }
 
+/** Between two warnings of errors that nobody listens to. */
+const kWarningMs = 1000;
+const kListen = "on('error', …) has each error, and ends these warnings";
 const kMinFrame = 14;
 const kMaxFrame = 65_535;
 
@@ -107,6 +115,9 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   #options: NativeOptions;
   #state: 'open' | 'closing' | 'closed' = 'open';
   #closed: Promise<void> | undefined;
+  /** Errors that nobody listened to and no warning told of, and until when none does. */
+  #untold = 0;
+  #silentUntil = 0;
 
   /** Needs no privilege and opens no device. Throws EINVAL for options that make no sense. */
   constructor(options: DatapathOptions = {}) {
@@ -121,9 +132,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     const live = () => this.#live();
     this.#ports = new PortTable(live);
     this.flows = new DatapathFlowTable(live, this.#ports);
-    this.#upcalls = new UpcallSource(this.#native, this.#ports, (error) =>
-      this.#later('error', error),
-    );
+    this.#upcalls = new UpcallSource(this.#native, this.#ports, (error) => this.#fail(error));
     this.#configurator = new Configurator({
       live,
       ports: this.#ports,
@@ -432,8 +441,32 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
       if (this.#state === 'open') this.#upcalls.wake();
     } catch (error) {
       const failure = fromNative(error);
-      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.#later('error', failure);
+      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.#fail(failure);
     }
+  }
+
+  /** An `error` event; where nobody listens, a warning now and then. */
+  #fail(error: DatapathError): void {
+    process.nextTick(() => {
+      if (this.listenerCount('error') > 0) this.emit('error', error);
+      else this.#warn(error);
+    });
+  }
+
+  #warn(error: DatapathError): void {
+    const now = performance.now();
+    if (now < this.#silentUntil) {
+      this.#untold++;
+      return;
+    }
+    const more = this.#untold === 0 ? '' : ` (and ${this.#untold} more before that)`;
+    this.#untold = 0;
+    this.#silentUntil = now + kWarningMs;
+    process.emitWarning(`${this.name}: ${error.message}${more}`, {
+      type: 'PolluxWarning',
+      code: error.code,
+      detail: `${error.hint === undefined ? '' : `${error.hint}\n`}${kListen}`,
+    });
   }
 
   /**

@@ -38,8 +38,8 @@ export interface Upcall {
   readonly userdata?: Buffer;
   /**
    * Install a flow and forward this packet by it. `match` defaults to the exact key. Throws EINVAL
-   * for what cannot be read; what the datapath refuses becomes an `error` event, and the packet is
-   * dropped. If another flow takes the packets already (installed for a packet before this one), or
+   * for what cannot be read; what the datapath refuses becomes an `error` event that names port and
+   * packet, and the packet is dropped. If another flow takes the packets already (installed for a packet before this one), or
    * the table is full of pinned flows, nothing is installed and the packet is forwarded all the
    * same.
    */
@@ -60,7 +60,7 @@ export interface UpcallBatch extends Iterable<Upcall> {
 
 /**
  * Verdicts are sent when it returns, or when the promise it returns settles. If it throws or
- * rejects, what has no verdict yet is dropped, the datapath emits `error` (ERR_UPCALL_HANDLER), and
+ * rejects, what has no verdict yet is dropped, the datapath emits `error` (ERR_UPCALL_HANDLER, or warns if nobody listens), and
  * the handler stays.
  */
 export type UpcallHandler = (batch: UpcallBatch) => void | Promise<void>;
@@ -96,6 +96,11 @@ class QueuedUpcall implements Upcall {
     this.#batch = batch;
     this.#index = index;
     this.#at = at;
+  }
+
+  /** Its place in the batch that was taken. */
+  get index(): number {
+    return this.#index;
   }
 
   get reason(): 'miss' | 'action' {
@@ -237,13 +242,31 @@ class QueuedBatch implements UpcallBatch {
     this.#verdicts = undefined;
     try {
       const failed = verdicts.answer(source.native, this.#first, this.#count);
-      if (failed !== undefined) for (const [, error] of failed) source.fail(fromNative(error));
+      for (const [place, error] of failed ?? []) {
+        source.fail(this.#refused(place, fromNative(error)));
+      }
     } catch (error) {
       const failure = fromNative(error);
       // Closing has dropped and counted the packets.
       if (failure.code !== 'ERR_DATAPATH_CLOSED') source.fail(failure);
     }
     source.giveBack(verdicts);
+  }
+
+  /** The error of a verdict, with the packet that it was for. */
+  #refused(place: number, error: DatapathError): DatapathError {
+    const upcall = this.#upcalls.find((one) => one.index === place);
+    if (upcall === undefined) return error;
+    const { inPort, reason, wireLength } = upcall;
+    const packet = `a packet of port "${inPort.name}" (${reason}, ${wireLength} bytes)`;
+    return new DatapathError(`the verdict for ${packet} was refused: ${error.message}`, {
+      ...{ code: error.code, errno: error.errno, hint: error.hint, port: inPort.name },
+    });
+  }
+
+  /** Names of the ports of its packets. */
+  get ports(): string[] {
+    return [...new Set(this.#upcalls.map(({ inPort }) => inPort.name))];
   }
 
   [inspect.custom](): string {
@@ -384,23 +407,26 @@ class HandlerConsumer implements Consumer {
         return;
       }
     } catch (error) {
-      this.#fail(error);
+      this.#fail(error, batch);
     }
     batch.answer();
   }
 
   #finish(batch: QueuedBatch, failed?: { error: unknown }): void {
-    if (failed !== undefined) this.#fail(failed.error);
+    if (failed !== undefined) this.#fail(failed.error, batch);
     batch.answer();
     // Somebody may have been told to wait.
     if (this.#underWay-- >= kMaxUnderWay && !this.#ended) this.#source.native.signal();
   }
 
-  #fail(cause: unknown): void {
+  #fail(cause: unknown, { length, ports }: QueuedBatch): void {
     const text = isError(cause) ? cause.message : show(cause);
+    const [port] = ports;
+    const packets = `${length} ${length === 1 ? 'packet' : 'packets'} of ${ports.join(', ')}`;
     this.#source.fail(
-      new DatapathError(`the upcall handler failed: ${text}`, {
+      new DatapathError(`the upcall handler failed with ${packets}: ${text}`, {
         code: 'ERR_UPCALL_HANDLER',
+        port: ports.length === 1 ? port : undefined,
         hint: 'packets of the batch that had no verdict are dropped; the handler stays installed',
         cause,
       }),

@@ -100,13 +100,53 @@ describe('a process', () => {
     expect(await child(traffic + text)).toMatchObject({ signal: 'SIGTERM' });
   });
 
-  test('sees an error event nobody listens to as an uncaught exception, not in the addon', async () => {
+  test('goes on when errors happen that nobody listens to, and is warned of them, not of each', async () => {
     const text = `${make}
       const a = await dp.addPort({ name: 'a', type: 'memory' });
-      process.on('uncaughtException', (error) => { console.log(error.code, error.cause.message); dp.close(); });
+      const b = await dp.addPort({ name: 'b', type: 'memory' });
+      const warnings = [];
+      process.on('warning', (warning) => warnings.push(warning));
+      let calls = 0;
+      dp.onUpcall((batch) => {
+        calls++;
+        if (calls % 2 === 0) throw new Error('oops');
+        // An ARP packet has no TTL.
+        for (const packet of batch) packet.install('set(ipv4(ttl=1)),b');
+      });
+      for (let i = 0; i < 40; i++) {
+        a.inject(Buffer.alloc(60));
+        await dp.settle();
+        while (calls <= i) await new Promise(setImmediate);
+      }
+      dp.onUpcall(null);
+      dp.flows.put('in_port(a)', 'b');
+      a.inject(Buffer.alloc(60));
+      await dp.settle();
+      console.log(calls, b.drain().length);
+      for (const { name, code, message, detail } of warnings) console.log(name, code, message, detail);
+      await dp.close();`;
+    const { code, stdout } = await child(text);
+    expect(code).toBe(0);
+    const [forwarded, ...warnings] = stdout.split('\n');
+    expect(forwarded).toBe('40 1');
+    expect(warnings.join(' ')).toMatch(
+      /^PolluxWarning EINVAL pollux: the verdict for a packet of port "a" \(miss, 60 bytes\) was refused: .*on\('error'/,
+    );
+    // At most one a second.
+    expect(warnings.filter((line) => line.startsWith('PolluxWarning')).length).toBeLessThan(10);
+  });
+
+  test('sees what a listener of errors throws', async () => {
+    const text = `${make}
+      const a = await dp.addPort({ name: 'a', type: 'memory' });
+      process.on('uncaughtException', (error) => { console.log(error.message); dp.close(); });
+      dp.on('error', (error) => { throw error; });
       dp.onUpcall(() => { throw new Error('oops'); });
       a.inject(Buffer.alloc(60));`;
-    expect(await child(text)).toMatchObject({ code: 0, stdout: 'ERR_UPCALL_HANDLER oops' });
+    expect(await child(text)).toMatchObject({
+      code: 0,
+      stdout: 'the upcall handler failed with 1 packet of a: oops',
+    });
   });
 
   test('sees what a listener, a continuation or a tick throws', async () => {

@@ -285,7 +285,10 @@ describe('a handler that', () => {
     await answered();
     expect(calls).toBe(2);
     expect(errors).toHaveLength(1);
-    expect(errors[0]).toMatchObject({ code: 'ERR_UPCALL_HANDLER', cause: { message: 'oops' } });
+    expect(errors[0]).toMatchObject({
+      ...{ code: 'ERR_UPCALL_HANDLER', port: 'a', cause: { message: 'oops' } },
+      message: 'the upcall handler failed with 1 packet of a: oops',
+    });
     // It had given its verdict before it threw.
     expect(b.drain()).toHaveLength(2);
   });
@@ -371,13 +374,18 @@ describe('a handler that', () => {
     await dp.settle();
     await answered();
     await until(() => errors.length > 0);
-    expect(errors[0]).toMatchObject({ code: 'EINVAL' });
+    expect(errors[0]).toMatchObject({ code: 'EINVAL', port: 'a' });
+    expect(errors[0]!.message).toMatch(/a packet of port "a" \(miss, 60 bytes\) was refused/);
     expect(dp.stats().drops.upcall_error).toBe(1n);
   });
 
   test('closes the datapath, or deletes the port', async () => {
     dp.onUpcall((batch) => {
-      void dp.deletePort('a').then(() => dp.close());
+      // Another batch finds it deleted.
+      void dp.deletePort('a').then(
+        () => dp.close(),
+        () => {},
+      );
       for (const upcall of batch) upcall.execute('b');
     });
     a.inject(udpFrames(200));

@@ -12,6 +12,7 @@ import {
   type NativePortSpec,
 } from './binding.js';
 import {
+  checkBoolean,
   checkBytes,
   checkInteger,
   checkObject,
@@ -270,7 +271,8 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     const given = checkOptions(options, 'the options of configure()', ['dryRun', 'signal']);
     const signal = signalOf(given);
     throwIfAborted(signal);
-    if (given.dryRun === true) return this.#configurator.plan(wanted);
+    const dryRun = given.dryRun !== undefined && checkBoolean(given.dryRun, 'dryRun');
+    if (dryRun) return this.#configurator.plan(wanted);
     return this.#configurator.configure(wanted, { signal });
   }
 

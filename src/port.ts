@@ -14,7 +14,7 @@ import {
 } from './check.js';
 import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import type { PortNames, PortRefLike } from './odp/index.js';
+import { otherMeaning, type PortNames, type PortRefLike } from './odp/index.js';
 import { type PortStats, portStatsOf } from './stats.js';
 
 /** 0..65535; 0 is reserved for LOCAL, the host's own tap. */
@@ -23,7 +23,10 @@ export type PortNumber = number;
 export type PortRef = Port | string | PortNumber;
 
 interface PortCommon {
-  /** Unique within the datapath. */
+  /**
+   * Unique within the datapath. Not what means something else where the text of a flow names ports: a
+   * number ('2', '0x1f') or an action ('drop').
+   */
   readonly name: string;
   /** Default: the lowest free from 1. 0 is LOCAL, the host's own tap: only a `tap` may ask for it. */
   readonly number?: PortNumber;
@@ -187,7 +190,11 @@ function checkName(value: unknown): string {
       hint: 'at most 128 characters, without spaces, commas, parentheses, "=" and "/"',
     });
   }
-  return name;
+  const other = otherMeaning(name);
+  if (other === undefined) return name;
+  throw invalid(`${show(name)} cannot be a port's name: in text it is ${other}`, {
+    hint: `add something to it: ${show(`port-${name}`)}`,
+  });
 }
 
 function readAffinity(value: unknown, what: string): number[] {

@@ -2,13 +2,16 @@
  * The flow language: typed form, ODP text and netlink attributes, each way. See schema.ts for how
  * it hangs together.
  */
+import { checkBoolean, checkOptions, show } from '../check.js';
 import { entry } from '../entry.js';
 import { invalid } from '../errors.js';
 import { decodeActionList, encodeActionList, readActions, writeActions } from './actions/list.js';
+import { kindByName } from './actions/table.js';
 import { release } from './match.js';
 import { decode, encode } from './match-netlink.js';
 import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
 import { matchFromTyped, typedFromMatch } from './match-typed.js';
+import { parseNumber } from './number.js';
 import type { ActionsLike, FlowMatch, KnownAction, MatchLike, PortNames, Ufid } from './types.js';
 import { formatUfid, parseUfid } from './ufid.js';
 
@@ -105,11 +108,12 @@ export const formatMatch = entry(function formatMatch(
   match: MatchLike,
   options?: FormatOptions,
 ): string {
+  const given = readFormatOptions(options);
   const complete =
     typeof match === 'string'
       ? matchFromText(match, undefined).match
       : matchFromTyped(match, undefined);
-  const text = formatMatchText(complete, options);
+  const text = formatMatchText(complete, given);
   release(complete);
   return text;
 });
@@ -130,9 +134,25 @@ export const formatActions = entry(function formatActions(
   actions: ActionsLike,
   options?: Pick<FormatOptions, 'ports'>,
 ): string {
+  const { ports } = readFormatOptions(options);
   const typed = typeof actions === 'string' ? readActions(actions, undefined) : actions;
-  return writeActions(typed, options?.ports);
+  return writeActions(typed, ports);
 });
+
+/** What a word means in actions or an in_port that is no port's name; undefined if it can be one. */
+export function otherMeaning(word: string): string | undefined {
+  if (parseNumber(word) >= 0) return 'a number';
+  return kindByName.has(word) ? 'an action' : undefined;
+}
+
+function readFormatOptions(options: unknown): FormatOptions {
+  const { ports, verbose } = checkOptions(options, 'the options', ['ports', 'verbose']);
+  if (verbose !== undefined) checkBoolean(verbose, 'verbose');
+  if (ports !== undefined && typeof (ports as Partial<PortNames> | null)?.name !== 'function') {
+    throw invalid(`ports must have names, got ${show(ports)}`, { hint: 'the ports of a datapath' });
+  }
+  return options === undefined ? {} : (options as FormatOptions);
+}
 
 function checkText(text: unknown): string {
   if (typeof text !== 'string') throw invalid(`expected text, got ${typeof text}`);

@@ -47,6 +47,12 @@ describe('refused, with a code and a hint', () => {
       'EINVAL',
       () => dp.addPort(any({ name: 'n', type: 'memory', device: 'eth0' })),
     ],
+    ...['2', '0x1f', '017', 'drop', 'trunc', 'userspace', 'set'].map(
+      (name): (typeof cases)[number] => [
+        ...([`the name ${name}, which in text is something else`, 'EINVAL'] as const),
+        () => dp.addPort({ name, type: 'memory', number: 3 }),
+      ],
+    ),
     ['a name with a space', 'EINVAL', () => dp.addPort({ name: 'a b', type: 'memory' })],
     [
       'affinity of a queue that is not there',
@@ -160,6 +166,17 @@ test('malformed text: the error says where', async () => {
     dp.flows.put('in_port(5)', 'push_vlan(vid=5,pcp=9),b'),
   );
   expect(inActions).toMatchObject({ position: 'push_vlan(vid=5,pcp='.length });
+});
+
+test('names that only look odd are names, in text too', async () => {
+  const names = ['-1', '1e5', '0x', '08', 'Drop', 'in_port', 'ufid:1', 'eth0.5', 'ü', 'vlan'];
+  for (const name of names) {
+    const port = await dp.addPort({ name, type: 'memory' });
+    dp.flows.put(`in_port(${name})`, name);
+    expect(String(dp.flows.get(`in_port(${name})`))).toContain(`actions:${port.number}`);
+    expect(dp.flows.get(`in_port(${name})`)!.match.inPort).toBe(port.number);
+  }
+  await failure('EINVAL', () => dp.configure({ ports: [{ name: 'drop', type: 'memory' }] }));
 });
 
 test('a port deleted twice', async () => {

@@ -475,8 +475,9 @@ describe('typed form', () => {
     ],
     [[{ type: 'decTtl', actions: {} }], 'decTtl.actions must be an array of actions'],
   ])('%#', (actions, message) => {
-    for (const run of [encodeActions, formatActions]) {
-      const error = thrown(() => run(actions as unknown as ActionsLike, ports as never));
+    const given = actions as unknown as ActionsLike;
+    for (const run of [() => encodeActions(given, ports), () => formatActions(given)]) {
+      const error = thrown(run);
       expect(error.message).toContain(message);
       expect(error).toMatchObject({ code: 'EINVAL', errno: -22 });
       expect('position' in error).toBe(false);

@@ -1,11 +1,11 @@
 // Qsbr: quiescent-state-based reclamation, for tables that readers walk without a lock.
 //
-// A writer unpublishes an object (a flow, an action list, a hash table that was outgrown), then
-// calls Retire(). The object is freed once every reader that was online has passed a quiescent
-// state, a moment at which it holds no pointer into any table. For a forwarding thread that is the
-// end of each iteration, so reading costs nothing and quiescing costs one load, plus one store when
-// something was retired since. A reader that sleeps, or is not running, is offline and holds nobody
-// up.
+// A writer unpublishes an object (a flow, an action list, a hash table that was outgrown), and
+// passes what that gave it (base/published.h) to Retire(). The object is freed once every reader
+// that was online has passed a quiescent state, a moment at which it holds no pointer into any
+// table. For a forwarding thread that is the end of each iteration, so reading costs nothing and
+// quiescing costs one load, plus one store when something was retired since. A reader that sleeps,
+// or is not running, is offline and holds nobody up.
 //
 // Writers serialise among themselves with a mutex of their own (`flow_mutex_` of a datapath);
 // Retire() and Reclaim() are called under it. Deleters run there too and must not take locks.
@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/published.h"
 #include "base/sync.h"
 
 namespace pollux {
@@ -68,9 +69,11 @@ class Qsbr {
   Qsbr(const Qsbr&) = delete;
   Qsbr& operator=(const Qsbr&) = delete;
 
-  void Retire(std::function<void()> free) {
+  // Calls `free(what)` when no reader can hold it any more.
+  template <typename T, typename Free>
+  void Retire(Unpublished<T> gone, Free free) {
     const Epoch epoch = epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
-    retired_.push_back({epoch, std::move(free)});
+    retired_.push_back({epoch, [what = gone.Take(), free = std::move(free)] { free(what); }});
   }
   // Frees what no reader can hold any more; returns how many still wait.
   std::size_t Reclaim() {

@@ -63,8 +63,8 @@ Dpcls::Dpcls()
     : tuples_(new TupleList(std::vector<Subtable*>())), profile_(new PortProfile(FlowMask{})) {}
 
 Dpcls::~Dpcls() {
-  delete tuples_.load(std::memory_order_relaxed);
-  delete profile_.load(std::memory_order_relaxed);
+  delete tuples_.Get();
+  delete profile_.Get();
 }
 
 // ------------------------------------------------------------------ writers
@@ -80,14 +80,15 @@ std::shared_ptr<const PackedMask> Dpcls::Share(const PackedMask& mask) const {
 }
 
 void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
-  TupleList& tuples = *tuples_.load(std::memory_order_relaxed);
+  TupleList& tuples = *tuples_.Get();
   if (Subtable* subtable = FindSubtable(*flow->mask)) {
-    if (subtable->Insert(flow, qsbr)) tuples.Renew(*subtable);
+    if (subtable->Insert(flow))
+      qsbr.Retire(tuples.Renew(*subtable), [](FlowBuckets outgrown) { outgrown.Free(); });
     return;
   }
   auto fresh = std::make_unique<Subtable>(flow->mask);
   Subtable* subtable = fresh.get();
-  subtable->Insert(flow, qsbr);
+  (void)subtable->Insert(flow);  // It is the first: the buckets do not grow.
   // Published last, with its first flow in it; the profile before it.
   AddToProfile(*subtable, qsbr);
   if (!tuples.Append(subtable)) {
@@ -98,17 +99,18 @@ void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
   subtables_.emplace(flow->mask.get(), std::move(fresh));
 }
 
-void Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
+Unpublished<Megaflow*> Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
   const auto found = subtables_.find(flow->mask.get());
   POLLUX_CHECK(found != subtables_.end());
-  found->second->Remove(flow);
-  if (found->second->size() > 0) return;
+  Unpublished<Megaflow*> unlinked = found->second->Remove(flow);
+  if (found->second->size() > 0) return unlinked;
   Subtable* gone = found->second.release();
   subtables_.erase(found);
-  TupleList& tuples = *tuples_.load(std::memory_order_relaxed);
-  tuples.Remove(*gone);
-  qsbr.Retire([gone] { delete gone; });
+  TupleList& tuples = *tuples_.Get();
+  // Whoever finds no buckets in the list does not ask whose they were.
+  qsbr.Retire(tuples.Remove(*gone), [gone](FlowBuckets) { delete gone; });
   if (tuples.size() / 2 > subtables_.size()) Publish(Order(), qsbr);
+  return unlinked;
 }
 
 Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) const {
@@ -126,16 +128,13 @@ std::vector<Subtable*> Dpcls::Order() const {
 }
 
 void Dpcls::Publish(const std::vector<Subtable*>& order, Qsbr& qsbr) {
-  const TupleList* old = tuples_.load(std::memory_order_relaxed);
-  tuples_.store(new TupleList(order), std::memory_order_release);
-  qsbr.Retire([old] { delete old; });
+  qsbr.Retire(tuples_.Replace(new TupleList(order)), [](TupleList* old) { delete old; });
 }
 
 // ------------------------------------------------------------------ the profile
 
 void Dpcls::Publish(const PortProfile* profile, Qsbr& qsbr) {
-  const PortProfile* old = profile_.exchange(profile, std::memory_order_acq_rel);
-  qsbr.Retire([old] { delete old; });
+  qsbr.Retire(profile_.Replace(profile), [](const PortProfile* old) { delete old; });
 }
 
 void Dpcls::AddToProfile(Subtable& fresh, Qsbr& qsbr) {
@@ -195,7 +194,7 @@ void Dpcls::Review(const Counts& counts, Qsbr& qsbr) {
 // ------------------------------------------------------------------ readers
 
 Megaflow* Dpcls::Lookup(const Miniflow& key, TupleHits* hits) const {
-  const TupleList& tuples = *tuples_.load(std::memory_order_acquire);
+  const TupleList& tuples = *tuples_.Get();
   TupleList::Query query;
   tuples.Start(key, query);
   for (tuples.Seek(query, 0); query.place != TupleList::kEnd; tuples.Seek(query, query.place + 1)) {
@@ -209,7 +208,7 @@ Megaflow* Dpcls::Lookup(const Miniflow& key, TupleHits* hits) const {
 
 void Dpcls::LookupBatch(const Miniflow* keys, std::size_t n, Megaflow** flows,
                         TupleHits* hits) const {
-  const TupleList& tuples = *tuples_.load(std::memory_order_acquire);
+  const TupleList& tuples = *tuples_.Get();
   std::array<TupleList::Query, kBatchSize> queries;
   // The keys whose search is not over.
   std::array<std::size_t, kBatchSize> open;

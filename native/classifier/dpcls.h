@@ -15,7 +15,6 @@
 // that began before; it lives until that reader quiesces.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,7 +49,7 @@ class Dpcls {
   std::shared_ptr<const PackedMask> Share(const PackedMask& mask) const;
   // The flow has its packed key.
   void Insert(Megaflow* flow, Qsbr& qsbr);
-  void Remove(Megaflow* flow, Qsbr& qsbr);
+  Unpublished<Megaflow*> Remove(Megaflow* flow, Qsbr& qsbr);
   struct Counts {
     std::function<std::uint64_t(std::uint32_t)> hits;  // That the subtable with an id ever had.
     std::function<std::uint64_t(const Megaflow&)> packets;  // That a flow ever had.
@@ -68,17 +67,17 @@ class Dpcls {
 
   // What the port's flows look at. Whoever finds a flow and reads the profile afterwards finds one
   // that covers the flow's mask, or is not complete.
-  const PortProfile* profile() const { return profile_.load(std::memory_order_acquire); }
+  const PortProfile* profile() const { return profile_.Get(); }
 
   // The first flow that matches, or nullptr.
   Megaflow* Lookup(const Miniflow& key, TupleHits* hits = nullptr) const;
   // The same for up to kBatchSize keys.
   void LookupBatch(const Miniflow* keys, std::size_t n, Megaflow** flows,
                    TupleHits* hits = nullptr) const;
-  // Lookup() at leisure, which calls `asked(subtable, hit)` for each subtable.
+  // Lookup() at leisure, which calls `asked(subtable, buckets, hit)` for each subtable.
   template <typename Asked>
   Megaflow* Trace(const Miniflow& key, Asked asked) const {
-    return tuples_.load(std::memory_order_acquire)->Walk(key, asked);
+    return tuples_.Get()->Walk(key, asked);
   }
 
  private:
@@ -99,8 +98,8 @@ class Dpcls {
 
   std::unordered_map<const PackedMask*, std::unique_ptr<Subtable>, MaskHash, SameMask> subtables_;
   bool wants_review_ = false;
-  std::atomic<TupleList*> tuples_;
-  std::atomic<const PortProfile*> profile_;
+  Published<TupleList*> tuples_;
+  Published<const PortProfile*> profile_;
 };
 
 }  // namespace pollux

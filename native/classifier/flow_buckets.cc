@@ -32,7 +32,7 @@ void FlowBuckets::Insert(Megaflow* flow) const {
       if (tags < kManyPassed) bucket.tags.store(tags + kOnePassed, std::memory_order_release);
       continue;
     }
-    bucket.flows[way].store(flow, std::memory_order_release);
+    bucket.flows[way].Publish(flow);
     bucket.tags.store(tags | TagOf(flow->hash) << 8 * way, std::memory_order_release);
     break;
   }
@@ -41,23 +41,23 @@ void FlowBuckets::Insert(Megaflow* flow) const {
              std::memory_order_release);
 }
 
-void FlowBuckets::Remove(const Megaflow* flow) const {
+Unpublished<Megaflow*> FlowBuckets::Remove(const Megaflow* flow) const {
   const std::size_t home = Home(flow->hash);
   for (std::size_t i = home;; i = Next(i)) {
     Bucket& bucket = buckets()[i];
     const std::uint64_t tags = bucket.tags.load(std::memory_order_relaxed);
     std::size_t way = 0;
-    while (way < kWays && bucket.flows[way].load(std::memory_order_relaxed) != flow) ++way;
+    while (way < kWays && bucket.flows[way].Get() != flow) ++way;
     if (way == kWays) {
       POLLUX_CHECK(tags >= kOnePassed);
       if (tags < kManyPassed) bucket.tags.store(tags - kOnePassed, std::memory_order_release);
       continue;
     }
     bucket.tags.store(tags & ~(std::uint64_t{0xff} << 8 * way), std::memory_order_release);
-    bucket.flows[way].store(nullptr, std::memory_order_release);
-    break;
+    Unpublished<Megaflow*> gone = bucket.flows[way].Unpublish();
+    RenewFilter(home);
+    return gone;
   }
-  RenewFilter(home);
 }
 
 // From the flows at home in one bucket, some of which went to the next ones.
@@ -67,7 +67,7 @@ void FlowBuckets::RenewFilter(std::size_t home) const {
   for (std::size_t n = 0; n < size(); ++n, i = Next(i)) {
     const Bucket& bucket = buckets()[i];
     for (const auto& entry : bucket.flows) {
-      const Megaflow* flow = entry.load(std::memory_order_relaxed);
+      const Megaflow* flow = entry.Get();
       if (flow != nullptr && Home(flow->hash) == home) word |= FilterBits(flow->hash);
     }
     if (bucket.tags.load(std::memory_order_relaxed) < kOnePassed) break;

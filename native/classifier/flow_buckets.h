@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/published.h"
 #include "classifier/megaflow.h"
 
 namespace pollux {
@@ -68,7 +69,7 @@ class FlowBuckets {
   void ForEach(Each each) const {
     for (std::size_t i = 0; i < size(); ++i) {
       for (const auto& entry : buckets()[i].flows) {
-        Megaflow* flow = entry.load(std::memory_order_acquire);
+        Megaflow* flow = entry.Get();
         if (flow != nullptr && !each(*flow)) return;
       }
     }
@@ -79,7 +80,7 @@ class FlowBuckets {
   // There is room.
   void Insert(Megaflow* flow) const;
   // It is there.
-  void Remove(const Megaflow* flow) const;
+  Unpublished<Megaflow*> Remove(const Megaflow* flow) const;
 
  private:
   // Seven tags, 0 for a free place, and above them how many flows went past this bucket: 255 stands
@@ -89,12 +90,11 @@ class FlowBuckets {
   static constexpr std::uint64_t kManyPassed = 255 * kOnePassed;
   struct alignas(64) Bucket {
     std::atomic<std::uint64_t> tags{0};
-    std::array<std::atomic<Megaflow*>, kWays> flows{};
+    std::array<Published<Megaflow*>, kWays> flows;
 
     // That of the lowest lane.
     Megaflow* FlowAt(std::uint64_t lanes) const {
-      return flows[static_cast<std::size_t>(std::countr_zero(lanes)) / 8].load(
-          std::memory_order_acquire);
+      return flows[static_cast<std::size_t>(std::countr_zero(lanes)) / 8].Get();
     }
   };
   static constexpr std::size_t kAlign = alignof(Bucket);

@@ -33,6 +33,7 @@ Megaflow* FlowSlots::Take() {
 }
 
 void FlowSlots::GiveBack(Megaflow* flow) {
+  (void)flow->actions.Unpublish().Take();
   flow->owned_actions.reset();
   flow->ClearKey();
   free_.push_back(flow);

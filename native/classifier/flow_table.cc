@@ -185,10 +185,12 @@ void FlowTable::Replace(const PackedChange& put, Megaflow* flow, Run& run) {
         Exists("the flow exists", "pass ifExists: 'replace' to change its actions"));
   }
   LeaveCopies(*flow);
-  run.undo.push_back({Undo::Kind::kReplaced, flow, flow->owned_actions, flow->idle_timeout_ms});
-  flow->owned_actions = put.actions;
-  flow->idle_timeout_ms = put.idle_timeout_ms;
-  flow->actions.store(put.actions.get(), std::memory_order_release);
+  run.undo.push_back({Undo::Kind::kReplaced,
+                      flow,
+                      {},
+                      flow->actions.Replace(put.actions.get()),
+                      std::exchange(flow->owned_actions, put.actions),
+                      std::exchange(flow->idle_timeout_ms, put.idle_timeout_ms)});
   if (evictables_.Has(*flow)) evictables_.Remove(flow);  // Until Commit().
   run.outcomes.Put(flow->ufid);
 }
@@ -214,9 +216,9 @@ void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, bool take
   flow->idle_timeout_ms = put.idle_timeout_ms;
   flow->created_ms = run.now_ms;
   flow->owned_actions = put.actions;
-  flow->actions.store(put.actions.get(), std::memory_order_release);
+  flow->actions.Publish(put.actions.get());
   Link(flow);
-  run.undo.push_back({Undo::Kind::kAdded, flow, nullptr});
+  run.undo.push_back({.kind = Undo::Kind::kAdded, .flow = flow});
   run.outcomes.Put(put.ufid);
 }
 
@@ -227,17 +229,13 @@ bool FlowTable::MakeRoom(std::vector<Undo>& undo) {
     mutex_.AssertHeld();
     return LastUse(candidate);
   });
-  Unlink(flow);
-  undo.push_back({Undo::Kind::kEvicted, flow, nullptr});
+  undo.push_back({.kind = Undo::Kind::kEvicted, .unlinked = Unlink(flow)});
   return true;
 }
 
 void FlowTable::Delete(const PackedChange& del, const std::uint64_t* key, Run& run) {
   Megaflow* flow = FindLinked(del, key);
-  if (flow != nullptr) {
-    Unlink(flow);
-    run.undo.push_back({Undo::Kind::kDeleted, flow, nullptr});
-  }
+  if (flow != nullptr) run.undo.push_back({.kind = Undo::Kind::kDeleted, .unlinked = Unlink(flow)});
   run.outcomes.Found(flow != nullptr);
 }
 
@@ -246,19 +244,18 @@ void FlowTable::RollBack(std::vector<Undo>& undo) {
     Megaflow* flow = step->flow;
     switch (step->kind) {
       case Undo::Kind::kAdded:
-        Unlink(flow);
-        Retire(flow, Report::kNo);
+        Retire(Unlink(flow), Report::kNo);
         break;
       case Undo::Kind::kReplaced: {
         auto tried = std::exchange(flow->owned_actions, std::move(step->old_actions));
         flow->idle_timeout_ms = step->old_idle_timeout_ms;
-        flow->actions.store(flow->owned_actions.get(), std::memory_order_release);
-        qsbr_.Retire([tried = std::move(tried)] {});
+        Retire(flow->actions.Replace(step->old_list.Take()), std::move(tried));
         NoteEvictable(flow);
         break;
       }
       case Undo::Kind::kDeleted:
       case Undo::Kind::kEvicted:
+        flow = step->unlinked.Take();
         Link(flow);
         NoteEvictable(flow);
         break;
@@ -273,14 +270,14 @@ void FlowTable::Commit(std::vector<Undo>& undo) {
         NoteEvictable(step.flow);
         break;
       case Undo::Kind::kReplaced:
-        qsbr_.Retire([old = std::move(step.old_actions)] {});
+        Retire(std::move(step.old_list), std::move(step.old_actions));
         NoteEvictable(step.flow);
         break;
       case Undo::Kind::kDeleted:
-        Retire(step.flow, Report::kNo);
+        Retire(std::move(step.unlinked), Report::kNo);
         break;
       case Undo::Kind::kEvicted:
-        Retire(step.flow, Report::kYes);
+        Retire(std::move(step.unlinked), Report::kYes);
         break;
     }
   }
@@ -291,8 +288,7 @@ std::size_t FlowTable::Clear() {
   const std::size_t n = by_ufid_.size();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!slots_[i].linked()) continue;
-    Unlink(&slots_[i]);
-    Retire(&slots_[i], Report::kNo);
+    Retire(Unlink(&slots_[i]), Report::kNo);
   }
   ReviewClassifiers();
   SettleCopies();
@@ -312,8 +308,7 @@ void FlowTable::RemoveIdle() {
     const std::int64_t timeout =
         flow.idle_timeout_ms == Megaflow::kTableTimeout ? max_idle_ms_ : flow.idle_timeout_ms;
     if (timeout == 0 || now - LastUse(flow) < timeout) continue;
-    Unlink(&flow);
-    Retire(&flow, Report::kYes);
+    Retire(Unlink(&flow), Report::kYes);
   }
   ReviewClassifiers();
   SettleCopies();
@@ -348,8 +343,7 @@ void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
     return LastUse(flow);
   };
   for (Megaflow* flow : evictables_.Oldest(excess, last_use)) {
-    Unlink(flow);
-    Retire(flow, Report::kYes);
+    Retire(Unlink(flow), Report::kYes);
   }
   SettleCopies();
   qsbr_.Reclaim();
@@ -399,16 +393,23 @@ void FlowTable::Link(Megaflow* flow) {
   if (classifier.wants_review()) Review(classifier);
 }
 
-void FlowTable::Unlink(Megaflow* flow) {
+Unpublished<Megaflow*> FlowTable::Unlink(Megaflow* flow) {
   LeaveCopies(*flow);
   by_ufid_.Remove(*flow);
-  ClassifierFor(flow->in_port()).Remove(flow, qsbr_);
+  Unpublished<Megaflow*> unlinked = ClassifierFor(flow->in_port()).Remove(flow, qsbr_);
+  // Even: caches do not find it any more either.
   flow->epoch.store(flow->epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   NoteEvictable(flow);
+  return unlinked;
 }
 
-void FlowTable::Retire(Megaflow* flow, Report report) {
-  qsbr_.Retire([this, flow, report] {
+void FlowTable::Retire(Unpublished<const ActionList*> list,
+                       std::shared_ptr<const ActionList> owner) {
+  qsbr_.Retire(std::move(list), [owner = std::move(owner)](const ActionList*) {});
+}
+
+void FlowTable::Retire(Unpublished<Megaflow*> unlinked, Report report) {
+  qsbr_.Retire(std::move(unlinked), [this, report](Megaflow* flow) {
     mutex_.AssertHeld();
     if (report == Report::kYes) {
       if (removed_.size() < kMaxReports) {

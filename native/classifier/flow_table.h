@@ -153,9 +153,11 @@ class FlowTable {
   struct Undo {
     enum class Kind : std::uint8_t { kAdded, kReplaced, kDeleted, kEvicted };
     Kind kind;
-    Megaflow* flow;
-    std::shared_ptr<const ActionList> old_actions;  // kReplaced
-    std::int64_t old_idle_timeout_ms = 0;           // kReplaced
+    Megaflow* flow = nullptr;                       // kAdded, kReplaced
+    Unpublished<Megaflow*> unlinked;                // kDeleted, kEvicted
+    Unpublished<const ActionList*> old_list;        // kReplaced, as are those that follow.
+    std::shared_ptr<const ActionList> old_actions;  // Owns the list.
+    std::int64_t old_idle_timeout_ms = 0;
   };
   enum class Report : bool { kNo, kYes };
   // A call of Apply(): what it did so far.
@@ -177,9 +179,11 @@ class FlowTable {
   void RollBack(std::vector<Undo>& undo) REQUIRES(mutex_);
   void Commit(std::vector<Undo>& undo) REQUIRES(mutex_);
   void Link(Megaflow* flow) REQUIRES(mutex_);
-  void Unlink(Megaflow* flow) REQUIRES(mutex_);
-  // After Unlink(), once nothing can undo it.
-  void Retire(Megaflow* flow, Report report) REQUIRES(mutex_);
+  Unpublished<Megaflow*> Unlink(Megaflow* flow) REQUIRES(mutex_);
+  void Retire(Unpublished<const ActionList*> list, std::shared_ptr<const ActionList> owner)
+      REQUIRES(mutex_);
+  // Once nothing can undo the unlinking.
+  void Retire(Unpublished<Megaflow*> unlinked, Report report) REQUIRES(mutex_);
   // Lists or unlists the flow among those that may be evicted, as it is now.
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
   void Review(Dpcls& classifier) REQUIRES(mutex_);

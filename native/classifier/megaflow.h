@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/counter.h"
+#include "base/published.h"
 #include "classifier/packed_mask.h"
 #include "flow/netlink.h"
 
@@ -34,8 +35,8 @@ struct alignas(64) Megaflow {
   // Odd while the slot holds a flow that can be hit; each unlinking makes it even, each linking odd
   // again.
   std::atomic<std::uint32_t> epoch{0};
-  std::uint32_t index = 0;                          // Of the slot; indexes statistics. Fixed.
-  std::atomic<const ActionList*> actions{nullptr};  // Replaced as a whole; the old list is retired.
+  std::uint32_t index = 0;               // Of the slot; indexes statistics. Fixed.
+  Published<const ActionList*> actions;  // Replaced as a whole; the old list is retired.
 
   std::uint32_t hash = 0;                    // Of the packed key.
   std::uint32_t evictable_place = kNowhere;  // For the writers; see evictables.h.

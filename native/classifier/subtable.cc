@@ -1,6 +1,7 @@
 #include "classifier/subtable.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 namespace pollux {
@@ -16,39 +17,37 @@ std::uint32_t NextId() {
 Subtable::Subtable(std::shared_ptr<const PackedMask> mask)
     : mask_(std::move(mask)), id_(NextId()), buckets_(FlowBuckets::Allocate(0)) {}
 
-Subtable::~Subtable() { buckets().Free(); }
+Subtable::~Subtable() { buckets_.Free(); }
 
-bool Subtable::Insert(Megaflow* flow, Qsbr& qsbr) {
-  const FlowBuckets old = buckets();
-  const bool full = size_ == old.capacity();
+bool Subtable::Insert(Megaflow* flow) {
+  const bool full = size_ == buckets_.capacity();
   if (full) {
-    const FlowBuckets grown = FlowBuckets::Allocate(old.log2() + 1);
-    old.ForEach([&](Megaflow& its) {
+    const FlowBuckets grown = FlowBuckets::Allocate(buckets_.log2() + 1);
+    buckets_.ForEach([&](Megaflow& its) {
       grown.Insert(&its);
       return true;
     });
-    buckets_.store(grown, std::memory_order_release);
-    qsbr.Retire([old] { old.Free(); });
+    buckets_ = grown;
   }
-  buckets().Insert(flow);
+  buckets_.Insert(flow);
   ++size_;
   return full;
 }
 
-void Subtable::Remove(const Megaflow* flow) {
-  buckets().Remove(flow);
+Unpublished<Megaflow*> Subtable::Remove(const Megaflow* flow) {
   --size_;
+  return buckets_.Remove(flow);
 }
 
 Megaflow* Subtable::FindExact(const std::uint64_t* packed) const {
-  return buckets().Find(mask_->Hash(packed), [&](const Megaflow& flow) {
+  return buckets_.Find(mask_->Hash(packed), [&](const Megaflow& flow) {
     return std::equal(packed, packed + mask_->size(), flow.packed_key());
   });
 }
 
-Match Subtable::Example() const {
+Match Subtable::Example(FlowBuckets buckets) const {
   const Megaflow* example = nullptr;
-  buckets().ForEach([&](const Megaflow& flow) {
+  buckets.ForEach([&](const Megaflow& flow) {
     example = &flow;
     return false;
   });

@@ -2,11 +2,9 @@
 // through the port's TupleList. Writers hold the flow mutex.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 
-#include "base/qsbr.h"
 #include "classifier/flow_buckets.h"
 #include "classifier/tuple_hits.h"
 
@@ -25,9 +23,11 @@ class Subtable {
   // --- Writers.
 
   std::size_t size() const { return size_; }
-  // True: the buckets are others now.
-  bool Insert(Megaflow* flow, Qsbr& qsbr);
-  void Remove(const Megaflow* flow);
+  // True: the buckets are others now. The old ones are to be freed when no list leads there.
+  bool Insert(Megaflow* flow);
+  Unpublished<Megaflow*> Remove(const Megaflow* flow);
+  // Readers find them through a TupleList, not here.
+  FlowBuckets buckets() const { return buckets_; }
   // The flow with exactly this packed key, or nullptr.
   Megaflow* FindExact(const std::uint64_t* packed) const;
   // Where it is in the TupleList that is in force.
@@ -45,14 +45,13 @@ class Subtable {
 
   // --- Anyone.
 
-  FlowBuckets buckets() const { return buckets_.load(std::memory_order_acquire); }
-  // One of its flows; without flows, the mask alone.
-  Match Example() const;
+  // One of the flows in its buckets as the caller found them; without flows, the mask alone.
+  Match Example(FlowBuckets buckets) const;
 
  private:
   const std::shared_ptr<const PackedMask> mask_;
   const std::uint32_t id_;
-  std::atomic<FlowBuckets> buckets_;
+  FlowBuckets buckets_;
   std::size_t size_ = 0;
 
   struct Rate {

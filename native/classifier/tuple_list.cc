@@ -25,7 +25,7 @@ TupleList::TupleList(const std::vector<Subtable*>& subtables, Units units)
   NoteWords(subtables);
   ChooseFunctions(units);
   masks_ = std::make_unique<std::uint64_t[]>(capacity_ * varying_);
-  buckets_ = std::make_unique<std::atomic<FlowBuckets>[]>(capacity_);
+  buckets_ = std::make_unique<Published<FlowBuckets>[]>(capacity_);
   tuples_ = std::make_unique<Tuple[]>(capacity_);
   where_ = std::make_unique<std::uint8_t[]>(capacity_ * words_);
   for (Subtable* subtable : subtables) POLLUX_CHECK(Append(subtable));
@@ -81,18 +81,18 @@ bool TupleList::Append(Subtable* subtable) {
     if (words[places_[ours]] != 0) where_[place * words_ + i++] = static_cast<std::uint8_t>(ours);
   }
   tuples_[place] = {subtable, &mask};
-  buckets_[place].store(subtable->buckets(), std::memory_order_relaxed);
+  buckets_[place].Publish(subtable->buckets());
   subtable->place = place;
   size_.store(place + 1, std::memory_order_release);
   return true;
 }
 
-void TupleList::Renew(const Subtable& subtable) {
-  buckets_[subtable.place].store(subtable.buckets(), std::memory_order_release);
+Unpublished<FlowBuckets> TupleList::Renew(const Subtable& subtable) {
+  return buckets_[subtable.place].Replace(subtable.buckets());
 }
 
-void TupleList::Remove(const Subtable& subtable) {
-  buckets_[subtable.place].store(FlowBuckets(), std::memory_order_release);
+Unpublished<FlowBuckets> TupleList::Remove(const Subtable& subtable) {
+  return buckets_[subtable.place].Unpublish();
 }
 
 // ------------------------------------------------------------------ readers

@@ -47,9 +47,9 @@ class TupleList {
   std::size_t size() const { return size_.load(std::memory_order_relaxed); }
   // False: there must be another list.
   bool Append(Subtable* subtable);
-  // After its buckets became others.
-  void Renew(const Subtable& subtable);
-  void Remove(const Subtable& subtable);
+  // After its buckets became others; the answer is the old ones.
+  Unpublished<FlowBuckets> Renew(const Subtable& subtable);
+  Unpublished<FlowBuckets> Remove(const Subtable& subtable);
 
   // --- Readers.
 
@@ -71,21 +71,22 @@ class TupleList {
   Megaflow* Find(const Query& query) const { return find_(*this, query); }
   // Only of a place where something is.
   const Subtable& At(std::size_t place) const { return *tuples_[place].subtable; }
-  // Calls `each(subtable, query)` for each subtable there is until one has the flow, which it
-  // returns. For those who want to know.
+  // Calls `each(subtable, buckets, hit)` for each subtable there is until one has the flow, which
+  // it returns. For those who want to know.
   template <typename Each>
   Megaflow* Walk(const Miniflow& key, Each each) const {
     Query query;
     Start(key, query);
     Seek(query, 0);
     for (std::size_t place = 0; place < size_.load(std::memory_order_acquire); ++place) {
-      if (buckets_[place].load(std::memory_order_acquire) == FlowBuckets()) continue;
+      const FlowBuckets buckets = buckets_[place].Get();
+      if (buckets == FlowBuckets()) continue;
       Megaflow* flow = nullptr;
       if (query.place == place) {
         flow = Find(query);
         Seek(query, place + 1);
       }
-      each(At(place), flow != nullptr);
+      each(At(place), buckets, flow != nullptr);
       if (flow != nullptr) return flow;
     }
     return nullptr;
@@ -122,7 +123,7 @@ class TupleList {
   }
   // The query is here, if its flow may be.
   bool Stop(Query& query, std::size_t place, std::uint32_t hash) const {
-    const FlowBuckets buckets = buckets_[place].load(std::memory_order_acquire);
+    const FlowBuckets buckets = buckets_[place].Get();
     if (!buckets.MayHold(hash)) [[likely]]
       return false;
     query.place = place;
@@ -149,7 +150,7 @@ class TupleList {
   FindFunction find_ = nullptr;
   SeekFunction seek_ = nullptr;
   std::unique_ptr<std::uint64_t[]> masks_;  // Of the varying words: kLanes subtables, word by word.
-  std::unique_ptr<std::atomic<FlowBuckets>[]> buckets_;
+  std::unique_ptr<Published<FlowBuckets>[]> buckets_;
   std::unique_ptr<Tuple[]> tuples_;
   std::unique_ptr<std::uint8_t[]> where_;  // By tuple: of each word of its mask, which of ours.
 };

@@ -66,7 +66,7 @@ struct PolledRxq {
 };
 
 inline const ActionList& ActionsOf(const Megaflow& flow) {
-  return *flow.actions.load(std::memory_order_acquire);
+  return *flow.actions.Get();
 }
 
 class Tracer;

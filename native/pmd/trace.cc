@@ -83,10 +83,10 @@ const Megaflow* Tracer::FindFlow(const Packet& packet, const Miniflow& key) {
       classifier == nullptr ? nullptr : context_.PeekCache(packet, key, *classifier->profile());
   Note(Kind::kCache).hit = flow != nullptr;
   if (flow != nullptr || classifier == nullptr) return flow;
-  return classifier->Trace(key, [this](const Subtable& subtable, bool hit) {
+  return classifier->Trace(key, [this](const Subtable& subtable, FlowBuckets buckets, bool hit) {
     TraceStep& step = Note(Kind::kTuple);
     step.hit = hit;
-    step.match = subtable.Example();
+    step.match = subtable.Example(buckets);
   });
 }
 

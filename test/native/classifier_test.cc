@@ -356,7 +356,7 @@ TEST_CASE("replaced actions are in force for a flow that caches hold") {
   REQUIRE(table.Put(PutOf(MatchInPort(1), 3)).ok());
   const Megaflow* cached = emc.Lookup(classifier, key);
   REQUIRE(cached != nullptr);
-  CHECK(cached->actions.load()->sole_output() == PortNumber{3});
+  CHECK(cached->actions.Get()->sole_output() == PortNumber{3});
 }
 
 TEST_CASE(
@@ -506,7 +506,7 @@ void Forward(FlowTable& table, std::size_t slot, std::uint32_t ports,
     }
     if (flow != nullptr) {
       POLLUX_CHECK(flow->match().key.in_port == port);
-      POLLUX_CHECK(flow->actions.load(std::memory_order_acquire)->actions().size() == 1);
+      POLLUX_CHECK(flow->actions.Get()->actions().size() == 1);
       table.CountersOf(*flow, slot).Hit(1, 60, 1, 0);
     }
     reader.Quiesce();

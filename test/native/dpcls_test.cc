@@ -119,7 +119,7 @@ struct Rules {
 // The masks that a lookup asks, in their order.
 std::vector<FlowMask> Asked(const Dpcls& classifier, const Flow& key) {
   std::vector<FlowMask> masks;
-  classifier.Trace(Compress(key), [&](const Subtable& subtable, bool) {
+  classifier.Trace(Compress(key), [&](const Subtable& subtable, FlowBuckets, bool) {
     masks.push_back(subtable.mask()->Unpack());
   });
   return masks;
@@ -144,7 +144,7 @@ TEST_CASE("buckets hold what a set holds, however hashes crowd") {
     for (std::uint32_t step = 0; step < 300; ++step) {
       Megaflow& flow = flows[random() % flows.size()];
       if (held.contains(&flow)) {
-        buckets.Remove(&flow);
+        CHECK(buckets.Remove(&flow).Take() == &flow);
         held.erase(&flow);
       } else {
         buckets.Insert(&flow);
@@ -163,7 +163,7 @@ TEST_CASE("buckets hold what a set holds, however hashes crowd") {
       REQUIRE(all == held);
     }
     // The filter forgets what was removed.
-    for (const Megaflow* flow : held) buckets.Remove(flow);
+    for (const Megaflow* flow : held) CHECK(buckets.Remove(flow).Take() == flow);
     for (const Megaflow& flow : flows) REQUIRE_FALSE(buckets.MayHold(flow.hash));
     buckets.Free();
   }
@@ -195,7 +195,7 @@ TEST_CASE("hundreds of masks: lookups one by one, in batches and traced agree wi
         REQUIRE((found[i] != nullptr) == (expected[i] != nullptr));
         REQUIRE(classifier->Lookup(keys[i], &hits) == found[i]);
         std::size_t asked = 0, had = 0;
-        REQUIRE(classifier->Trace(keys[i], [&](const Subtable& subtable, bool hit) {
+        REQUIRE(classifier->Trace(keys[i], [&](const Subtable& subtable, FlowBuckets, bool hit) {
           ++asked;
           if (hit) ++had;
           REQUIRE((!hit || *subtable.mask() == *found[i]->mask));
@@ -223,7 +223,6 @@ TEST_CASE("what seeks with vector units finds the same places as what does not")
   for (std::uint32_t seed = 0; seed < 200u / kSlowdown; ++seed) {
     INFO("seed ", seed);
     Random random(seed);
-    Qsbr qsbr;
     std::vector<std::unique_ptr<Megaflow>> flows;
     std::vector<std::unique_ptr<Subtable>> owned;
     std::vector<Subtable*> subtables;
@@ -238,7 +237,7 @@ TEST_CASE("what seeks with vector units finds the same places as what does not")
       flows.push_back(std::make_unique<Megaflow>());
       flows.back()->SetKey(mask, packed.data());
       owned.push_back(std::make_unique<Subtable>(mask));
-      owned.back()->Insert(flows.back().get(), qsbr);
+      owned.back()->Insert(flows.back().get());
       subtables.push_back(owned.back().get());
     }
     const TupleList plain(subtables, Units::kPlain);
@@ -503,8 +502,8 @@ TEST_CASE("readers without a lock find flows that stay, while masks come, go and
           if (which[i] < kStay) POLLUX_CHECK(flows[i] != nullptr);
           if (flows[i] != nullptr) POLLUX_CHECK(flows[i]->match().key.ipv4_dst == which[i]);
         }
-        (void)classifier.Trace(keys[0], [](const Subtable& subtable, bool) {
-          POLLUX_CHECK(subtable.Example().mask.in_port == UINT32_MAX);
+        (void)classifier.Trace(keys[0], [](const Subtable& subtable, FlowBuckets buckets, bool) {
+          POLLUX_CHECK(subtable.Example(buckets).mask.in_port == UINT32_MAX);
         });
         reader.Quiesce();
       }

@@ -116,9 +116,11 @@ class FlowTable {
 
   // --- Copies of flows.
 
+  // The flow mutex, to say what it guards elsewhere.
+  Mutex& mutex() const RETURN_CAPABILITY(mutex_) { return mutex_; }
   // Null: there are none.
   void SetCopies(FlowCopies* copies) EXCLUDES(mutex_);
-  // Runs `look` while no flow changes.
+  // Runs `look` while no flow changes, under the mutex.
   template <typename Look>
   void AtRest(Look look) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);

@@ -85,20 +85,18 @@ void FlowOffload::RemovePort(const Port& port) {
 void FlowOffload::LeavePort(const Port& port, bool from_it) {
   const auto found = known_.find(port.number);
   if (found == known_.end() || found->second.port != &port) return;
-  Known& known = found->second;
-  known.takes_frames.reset();
+  found->second.takes_frames.reset();
+  if (from_it) found->second.candidates.clear();
   flows_.AtRest([&] {
+    flows_.mutex().AssertHeld();
     if (!empty()) {
       LeaveIf([&](const Entry& entry) {
         return entry.out == &port || (from_it && entry.in->port == &port);
       });
       Settle();
     }
-    if (!from_it) return;
-    known.program.reset();
-    known.key_id = kNoKey;
+    if (from_it) offloading_.erase(port.number);
   });
-  if (from_it) known.candidates.clear();
 }
 
 bool FlowOffload::TakesFrames(Known& known) const {
@@ -179,43 +177,64 @@ std::vector<HeaderKey> FlowOffload::HotKeys(Known& known) const {
 }
 
 void FlowOffload::Enter(Known& known, const Mask& mask, const std::vector<HeaderKey>& keys) {
-  if (known.program == nullptr || known.key_id != mask.id) {
-    // Entries of another mask have left when the profile changed.
-    std::shared_ptr<XdpFlows> program = known.port->netdev->OffloadFlows(mask.header);
-    if (program == nullptr) return;
-    flows_.AtRest([&] {
-      if (!empty()) {
-        LeaveIf([&](const Entry& entry) { return entry.in == &known; });
-        Settle();
-      }
-      known.program = std::move(program);
-      known.key_id = mask.id;
-    });
-  }
+  Offloading* offloading = ProgramFor(known, mask);
+  if (offloading == nullptr) return;
   flows_.AtRest([&] {
+    flows_.mutex().AssertHeld();
     const PortProfile& profile = *flows_.ClassifierOf(known.port->number)->profile();
-    if (profile.header_id != known.key_id) return;  // It has changed meanwhile.
-    for (const HeaderKey& key : keys) EnterOne(known, profile, key);
+    if (profile.header_id != offloading->key_id) return;  // It has changed meanwhile.
+    for (const HeaderKey& key : keys)
+      EnterOne(*offloading, profile, key, known.candidates.at(key).header);
   });
 }
 
-void FlowOffload::EnterOne(Known& known, const PortProfile& profile, const HeaderKey& key) {
-  if (known.entries.contains(key)) return;
-  const Megaflow* flow = FlowOf(*known.port, known.candidates.at(key).header);
+// Control alone makes and removes programs, so what is found stays until control does something
+// else.
+FlowOffload::Offloading* FlowOffload::ProgramFor(const Known& known, const Mask& mask) {
+  Offloading* found = nullptr;
+  const auto look = [&] {
+    flows_.mutex().AssertHeld();
+    const auto it = offloading_.find(known.port->number);
+    if (it != offloading_.end() && it->second.key_id == mask.id) found = &it->second;
+  };
+  flows_.AtRest(look);
+  if (found != nullptr) return found;
+  // The kernel takes its time, and no flow has to wait for it.
+  std::shared_ptr<XdpFlows> program = known.port->netdev->OffloadFlows(mask.header);
+  if (program == nullptr) return nullptr;
+  flows_.AtRest([&] {
+    flows_.mutex().AssertHeld();
+    found = &offloading_[known.port->number];
+    // Entries of another mask have left when the profile changed, or do now.
+    if (!found->entries.empty()) {
+      LeaveIf([&](const Entry& entry) { return entry.in == found; });
+      Settle();
+    }
+    found->port = known.port;
+    found->program = std::move(program);
+    found->key_id = mask.id;
+  });
+  return found;
+}
+
+void FlowOffload::EnterOne(Offloading& offloading, const PortProfile& profile, const HeaderKey& key,
+                           const FlowSampler::Header& header) {
+  if (offloading.entries.contains(key)) return;
+  const Megaflow* flow = FlowOf(*offloading.port, header);
   if (flow == nullptr || !profile.packed.Covers(*flow->mask)) return;
   const std::optional<Way> way = WayOf(*flow->owned_actions);
   if (!way.has_value()) return;
-  const std::optional<XdpFlows::Entry> place = known.program->Add(key, way->target);
+  const std::optional<XdpFlows::Entry> place = offloading.program->Add(key, way->target);
   if (!place.has_value()) return;
   auto entry = std::make_unique<Entry>();
-  entry->in = &known;
+  entry->in = &offloading;
   entry->out = way->out;
   entry->reason = way->reason;
   entry->flow = flow;
   entry->key = key;
   entry->place = *place;
   by_flow_.emplace(flow, entry.get());
-  known.entries.emplace(key, std::move(entry));
+  offloading.entries.emplace(key, std::move(entry));
   ++size_;
 }
 
@@ -251,6 +270,7 @@ std::optional<FlowOffload::Way> FlowOffload::WayOf(const ActionList& actions) {
 void FlowOffload::Review() {
   for (auto& [number, known] : known_) known.takes_frames.reset();
   flows_.AtRest([&] {
+    flows_.mutex().AssertHeld();
     if (empty()) return;
     Count();
     LeaveIf([&](Entry& entry) {
@@ -270,8 +290,8 @@ void FlowOffload::Review() {
 
 template <typename Which>
 void FlowOffload::LeaveIf(Which which) {
-  for (auto& [number, known] : known_) {
-    for (auto& [key, entry] : known.entries) {
+  for (auto& [number, offloading] : offloading_) {
+    for (auto& [key, entry] : offloading.entries) {
       if (which(*entry)) StartLeaving(*entry);
     }
   }
@@ -284,36 +304,41 @@ void FlowOffload::StartLeaving(Entry& entry) {
   ++leaving_;
 }
 
-bool FlowOffload::Has(const Megaflow& flow) const { return by_flow_.contains(&flow); }
+bool FlowOffload::Has(const Megaflow& flow) const {
+  flows_.mutex().AssertHeld();
+  return by_flow_.contains(&flow);
+}
 
 void FlowOffload::Leave(const Megaflow& flow) {
+  flows_.mutex().AssertHeld();
   const auto [first, last] = by_flow_.equal_range(&flow);
   for (auto it = first; it != last; ++it) StartLeaving(*it->second);
 }
 
 void FlowOffload::Settle() {
-  for (auto& [number, known] : known_) {
-    if (known.entries.empty()) continue;
-    if (flows_.ClassifierOf(number)->profile()->header_id == known.key_id) continue;
-    for (auto& [key, entry] : known.entries) StartLeaving(*entry);
+  flows_.mutex().AssertHeld();
+  for (auto& [number, offloading] : offloading_) {
+    if (offloading.entries.empty()) continue;
+    if (flows_.ClassifierOf(number)->profile()->header_id == offloading.key_id) continue;
+    for (auto& [key, entry] : offloading.entries) StartLeaving(*entry);
   }
   if (leaving_ == 0) return;
   bool awaited = false;
-  for (auto& [number, known] : known_) {
-    for (auto it = known.entries.begin(); it != known.entries.end();) {
+  for (auto& [number, offloading] : offloading_) {
+    for (auto it = offloading.entries.begin(); it != offloading.entries.end();) {
       Entry& entry = *it->second;
       if (!entry.leaving) {
         ++it;
         continue;
       }
       // For all programs at once.
-      if (!std::exchange(awaited, true)) known.program->AwaitPrograms();
+      if (!std::exchange(awaited, true)) offloading.program->AwaitPrograms();
       CountOne(entry);
-      known.program->Free(entry.place);
+      offloading.program->Free(entry.place);
       const auto [first, last] = by_flow_.equal_range(entry.flow);
       by_flow_.erase(
           std::find_if(first, last, [&](const auto& one) { return one.second == &entry; }));
-      it = known.entries.erase(it);
+      it = offloading.entries.erase(it);
       --size_;
       --leaving_;
     }
@@ -323,8 +348,9 @@ void FlowOffload::Settle() {
 // ------------------------------------------------------------------ counting
 
 void FlowOffload::Count() {
-  for (auto& [number, known] : known_) {
-    for (auto& [key, entry] : known.entries) CountOne(*entry);
+  flows_.mutex().AssertHeld();
+  for (auto& [number, offloading] : offloading_) {
+    for (auto& [key, entry] : offloading.entries) CountOne(*entry);
   }
 }
 

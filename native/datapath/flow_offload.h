@@ -28,7 +28,8 @@
 // program forwards is in use. A frame that a program forwarded was received and transmitted (or
 // dropped); that is all one can know.
 //
-// What is here is guarded by the flow mutex, except for candidates and ports, which are control's.
+// Ports and candidates are control's own. Programs and their entries are guarded by the flow mutex:
+// control makes entries, whoever puts, deletes or shows flows has them leave and counts them.
 #pragma once
 
 #include <array>
@@ -83,9 +84,9 @@ class FlowOffload final : public FlowCopies {
   void Count() override;
 
  private:
-  struct Known;
+  struct Offloading;
   struct Entry {
-    Known* in = nullptr;
+    Offloading* in = nullptr;
     Port* out = nullptr;  // Null: dropped, for this reason.
     DropReason reason = DropReason::kAction;
     const Megaflow* flow = nullptr;
@@ -108,10 +109,14 @@ class FlowOffload final : public FlowCopies {
     // Whether it takes redirected frames; not set: to be asked.
     std::optional<bool> takes_frames;
     // Of a port whose flows are offloaded.
-    std::shared_ptr<XdpFlows> program;
-    KeyId key_id = kNoKey;     // Of the profile that the program's mask is of.
-    KeyId scored_id = kNoKey;  // The same for the keys of candidates.
+    KeyId scored_id = kNoKey;  // Of the profile that the keys of candidates are of.
     std::unordered_map<HeaderKey, Candidate, KeyHash> candidates;
+  };
+  // A port with a program for its flows.
+  struct Offloading {
+    Port* port = nullptr;
+    std::shared_ptr<XdpFlows> program;
+    KeyId key_id = kNoKey;  // Of the profile that the program's mask is of.
     std::unordered_map<HeaderKey, std::unique_ptr<Entry>, KeyHash> entries;
   };
   // What an entry is made from.
@@ -129,24 +134,31 @@ class FlowOffload final : public FlowCopies {
   void Score(Known& known, const Mask& mask);
   std::vector<HeaderKey> HotKeys(Known& known) const;
   void Enter(Known& known, const Mask& mask, const std::vector<HeaderKey>& keys);
-  void EnterOne(Known& known, const PortProfile& profile, const HeaderKey& key);
+  // The port's program for the mask; nullptr: there is none.
+  Offloading* ProgramFor(const Known& known, const Mask& mask);
+  void EnterOne(Offloading& offloading, const PortProfile& profile, const HeaderKey& key,
+                const FlowSampler::Header& header) REQUIRES(flows_.mutex());
   Megaflow* FlowOf(const Port& port, const FlowSampler::Header& header);
   std::optional<Way> WayOf(const ActionList& actions);
   bool TakesFrames(Known& known) const;
   void Review();
 
   template <typename Which>
-  void LeaveIf(Which which);
-  void StartLeaving(Entry& entry);
-  void CountOne(Entry& entry);
+  void LeaveIf(Which which) REQUIRES(flows_.mutex());
+  void StartLeaving(Entry& entry) REQUIRES(flows_.mutex());
+  void CountOne(Entry& entry) REQUIRES(flows_.mutex());
 
   FlowTable& flows_;
   const Clock& clock_;
   PacketPool& pool_;
+
+  // Control's own.
   std::map<PortNumber, Known> known_;
-  std::unordered_multimap<const Megaflow*, Entry*> by_flow_;
-  std::size_t leaving_ = 0;
   std::int64_t next_review_ns_ = 0;
+
+  std::map<PortNumber, Offloading> offloading_ GUARDED_BY(flows_.mutex());
+  std::unordered_multimap<const Megaflow*, Entry*> by_flow_ GUARDED_BY(flows_.mutex());
+  std::size_t leaving_ GUARDED_BY(flows_.mutex()) = 0;
 
   Counter received_;
   Counter transmitted_;

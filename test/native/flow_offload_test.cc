@@ -479,6 +479,31 @@ TEST_CASE("flow offload: ports go down, go away, come back and get another MTU")
   });
 }
 
+TEST_CASE("flow offload: ports come and go beside those who put flows and look at them") {
+  OnScene([](Scene& scene) {
+    const Match match = MatchOf(1);
+    REQUIRE(scene.Put(match, {}).ok());
+    (void)scene.Heat(match, FrameTo(7));
+    std::atomic<bool> stop{false};
+    std::thread looking([&] {
+      for (std::uint16_t port = 1; !stop; ++port) {
+        POLLUX_CHECK(scene.flows().Find(match).has_value());
+        const Match other = MatchOf(2, port);
+        if (port % 2 == 0) scene.Delete(other);
+        (void)scene.testbed->stats();
+      }
+    });
+    for (int i = 0; i < 500; ++i) {
+      const PortInfo port = scene.testbed.Add(Memory("m", 10 + i % 50));
+      if (i % 3 == 0) (void)scene.testbed.Renumber(port, 100);
+      scene.testbed.Delete(port);
+    }
+    stop = true;
+    looking.join();
+    scene.LedgerCloses();
+  });
+}
+
 TEST_CASE("flow offload: a hot flow does not time out, and the last it did is told") {
   OnScene([](Scene& scene) {
     const Match match = MatchOf(1);

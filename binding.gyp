@@ -6,7 +6,7 @@
       "target_name": "pollux",
       "sources": ["<@(core_sources)", "<@(binding_sources)"],
       "include_dirs": ["native"],
-      "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
+      "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except_all"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "cflags": [
         "-Wall",

@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "base/result.h"
 
 #ifndef MFD_CLOEXEC
 #define MFD_CLOEXEC 0x0001U
@@ -23,14 +26,18 @@ namespace pollux {
 class ByteRing {
  public:
   // `size`: a multiple of the page size.
-  explicit ByteRing(std::size_t size) : size_(size), memory_(Map(size)) {}
+  explicit ByteRing(std::size_t size) : size_(size), memory_(Map(size, failure_)) {}
   ~ByteRing() {
     if (memory_ != nullptr) munmap(memory_, 2 * size_);
   }
   ByteRing(const ByteRing&) = delete;
   ByteRing& operator=(const ByteRing&) = delete;
 
-  bool ok() const { return memory_ != nullptr; }  // False: there was no memory.
+  // A ring that failed must not be used.
+  Status opened() const {
+    if (memory_ != nullptr) return {};
+    return SystemError(failure_, "mmap", "cannot map a buffer");
+  }
   std::size_t size() const { return size_; }
 
   // The writer: where it may write, and that it has.
@@ -57,8 +64,9 @@ class ByteRing {
   void Rewind() { head_.store(0, std::memory_order_seq_cst); }
 
  private:
-  static std::uint8_t* Map(std::size_t size) {
+  static std::uint8_t* Map(std::size_t size, int& failure) {
     const int fd = static_cast<int>(syscall(SYS_memfd_create, "pollux", MFD_CLOEXEC));
+    failure = fd < 0 ? errno : ENOMEM;
     if (fd < 0) return nullptr;
     void* memory = MAP_FAILED;
     if (ftruncate(fd, static_cast<off_t>(size)) == 0) {
@@ -77,6 +85,7 @@ class ByteRing {
   }
 
   const std::size_t size_;
+  int failure_ = 0;  // An errno.
   std::uint8_t* const memory_;
   alignas(64) std::atomic<std::uint64_t> head_{0};
   alignas(64) std::atomic<std::uint64_t> tail_{0};

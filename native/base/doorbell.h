@@ -15,17 +15,25 @@
 #include <cstdint>
 #include <ctime>
 
-#include "base/sync.h"
+#include "base/result.h"
 
 namespace pollux {
 
 class Doorbell {
  public:
-  Doorbell() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { POLLUX_CHECK(fd_ >= 0); }
-  ~Doorbell() { close(fd_); }
+  // It takes a descriptor, of which there may be none: see opened().
+  Doorbell() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), failure_(fd_ < 0 ? errno : 0) {}
+  ~Doorbell() {
+    if (fd_ >= 0) close(fd_);
+  }
   Doorbell(const Doorbell&) = delete;
   Doorbell& operator=(const Doorbell&) = delete;
 
+  // A doorbell that failed must not be used.
+  Status opened() const {
+    if (failure_ == 0) return {};
+    return SystemError(failure_, "eventfd", "cannot open an event descriptor");
+  }
   int fd() const { return fd_; }
 
   // Any thread. The work the sleeper should find was published (sequentially consistent) before.
@@ -54,6 +62,7 @@ class Doorbell {
 
  private:
   const int fd_;
+  const int failure_;  // An errno.
   std::atomic<bool> asleep_{false};
 };
 

@@ -23,12 +23,29 @@ struct Error {
   std::string code;     // A code of our own such as ERR_DATAPATH_CLOSED; empty: the errno's name.
 };
 
+// What to do when the system has no more of something to give, whatever was asked for; empty: it is
+// about something else.
+inline const char* HintOfExhaustion(int number) {
+  switch (number) {
+    case EMFILE:
+      return "the process has as many descriptors open as it may: raise the limit (`ulimit -n`), "
+             "or close something first";
+    case ENFILE:
+      return "the machine has as many files open as it may: /proc/sys/fs/file-max is the limit";
+    case ENOMEM:
+      return "free some memory, or ask for less";
+    default:
+      return "";
+  }
+}
+
 // An Error that describes a failed system call: "<what>: <strerror>".
 inline Error SystemError(int number, std::string syscall, std::string what) {
   Error error;
   error.number = number;
   error.syscall = std::move(syscall);
   error.message = std::move(what) + ": " + std::strerror(number);
+  error.hint = HintOfExhaustion(number);
   return error;
 }
 

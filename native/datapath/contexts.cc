@@ -42,10 +42,14 @@ Contexts::Contexts(const PmdShared& shared, bool pin_threads)
   actual_[kNonPmdCore];
 }
 
-Contexts::~Contexts() { POLLUX_CHECK(pmds_.empty()); }
+Contexts::~Contexts() {
+  MutexLock lock(mutex_);
+  POLLUX_CHECK(pmds_.empty());
+}
 
 Context* Contexts::Find(std::uint32_t core) {
   if (core == kNonPmdCore) return &non_pmd_.context();
+  MutexLock lock(mutex_);
   const auto found = pmds_.find(core);
   return found == pmds_.end() ? nullptr : &found->second->context();
 }
@@ -55,6 +59,9 @@ Context* Contexts::Find(std::uint32_t core) {
 Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
                        std::vector<std::string>& warnings) {
   const Plan plan = MakePlan(wanted, actual_);
+  // What may be refused comes first: from here on, nothing fails.
+  Result<Seats> seats = TakeSeats(plan);
+  if (!seats) return seats.error();
   warnings = plan.warnings;
 
   // 1. Take away, everywhere, and wait until every context has forgotten.
@@ -73,8 +80,7 @@ Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
   // 3. Newborn threads, complete.
   std::set<std::uint32_t> newborn;
   for (const Core& core : plan.start) {
-    if (Status status = StartThread(core, plan.contexts.at(core.id), find_port); !status.ok())
-      return status;
+    StartThread(core, std::move(seats->at(core.id)), plan.contexts.at(core.id), find_port);
     newborn.insert(core.id);
   }
 
@@ -117,28 +123,41 @@ void Contexts::Note(std::uint32_t core, const ContextChange& change) {
   state.queues.insert(state.queues.end(), change.add_queues.begin(), change.add_queues.end());
 }
 
-std::optional<std::size_t> Contexts::FreeSlot() const {
-  for (std::size_t slot = kNonPmdSlot + 1; slot < kMaxContexts; ++slot) {
-    const bool taken = std::any_of(pmds_.begin(), pmds_.end(), [&](const auto& pmd) {
-      return pmd.second->context().slot() == slot;
-    });
-    if (!taken) return slot;
-  }
-  return std::nullopt;
+std::size_t Contexts::FreeSlot() const {
+  MutexLock lock(mutex_);
+  std::size_t slot = kNonPmdSlot + 1;
+  const auto has_slot = [&](const auto& pmd) { return pmd.second->context().slot() == slot; };
+  while (std::any_of(pmds_.begin(), pmds_.end(), has_slot)) ++slot;
+  return slot;
 }
 
-Status Contexts::StartThread(Core core, const ContextChange& change, const FindPort& find_port) {
-  const std::optional<std::size_t> slot = FreeSlot();
-  if (!slot.has_value())
-    return Invalid("more than " + std::to_string(kMaxContexts - 1) + " PMD threads");
-  shared_.flows.AddContext(*slot);
-  auto pmd = std::make_unique<Pmd>(shared_, core.id, core.numa, *slot);
+Result<Contexts::Seats> Contexts::TakeSeats(const Plan& plan) {
+  Seats seats;
+  {
+    MutexLock lock(mutex_);
+    if (pmds_.size() - plan.stop.size() + plan.start.size() >= kMaxContexts)
+      return Invalid("more than " + std::to_string(kMaxContexts - 1) + " PMD threads");
+  }
+  for (const Core& core : plan.start) {
+    Result<std::unique_ptr<Pmd::Seat>> seat = Pmd::Seat::Take(core.id, pin_threads_);
+    if (!seat) {
+      seat.error().message = "no PMD thread for core " + std::to_string(core.id) + ": " +
+                             std::move(seat.error().message);
+      return seat.error();
+    }
+    seats[core.id] = std::move(*seat);
+  }
+  return seats;
+}
+
+void Contexts::StartThread(Core core, std::unique_ptr<Pmd::Seat> seat, const ContextChange& change,
+                           const FindPort& find_port) {
+  const std::size_t slot = FreeSlot();
+  shared_.flows.AddContext(slot);
+  auto pmd = std::make_unique<Pmd>(shared_, core.id, core.numa, slot, std::move(seat));
   pmd->SetSleepMax(sleep_limits_.Of(core.id));
   Add(pmd->context(), change, find_port);
-  if (Status status = pmd->Start(pin_threads_); !status.ok()) {
-    shared_.flows.RemoveContext(*slot);
-    return status;
-  }
+  pmd->Start();
   // It loads its ports as it starts; wait until it has, so that queues are polled when the caller
   // goes on.
   pmd->AwaitReload(pmd->RequestReload());
@@ -146,28 +165,41 @@ Status Contexts::StartThread(Core core, const ContextChange& change, const FindP
   Note(core.id, {{}, {}, change.add_ports, change.add_queues});
   MutexLock lock(mutex_);
   pmds_.emplace(core.id, std::move(pmd));
-  return {};
 }
 
 void Contexts::SetSleepLimits(SleepLimits limits) {
   sleep_limits_ = std::move(limits);
+  MutexLock lock(mutex_);
   for (const auto& [core, pmd] : pmds_) pmd->SetSleepMax(sleep_limits_.Of(core));
 }
 
 void Contexts::StopThread(std::uint32_t core) {
-  Pmd& pmd = *pmds_.at(core);
-  pmd.Stop();
-  shared_.flows.RemoveContext(pmd.context().slot());
+  Pmd* pmd = nullptr;
+  {
+    MutexLock lock(mutex_);
+    pmd = pmds_.at(core).get();
+  }
+  pmd->Stop();
+  shared_.flows.RemoveContext(pmd->context().slot());
   actual_.erase(core);
   MutexLock lock(mutex_);
-  pmd.context().counters().AddTo(departed_);
-  departed_lost_upcalls_ += pmd.context().counters().lost_upcalls.Get();
+  pmd->context().counters().AddTo(departed_);
+  departed_lost_upcalls_ += pmd->context().counters().lost_upcalls.Get();
   pmds_.erase(core);
 }
 
 void Contexts::Stop() {
-  while (!pmds_.empty()) StopThread(pmds_.begin()->first);
+  for (const std::uint32_t core : Cores()) {
+    if (core != kNonPmdCore) StopThread(core);
+  }
   non_pmd_.Stop();
+}
+
+std::vector<std::uint32_t> Contexts::Cores() const {
+  MutexLock lock(mutex_);
+  std::vector<std::uint32_t> cores = {kNonPmdCore};
+  for (const auto& [core, pmd] : pmds_) cores.push_back(core);
+  return cores;
 }
 
 // ------------------------------------------------------------------ reloading
@@ -179,11 +211,14 @@ std::vector<ReloadReport> Contexts::ReloadAll(const std::vector<std::uint32_t>& 
     std::int64_t at_ns;
   };
   std::vector<Asked> asked;
-  for (const std::uint32_t core : cores) {
-    if (core == kNonPmdCore) continue;
-    Pmd& pmd = *pmds_.at(core);
-    const std::int64_t now = Clock::MonotonicNs();
-    asked.push_back({&pmd, pmd.RequestReload(), now});
+  {
+    MutexLock lock(mutex_);
+    for (const std::uint32_t core : cores) {
+      if (core == kNonPmdCore) continue;
+      Pmd& pmd = *pmds_.at(core);
+      const std::int64_t now = Clock::MonotonicNs();
+      asked.push_back({&pmd, pmd.RequestReload(), now});
+    }
   }
   std::vector<ReloadReport> reports;
   const auto report = [&](const Context& context, std::uint32_t core, std::uint32_t numa,
@@ -208,9 +243,7 @@ std::optional<std::vector<ReloadReport>> Contexts::Reload(std::optional<std::uin
     if (Find(*core) == nullptr) return std::nullopt;
     return ReloadAll({*core});
   }
-  std::vector<std::uint32_t> cores = {kNonPmdCore};
-  for (const auto& [id, pmd] : pmds_) cores.push_back(id);
-  return ReloadAll(cores);
+  return ReloadAll(Cores());
 }
 
 bool Contexts::Polls(const QueueKey& queue) const {

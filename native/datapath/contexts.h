@@ -30,7 +30,7 @@ class Contexts {
   // --- Control.
 
   // Carries out what leads to `wanted`, by name of ports found with `find_port`. On failure (a
-  // thread that will not start) some of it may be done: apply the previous `wanted` to go back.
+  // thread that will not start) nothing was done.
   Status Apply(const Wanted& wanted, const FindPort& find_port, std::vector<std::string>& warnings);
   // In force from the next reload of a thread.
   void SetSleepLimits(SleepLimits limits);
@@ -52,16 +52,23 @@ class Contexts {
 
  private:
   static constexpr std::size_t kNonPmdSlot = 0;
+  using Seats = std::map<std::uint32_t, std::unique_ptr<Pmd::Seat>>;  // By core.
 
-  Context* Find(std::uint32_t core);
+  Context* Find(std::uint32_t core) EXCLUDES(mutex_);
+  // For all threads that a plan starts.
+  Result<Seats> TakeSeats(const Plan& plan) EXCLUDES(mutex_);
   void Remove(Context& context, const ContextChange& change);
   void Add(Context& context, const ContextChange& change, const FindPort& find_port);
   void Note(std::uint32_t core, const ContextChange& change);
   // Reloads the contexts of these cores: all requests first, then all acknowledgements.
-  std::vector<ReloadReport> ReloadAll(const std::vector<std::uint32_t>& cores);
-  Status StartThread(Core core, const ContextChange& change, const FindPort& find_port);
-  void StopThread(std::uint32_t core);
-  std::optional<std::size_t> FreeSlot() const;
+  std::vector<ReloadReport> ReloadAll(const std::vector<std::uint32_t>& cores) EXCLUDES(mutex_);
+  void StartThread(Core core, std::unique_ptr<Pmd::Seat> seat, const ContextChange& change,
+                   const FindPort& find_port) EXCLUDES(mutex_);
+  void StopThread(std::uint32_t core) EXCLUDES(mutex_);
+  // Where there are contexts, the non-PMD one first.
+  std::vector<std::uint32_t> Cores() const EXCLUDES(mutex_);
+  // There is one.
+  std::size_t FreeSlot() const EXCLUDES(mutex_);
 
   const PmdShared shared_;
   const bool pin_threads_;
@@ -70,8 +77,8 @@ class Contexts {
   NonPmd non_pmd_;
 
   mutable Mutex mutex_;
-  std::map<std::uint32_t, std::unique_ptr<Pmd>>
-      pmds_;  // By core. Changed by control under mutex_; control reads without.
+  // By core. Control alone changes it, so a thread that control has found stays.
+  std::map<std::uint32_t, std::unique_ptr<Pmd>> pmds_ GUARDED_BY(mutex_);
   Ledger departed_ GUARDED_BY(mutex_);  // Of threads that are gone.
   std::uint64_t departed_lost_upcalls_ GUARDED_BY(mutex_) = 0;
 };

@@ -8,8 +8,10 @@
 #include <deque>
 #include <functional>
 #include <map>
-#include <thread>
+#include <memory>
 
+#include "base/idle_thread.h"
+#include "base/result.h"
 #include "base/sync.h"
 
 namespace pollux {
@@ -19,12 +21,19 @@ class Control {
   using Command = std::function<void()>;
 
   // `tick` runs on the thread every `interval_ms`, between commands.
-  Control(int interval_ms, Command tick) : interval_(interval_ms), tick_(std::move(tick)) {
-    thread_ = std::thread([this] { Run(); });
-  }
+  Control(int interval_ms, Command tick) : interval_(interval_ms), tick_(std::move(tick)) {}
   ~Control() { Stop(); }
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
+
+  // When everything that commands and ticks use is there. EAGAIN: there are no more threads.
+  Status Start() {
+    Result<std::unique_ptr<IdleThread>> thread = IdleThread::Start("control");
+    if (!thread) return thread.error();
+    thread_ = std::move(*thread);
+    thread_->Run([this] { Run(); });
+    return {};
+  }
 
   void Post(Command command) EXCLUDES(mutex_) {
     {
@@ -42,15 +51,16 @@ class Control {
     }
     wake_.notify_one();
   }
+  bool running() const { return thread_ != nullptr; }
   // Carries out what was posted, then ends the thread. Not from the thread itself.
   void Stop() EXCLUDES(mutex_) {
-    if (!thread_.joinable()) return;
+    if (!running()) return;
     {
       MutexLock lock(mutex_);
       stop_ = true;
     }
     wake_.notify_one();
-    thread_.join();
+    thread_.reset();
   }
 
  private:
@@ -92,7 +102,7 @@ class Control {
   std::deque<Command> commands_ GUARDED_BY(mutex_);
   std::multimap<std::chrono::steady_clock::time_point, Command> later_ GUARDED_BY(mutex_);
   bool stop_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // Last: starts when everything is there.
+  std::unique_ptr<IdleThread> thread_;
 };
 
 }  // namespace pollux

@@ -74,10 +74,18 @@ Datapath::Impl::Impl(const DatapathOptions& options)
   knobs.tx_flush_interval_us.store(options.tx_flush_interval_us);
   contexts.SetSleepLimits(options.pmd_sleep_max_us);
   knobs.flood_when_full.store(options.upcall_flood_when_full);
-  contexts.non_pmd().Reload();
 }
 
 Datapath::Impl::~Impl() = default;
+
+Status Datapath::Impl::Start() {
+  for (const Status& status :
+       {event_bell.opened(), contexts.non_pmd().opened(), upcalls.opened()}) {
+    if (!status) return status;
+  }
+  contexts.non_pmd().Reload();
+  return control.Start();
+}
 
 Datapath::Datapath(DatapathOptions options)
     : options_(std::move(options)), impl_(std::make_unique<Impl>(options_)) {}
@@ -85,10 +93,13 @@ Datapath::Datapath(DatapathOptions options)
 Result<std::unique_ptr<Datapath>> Datapath::Create(DatapathOptions options) {
   if (Status status = CheckOptions(options, TopologyOf(options)); !status.ok())
     return status.error();
-  return std::unique_ptr<Datapath>(new Datapath(std::move(options)));
+  std::unique_ptr<Datapath> datapath(new Datapath(std::move(options)));
+  if (Status status = datapath->impl_->Start(); !status) return status.error();
+  return datapath;
 }
 
 Datapath::~Datapath() {
+  if (!impl_->control.running()) return;  // Nothing ever began.
   std::promise<void> closed;
   Close([&](const Status&) { closed.set_value(); });
   closed.get_future().wait();

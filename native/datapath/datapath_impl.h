@@ -31,6 +31,8 @@ Status CheckOptions(const DatapathOptions& options, const Topology& topology);
 struct Datapath::Impl {
   explicit Impl(const DatapathOptions& options);
   ~Impl();
+  // EMFILE, ENOMEM, EAGAIN: what a datapath takes from the system is not to be had.
+  Status Start();
 
   // --- Control thread (port_commands.cc).
 

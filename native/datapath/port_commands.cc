@@ -1,14 +1,13 @@
 // What the control thread carries out: ports come, go and change their number; options change; time
 // passes; the end.
 
-#include <net/if.h>
-
 #include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
 
 #include "datapath/datapath_impl.h"
+#include "netdev/interface.h"
 
 namespace pollux {
 namespace {
@@ -150,9 +149,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   const auto id = static_cast<std::uint32_t>(port->id);
   members[id] = port;
   if (Status status = Apply(); !status.ok()) {
-    // Back to where we were: the contexts forget the port again.
     members.erase(id);
-    (void)Apply().ok();
     Forget(std::move(port));
     return status.error();
   }
@@ -184,11 +181,13 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
   const Result<std::uint32_t> chosen = ChooseNumber(number, port->type);
   if (!chosen.ok()) return chosen.error();
   offload->RemovePort(*port);
-  {
+  const auto set_number = [&](PortNumber to) {
     MutexLock lock(port_mutex);
-    port->number = PortNumber{number};
-  }
+    return std::exchange(port->number, to);
+  };
+  const PortNumber before = set_number(PortNumber{number});
   Status status = Apply();
+  if (!status.ok()) set_number(before);
   offload->AddPort(*port);
   if (!status.ok()) return status.error();
   return port->Info();
@@ -292,10 +291,10 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
 }
 
 void Datapath::Impl::Revive(Port& port, int retry_ms) {
-  const int ifindex = static_cast<int>(if_nametoindex(port.device.c_str()));
-  if (ifindex == 0) return;  // The listener will tell.
+  const Result<int> ifindex = FindInterface(port.device);
+  if (!ifindex && ifindex.error().number == ENODEV) return;  // The listener will tell.
   offload->LeavePort(port, true);
-  const Status status = port.netdev->Rebind(ifindex);
+  const Status status = ifindex ? port.netdev->Rebind(ifindex.value()) : ifindex.error();
   if (status.ok()) {
     port.nsid = kHere;
     AnnounceLink(port, port.netdev->link(), kDownReason);
@@ -346,7 +345,6 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
   current = options;
   if (Status status = Apply(); !status.ok()) {
     current = before;
-    (void)Apply().ok();
     return status;
   }
   knobs.emc_insert_inv_prob.store(options.emc_insert_inv_prob, std::memory_order_relaxed);

@@ -67,7 +67,6 @@
 // here: GSO frames above 64 KiB (BIG TCP, off by default) are rx errors.
 #include <linux/if_ether.h>
 #include <net/if.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -82,6 +81,7 @@
 
 #include "base/background.h"
 #include "base/counter.h"
+#include "base/epoll.h"
 #include "base/fd.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
@@ -117,18 +117,13 @@ Error WithPort(Error error, const std::string& device) {
 
 class AfPacketRxq final : public Rxq {
  public:
-  explicit AfPacketRxq(PacketPool& pool) : pool_(pool), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-    POLLUX_CHECK(epoll_.get() >= 0);
-  }
+  explicit AfPacketRxq(PacketPool& pool) : pool_(pool) {}
+  Status opened() const { return epoll_.opened(); }
 
-  // Control side, one thread at a time: the socket to go on with. It must outlive its use here;
-  // what was given up is fetched with TakeBack().
-  void Give(PacketRing* socket) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->fd(), &event);
-    next_.store(socket, std::memory_order_release);
-  }
+  // Control side, one thread at a time: the socket to go on with, which is watched already. It must
+  // outlive its use here; what was given up is fetched with TakeBack().
+  void Give(PacketRing* socket) { next_.store(socket, std::memory_order_release); }
+  Status Watch(const PacketRing& socket) { return epoll_.Watch(socket.fd()); }
   // A socket given and not taken yet, and one given up. After this, none is given up before another
   // is given.
   std::array<PacketRing*, 2> TakeBack() {
@@ -138,9 +133,7 @@ class AfPacketRxq final : public Rxq {
   // The one given up alone.
   PacketRing* TakeOld() { return old_.exchange(nullptr, std::memory_order_acq_rel); }
   // Nobody shall wake for this socket any more.
-  void Forget(const PacketRing& socket) {
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.fd(), nullptr);
-  }
+  void Forget(const PacketRing& socket) { epoll_.Unwatch(socket.fd()); }
 
   void Recv(PacketBatch& batch) override {
     segments_ = 0;
@@ -159,7 +152,7 @@ class AfPacketRxq final : public Rxq {
     }
   }
 
-  int wait_fd() const override { return epoll_.get(); }
+  int wait_fd() const override { return epoll_.fd(); }
   bool Arm() override {
     if (current_ == nullptr) return true;
     int error = 0;
@@ -269,7 +262,7 @@ class AfPacketRxq final : public Rxq {
   }
 
   PacketPool& pool_;
-  const Fd epoll_;
+  Epoll epoll_;
   PacketRing* current_ = nullptr;
   std::uint32_t segments_ = 0;  // Of the batch in work.
   Counter rx_errors_;
@@ -290,12 +283,13 @@ class AfPacketNetdev final : public Netdev {
     }
     Result<Interface> interface = QueryInterface(device);
     if (!interface) return WithPort(interface.error(), device);
-    if (spec.mtu != 0 && spec.mtu != interface->mtu) {
-      if (Status status = SetInterfaceMtu(device, spec.mtu); !status)
-        return WithPort(status.error(), device);
-      interface->mtu = spec.mtu;
-    }
     std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
+    for (const std::unique_ptr<Rxq>& rxq : netdev->rxqs_) {
+      if (Status status = Queue(rxq).opened(); !status) return WithPort(status.error(), device);
+    }
+    MtuChange mtu_change(device, interface->mtu);
+    if (Status status = mtu_change.Make(spec.mtu); !status) return WithPort(status.error(), device);
+    interface->mtu = mtu_change.mtu();
     for (Fd* sender : {&netdev->tx_, &netdev->gso_tx_}) {
       Result<Fd> taken = netdev->sockets_.TakeSender(sender == &netdev->tx_);
       if (!taken) return WithPort(taken.error(), device);
@@ -303,6 +297,7 @@ class AfPacketNetdev final : public Netdev {
     }
     if (Status status = netdev->Attach(*interface); !status)
       return WithPort(status.error(), device);
+    mtu_change.Keep();
     return std::unique_ptr<Netdev>(std::move(netdev));
   }
 
@@ -523,6 +518,9 @@ class AfPacketNetdev final : public Netdev {
     Result<std::vector<std::unique_ptr<PacketRing>>> opened =
         sockets_.OpenRings(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
     if (!opened) return opened.error();
+    for (std::size_t i = 0; i < rxqs_.size(); ++i) {
+      if (Status status = Queue(rxqs_[i]).Watch(*(*opened)[i]); !status) return status;
+    }
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
       for (PacketRing* socket : Queue(rxq).TakeBack()) Collect(socket);
     }

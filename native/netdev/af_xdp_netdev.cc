@@ -46,7 +46,6 @@
 //
 // Not known to the kernel's AF_XDP, so done here: the MTU.
 #include <net/if.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,6 +60,7 @@
 #include <vector>
 
 #include "base/background.h"
+#include "base/epoll.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
@@ -108,17 +108,15 @@ std::uint32_t RingFor(std::uint32_t queues) {
 
 class AfXdpRxq final : public Rxq {
  public:
-  explicit AfXdpRxq(bool find_checksums)
-      : find_checksums_(find_checksums), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-    POLLUX_CHECK(epoll_ >= 0);
-  }
-  ~AfXdpRxq() override { close(epoll_); }
+  explicit AfXdpRxq(bool find_checksums) : find_checksums_(find_checksums) {}
+  Status opened() const { return epoll_.opened(); }
 
   // Control side. A queue must be forgotten before it is closed.
   void Add(XskQueue* queue) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     queues_.push_back(queue);
-    if (armed_) Watch(*queue);
+    // Should it not be watched, whoever sleeps sees it when they wake.
+    if (armed_) (void)epoll_.Watch(queue->socket().fd()).ok();
   }
   void Forget() EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
@@ -140,17 +138,19 @@ class AfXdpRxq final : public Rxq {
     for (std::size_t i = before; i < batch.size(); ++i) FindPartialChecksum(*batch[i]);
   }
 
-  int wait_fd() const override { return epoll_; }
+  int wait_fd() const override { return epoll_.fd(); }
   bool Arm() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     for (XskQueue* queue : queues_) {
       if (queue->HasWaiting()) return false;
     }
-    if (!armed_) {
-      for (const XskQueue* queue : queues_) Watch(*queue);
-    }
+    if (armed_) return true;
     armed_ = true;
-    return true;
+    // A socket that is watched tells of every frame that it has sent: only while somebody sleeps.
+    // What cannot be watched is polled on.
+    return std::all_of(queues_.begin(), queues_.end(), [this](const XskQueue* queue) {
+      return epoll_.Watch(queue->socket().fd()).ok();
+    });
   }
   void Disarm() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
@@ -159,20 +159,12 @@ class AfXdpRxq final : public Rxq {
   }
 
  private:
-  // A socket that is watched tells of every frame that it has sent: only while somebody sleeps.
-  void Watch(const XskQueue& queue) REQUIRES(mutex_) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, queue.socket().fd(), &event);
-  }
   void Unwatch() REQUIRES(mutex_) {
-    for (const XskQueue* queue : queues_) {
-      epoll_ctl(epoll_, EPOLL_CTL_DEL, queue->socket().fd(), nullptr);
-    }
+    for (const XskQueue* queue : queues_) epoll_.Unwatch(queue->socket().fd());
   }
 
   const bool find_checksums_;
-  const int epoll_;
+  Epoll epoll_;
   Mutex mutex_;
   std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
   std::size_t first_ GUARDED_BY(mutex_) = 0;
@@ -308,11 +300,13 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
   }
   Result<std::span<const Mode>> modes = ModesFor(spec.mode, *interface);
   if (!modes) return modes.error();
-  if (spec.mtu != 0 && spec.mtu != interface->mtu) {
-    if (Status status = SetInterfaceMtu(device, spec.mtu); !status) return status.error();
-    interface->mtu = spec.mtu;
-  }
   std::unique_ptr<AfXdpNetdev> netdev(new AfXdpNetdev(spec, device, interface->is_virtual, pool));
+  for (const std::unique_ptr<Rxq>& rxq : netdev->rxqs_) {
+    if (Status status = Queue(rxq).opened(); !status) return status.error();
+  }
+  MtuChange mtu_change(device, interface->mtu);
+  if (Status status = mtu_change.Make(spec.mtu); !status) return status.error();
+  interface->mtu = mtu_change.mtu();
   MutexLock lock(netdev->mutex_);
   if (Status status = netdev->Attach(*interface, *modes); !status) return status.error();
   if (spec.mtu > netdev->mtu()) {
@@ -330,6 +324,7 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
                               TakesRedirectedFrames(interface->index).has_value();
     netdev->mode_ += netdev->offloads_flows_ ? " flow-offload" : " no-flow-offload";
   }
+  mtu_change.Keep();
   return std::unique_ptr<Netdev>(std::move(netdev));
 }
 

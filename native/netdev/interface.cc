@@ -22,6 +22,7 @@ class Asker {
  public:
   explicit Asker(const std::string& device)
       : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+        failure_(fd_ < 0 ? errno : 0),
         named_(!device.empty() && device.size() < IFNAMSIZ) {
     if (named_) std::memcpy(request.ifr_name, device.data(), device.size());
   }
@@ -31,6 +32,11 @@ class Asker {
   Asker(const Asker&) = delete;
   Asker& operator=(const Asker&) = delete;
 
+  // It needs a descriptor, of which there may be none.
+  Status opened() const {
+    if (failure_ == 0) return {};
+    return SystemError(failure_, "socket", "cannot ask about an interface");
+  }
   bool Ask(unsigned long what) { return named_ && ioctl(fd_, what, &request) == 0; }
   // ethtool's commands answer in a structure of their own.
   template <typename T>
@@ -44,6 +50,7 @@ class Asker {
 
  private:
   const int fd_;
+  const int failure_;  // An errno.
   const bool named_;
 };
 
@@ -60,15 +67,22 @@ LinkState Interface::link() const {
   return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0 ? LinkState::kUp : LinkState::kDown;
 }
 
-Result<Interface> QueryInterface(const std::string& device) {
+Result<int> FindInterface(const std::string& device) {
   Asker asker(device);
+  if (Status status = asker.opened(); !status) return status.error();
+  if (asker.Ask(SIOCGIFINDEX)) return asker.request.ifr_ifindex;
+  Error error = SystemError(ENODEV, "ioctl", "there is no interface \"" + device + "\"");
+  error.hint = "`ip link` shows the interfaces of this network namespace";
+  return error;
+}
+
+Result<Interface> QueryInterface(const std::string& device) {
+  const Result<int> index = FindInterface(device);
+  if (!index) return index.error();
+  Asker asker(device);
+  if (Status status = asker.opened(); !status) return status.error();
   Interface interface;
-  if (!asker.Ask(SIOCGIFINDEX)) {
-    Error error = SystemError(ENODEV, "ioctl", "there is no interface \"" + device + "\"");
-    error.hint = "`ip link` shows the interfaces of this network namespace";
-    return error;
-  }
-  interface.index = asker.request.ifr_ifindex;
+  interface.index = index.value();
   if (!asker.Ask(SIOCGIFFLAGS)) {
     return SystemError(errno, "ioctl", "cannot read the interface's flags");
   }
@@ -94,10 +108,21 @@ Result<Interface> QueryInterface(const std::string& device) {
   return interface;
 }
 
-Status SetInterfaceMtu(const std::string& device, std::uint32_t mtu) {
-  Asker asker(device);
-  asker.request.ifr_mtu = static_cast<int>(mtu);
-  if (asker.Ask(SIOCSIFMTU)) return {};
+bool MtuChange::Set(std::uint32_t mtu) const {
+  ifreq request{};
+  device_.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_mtu = static_cast<int>(mtu);
+  return ioctl(socket_.get(), SIOCSIFMTU, &request) == 0;
+}
+
+Status MtuChange::Make(std::uint32_t mtu) {
+  if (mtu == 0 || mtu == mtu_) return {};
+  socket_ = Fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (socket_.get() < 0) return SystemError(errno, "socket", "cannot set the MTU");
+  if (Set(mtu)) {
+    mtu_ = mtu;
+    return {};
+  }
   Error error = SystemError(errno, "ioctl", "cannot set the MTU to " + std::to_string(mtu));
   if (error.number == EPERM) {
     error.hint = "setting an MTU needs CAP_NET_ADMIN; leave `mtu` out to keep the interface's own";
@@ -105,6 +130,10 @@ Status SetInterfaceMtu(const std::string& device, std::uint32_t mtu) {
     error.hint = "`ip -d link show` shows the device's minmtu and maxmtu";
   }
   return error;
+}
+
+MtuChange::~MtuChange() {
+  if (mtu_ != before_) Set(before_);
 }
 
 std::uint32_t NumaOfInterface(const std::string& device) {

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "netdev/netdev.h"
 
@@ -21,12 +23,37 @@ struct Interface {
   LinkState link() const;
 };
 
-// ENODEV: there is no such interface; EINVAL: it cannot be a port.
+// Its index. ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
+Result<int> FindInterface(const std::string& device);
+// As above; EINVAL: it cannot be a port.
 Result<Interface> QueryInterface(const std::string& device);
-Status SetInterfaceMtu(const std::string& device, std::uint32_t mtu);
 // The NUMA node that the device is on, 0 if it has none.
 std::uint32_t NumaOfInterface(const std::string& device);
 // A descriptor, or -1: as long as it is open, the interface takes frames for any address.
 int HoldPromiscuous(int ifindex);
+
+// Another MTU for an interface, which gets its own back unless it is kept: a port that cannot be
+// opened has changed nothing.
+class MtuChange {
+ public:
+  MtuChange(std::string device, std::uint32_t mtu)
+      : device_(std::move(device)), before_(mtu), mtu_(mtu) {}
+  ~MtuChange();
+  MtuChange(const MtuChange&) = delete;
+  MtuChange& operator=(const MtuChange&) = delete;
+
+  // 0: it stays as it is.
+  Status Make(std::uint32_t mtu);
+  void Keep() { before_ = mtu_; }
+  std::uint32_t mtu() const { return mtu_; }
+
+ private:
+  bool Set(std::uint32_t mtu) const;
+
+  const std::string device_;
+  std::uint32_t before_;
+  std::uint32_t mtu_;
+  Fd socket_;  // From the change on: the way back needs no descriptor that may be gone by then.
+};
 
 }  // namespace pollux

@@ -34,6 +34,7 @@ namespace {
 constexpr std::uint32_t kDefaultRxLength = 1024;
 constexpr std::uint32_t kDefaultTxLength = 4096;
 constexpr std::uint32_t kMaxQueueLength = 1u << 22;
+constexpr std::uint64_t kMaxFrames = 1u << 24;  // In all receive queues of a port together.
 constexpr std::uint32_t kMaxQueues = 1024;
 
 class MemoryRxq final : public Rxq {
@@ -50,6 +51,8 @@ class MemoryRxq final : public Rxq {
       FreePacket(ring_[i & mask_]);
     }
   }
+
+  Status opened() const { return doorbell_.opened(); }
 
   std::size_t Inject(std::span<const std::span<const std::uint8_t>> frames) EXCLUDES(mutex_) {
     std::size_t took = 0;
@@ -147,6 +150,13 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     for (std::uint64_t i = tx_head_; i != tx_tail_; ++i) FreePacket(tx_[i % tx_.size()]);
   }
 
+  Status opened() const {
+    for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
+      if (Status status = static_cast<const MemoryRxq&>(*rxq).opened(); !status) return status;
+    }
+    return {};
+  }
+
   std::string mode() const override { return mode_; }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_ != 0 ? mtu_ : kMaxFrame - kMinFrame; }
@@ -224,6 +234,11 @@ Result<std::unique_ptr<Netdev>> OpenMemoryNetdev(const NetdevSpec& spec, PacketP
   if (spec.queue_length > kMaxQueueLength) {
     return Invalid("a queue length is at most " + std::to_string(kMaxQueueLength));
   }
+  if (std::uint64_t{spec.rxqs} * spec.queue_length > kMaxFrames) {
+    return Invalid("the receive queues of a port hold " + std::to_string(kMaxFrames) +
+                       " frames at most, all together",
+                   "lower rxqs or queueLength");
+  }
   if (spec.mtu > kMaxFrame - kMinFrame) {
     return Invalid("an MTU is at most " + std::to_string(kMaxFrame - kMinFrame));
   }
@@ -233,7 +248,9 @@ Result<std::unique_ptr<Netdev>> OpenMemoryNetdev(const NetdevSpec& spec, PacketP
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
   }
-  return std::unique_ptr<Netdev>(std::make_unique<MemoryNetdevImpl>(spec, pool));
+  auto netdev = std::make_unique<MemoryNetdevImpl>(spec, pool);
+  if (Status status = netdev->opened(); !status) return status.error();
+  return std::unique_ptr<Netdev>(std::move(netdev));
 }
 
 }  // namespace pollux

@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -38,6 +37,8 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/doorbell.h"
+#include "base/epoll.h"
+#include "base/fd.h"
 #include "base/sync.h"
 #include "netdev/netdev.h"
 #include "netdev/pcap_file.h"
@@ -107,7 +108,9 @@ class ReadAhead {
 
   // Refuses what is no capture, as far as a file's beginning tells; a pipe's is not known yet.
   Status Open() {
-    if (!ring_.ok()) return SystemError(ENOMEM, "mmap", "cannot read ahead");
+    for (const Status& status : {ring_.opened(), bell_.opened(), news_.opened()}) {
+      if (!status) return status;
+    }
     if (Status status = OpenFile(file_, path_, O_RDONLY, STDIN_FILENO, "read"); !status) {
       return status;
     }
@@ -226,18 +229,15 @@ class PcapRxq final : public Rxq {
         paced_(paced),
         finite_(file->regular() && !loop && !paced),
         file_(std::move(file)),
-        timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
-        epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-    POLLUX_CHECK(timer_ >= 0 && epoll_ >= 0);
-    for (const int fd : {timer_, file_->news().fd()}) {
-      epoll_event event{};
-      event.events = EPOLLIN;
-      epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+        timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {}
+
+  Status Open() {
+    if (timer_.get() < 0) return SystemError(errno, "timerfd_create", "cannot open a timer");
+    if (Status status = epoll_.opened(); !status) return status;
+    for (const int fd : {timer_.get(), file_->news().fd()}) {
+      if (Status status = epoll_.Watch(fd); !status) return status;
     }
-  }
-  ~PcapRxq() override {
-    close(epoll_);
-    close(timer_);
+    return {};
   }
 
   void Recv(PacketBatch& batch) override {
@@ -256,7 +256,7 @@ class PcapRxq final : public Rxq {
     if (batch.size() > before) file_->Took();
   }
 
-  int wait_fd() const override { return epoll_; }
+  int wait_fd() const override { return epoll_.fd(); }
   bool Arm() override {
     if (finished()) return true;
     file_->news().Announce();
@@ -352,7 +352,7 @@ class PcapRxq final : public Rxq {
     itimerspec time{};
     time.it_value.tv_sec = static_cast<time_t>(at_ns / 1'000'000'000);
     time.it_value.tv_nsec = static_cast<long>(at_ns % 1'000'000'000);
-    timerfd_settime(timer_, TFD_TIMER_ABSTIME, &time, nullptr);
+    timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &time, nullptr);
   }
 
   PacketPool& pool_;
@@ -360,8 +360,8 @@ class PcapRxq final : public Rxq {
   const bool paced_;
   const bool finite_;
   const std::unique_ptr<ReadAhead> file_;
-  const int timer_;
-  const int epoll_;
+  const Fd timer_;
+  Epoll epoll_;
   PcapParser parser_;
   std::optional<PcapParser::Step> next_;  // A frame in the ring.
   std::int64_t due_ns_ = 0;               // Of that frame; 0: at once.
@@ -393,7 +393,9 @@ class WriteBehind {
 
   // `other`: a file that it must not be, or null.
   Status Open(const struct stat* other) {
-    if (!ring_.ok()) return SystemError(ENOMEM, "mmap", "cannot buffer a capture");
+    for (const Status& status : {ring_.opened(), bell_.opened()}) {
+      if (!status) return status;
+    }
     if (Status status = OpenFile(file_, path_, O_WRONLY | O_CREAT, STDOUT_FILENO, "write");
         !status) {
       return status;
@@ -515,8 +517,9 @@ class PcapNetdev final : public Netdev {
       if (Status status = file->Open(); !status) return status.error();
       source = file.get();
       netdev->mode_ = "read";
-      netdev->rxqs_.push_back(
-          std::make_unique<PcapRxq>(std::move(file), spec.loop, spec.paced, pool));
+      auto rxq = std::make_unique<PcapRxq>(std::move(file), spec.loop, spec.paced, pool);
+      if (Status status = rxq->Open(); !status) return status.error();
+      netdev->rxqs_.push_back(std::move(rxq));
     }
     if (!spec.write.empty()) {
       netdev->writer_ = std::make_unique<WriteBehind>(spec.write, spec.name);

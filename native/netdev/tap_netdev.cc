@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -36,6 +35,7 @@
 #include <vector>
 
 #include "base/counter.h"
+#include "base/epoll.h"
 #include "base/fd.h"
 #include "base/sync.h"
 #include "netdev/netdev.h"
@@ -112,20 +112,20 @@ Offloads OfferOffloads(const Fd& fd) {
 
 class TapRxq final : public Rxq {
  public:
-  TapRxq(PacketPool& pool, Fd fd)
-      : pool_(pool), fd_(std::move(fd)), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-    POLLUX_CHECK(epoll_.get() >= 0);
-    Watch();
+  TapRxq(PacketPool& pool, Fd fd) : pool_(pool), fd_(std::move(fd)) {}
+  Status Open() {
+    if (Status status = epoll_.opened(); !status) return status;
+    return epoll_.Watch(fd_.get());
   }
 
   int fd() const { return fd_.get(); }
 
   // Control side: go on with another file.
-  bool Replace(const Fd& fd) {
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);  // Fails if the reader did so.
-    if (dup3(fd.get(), fd_.get(), O_CLOEXEC) < 0) return false;
-    Watch();
-    return true;
+  Status Replace(const Fd& fd) {
+    epoll_.Unwatch(fd_.get());  // Unless the reader did so.
+    if (dup3(fd.get(), fd_.get(), O_CLOEXEC) < 0)
+      return SystemError(errno, "dup3", "cannot exchange the tap's file");
+    return epoll_.Watch(fd_.get());
   }
 
   void Recv(PacketBatch& batch) override {
@@ -145,7 +145,7 @@ class TapRxq final : public Rxq {
     }
   }
 
-  int wait_fd() const override { return epoll_.get(); }
+  int wait_fd() const override { return epoll_.fd(); }
 
   std::uint64_t rx_dropped() const { return rx_dropped_.Get(); }
   std::uint64_t rx_errors() const { return rx_errors_.Get(); }
@@ -173,22 +173,17 @@ class TapRxq final : public Rxq {
     return packet;
   }
 
-  void Watch() {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd_.get(), &event);
-  }
   // The interface is gone. Should Replace() come in between, the new file is looked at and found
   // alive.
   void Unwatch() {
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
+    epoll_.Unwatch(fd_.get());
     ifreq request{};
-    if (ioctl(fd_.get(), TUNGETIFF, &request) == 0) Watch();
+    if (ioctl(fd_.get(), TUNGETIFF, &request) == 0) (void)epoll_.Watch(fd_.get()).ok();
   }
 
   PacketPool& pool_;
   const Fd fd_;
-  const Fd epoll_;
+  Epoll epoll_;
   PacketPtr large_;  // For the next frame that needs it.
   Counter rx_dropped_;
   Counter rx_errors_;
@@ -212,7 +207,9 @@ class TapNetdev final : public Netdev {
       Result<Fd> fd = OpenTun(device, spec.rxqs > 1);
       if (!fd) return fd.error();
       netdev->tx_offloads_ = OfferOffloads(*fd);
-      netdev->rxqs_.push_back(std::make_unique<TapRxq>(pool, std::move(*fd)));
+      auto rxq = std::make_unique<TapRxq>(pool, std::move(*fd));
+      if (Status status = rxq->Open(); !status) return status.error();
+      netdev->rxqs_.push_back(std::move(rxq));
     }
     if (Status status = netdev->BringUp(); !status) return status.error();
     return std::unique_ptr<Netdev>(std::move(netdev));
@@ -237,8 +234,7 @@ class TapNetdev final : public Netdev {
       fds.push_back(std::move(*fd));
     }
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
-      if (!Queue(i).Replace(fds[i]))
-        return SystemError(errno, "dup3", "cannot exchange the tap's file");
+      if (Status status = Queue(i).Replace(fds[i]); !status) return status;
     }
     return BringUp();
   }

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "netdev/bpf.h"
 #include "netdev/bpf_assembler.h"
@@ -176,7 +178,11 @@ void XdpFlows::Free(Entry entry) {
 // A change of a map of maps returns when no program can still be using the old one.
 void XdpFlows::AwaitPrograms() const {
   const std::uint32_t place = 0;
-  POLLUX_CHECK(Update(outer_, &place, &inner_));
+  while (!Update(outer_, &place, &inner_)) {
+    // Out of memory for a moment: a few bytes come back. Anything else is a mistake of ours.
+    POLLUX_CHECK(errno == ENOMEM || errno == EAGAIN || errno == EINTR);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 XdpFlows::Counts XdpFlows::CountsOf(Entry entry) const {

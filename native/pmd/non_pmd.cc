@@ -1,9 +1,6 @@
 #include "pmd/non_pmd.h"
 
-#include <pthread.h>
-
 #include <memory>
-#include <system_error>
 #include <utility>
 
 namespace pollux {
@@ -75,7 +72,7 @@ class SCOPED_CAPABILITY NonPmd::Scope {
 
 NonPmd::NonPmd(const PmdShared& shared, std::size_t slot) : context_(shared, slot) {}
 
-NonPmd::~NonPmd() { POLLUX_CHECK(!thread_.joinable()); }
+NonPmd::~NonPmd() { POLLUX_CHECK(!running()); }
 
 void NonPmd::Reload() {
   {
@@ -86,22 +83,20 @@ void NonPmd::Reload() {
 }
 
 Status NonPmd::Start(int watched_fd, std::function<void()> on_readable) {
-  if (thread_.joinable()) return {};
-  try {
-    thread_ = std::thread(
-        [this, watched_fd, on_readable = std::move(on_readable)] { Run(watched_fd, on_readable); });
-  } catch (const std::system_error& error) {
-    return SystemError(error.code().value(), "pthread_create", "cannot start the non-PMD thread");
-  }
-  pthread_setname_np(thread_.native_handle(), "non-pmd");
+  if (running()) return {};
+  Result<std::unique_ptr<IdleThread>> thread = IdleThread::Start("non-pmd");
+  if (!thread) return thread.error();
+  thread_ = std::move(*thread);
+  thread_->Run(
+      [this, watched_fd, on_readable = std::move(on_readable)] { Run(watched_fd, on_readable); });
   return {};
 }
 
 void NonPmd::Stop() {
-  if (thread_.joinable()) {
+  if (running()) {
     exit_.store(true, std::memory_order_seq_cst);
     doorbell_.Ring();
-    thread_.join();
+    thread_.reset();
   }
   context_.Clear();
   Scope scope(*this);

@@ -11,11 +11,12 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "base/doorbell.h"
+#include "base/idle_thread.h"
 #include "base/result.h"
 #include "pmd/context.h"
 #include "pmd/trace.h"
@@ -37,13 +38,15 @@ class NonPmd {
 
   // --- Control.
 
+  // What it takes from the system is there; else it must not be used.
+  Status opened() const { return doorbell_.opened(); }
   void Reload() EXCLUDES(non_pmd_mutex_);
   // Starts the event thread unless it runs. `watched_fd`: when readable, `on_readable` is called on
   // the event thread; -1: none.
   Status Start(int watched_fd, std::function<void()> on_readable);
   // Stops the event thread and forgets all ports.
   void Stop() EXCLUDES(non_pmd_mutex_);
-  bool running() const { return thread_.joinable(); }
+  bool running() const { return thread_ != nullptr; }
 
   // --- Any thread.
 
@@ -68,7 +71,7 @@ class NonPmd {
   Context context_;
   Doorbell doorbell_;
   std::atomic<bool> exit_{false};
-  std::thread thread_;  // Control's.
+  std::unique_ptr<IdleThread> thread_;  // Control's.
 };
 
 }  // namespace pollux

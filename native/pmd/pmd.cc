@@ -1,11 +1,9 @@
 #include "pmd/pmd.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdio>
-#include <system_error>
+#include <optional>
+#include <utility>
 
 namespace pollux {
 namespace {
@@ -18,39 +16,38 @@ constexpr std::uint32_t kNapMaxUs = 250;
 
 }  // namespace
 
-Pmd::Pmd(const PmdShared& shared, std::uint32_t core, std::uint32_t numa, std::size_t slot)
-    : core_(core), numa_(numa), context_(shared, slot) {}
-
-Pmd::~Pmd() { POLLUX_CHECK(!thread_.joinable()); }
-
-Status Pmd::Start(bool pin) {
-  // The only exception the core meets: the thread library's way to say EAGAIN.
-  try {
-    thread_ = std::thread([this] { Run(); });
-  } catch (const std::system_error& error) {
-    return SystemError(error.code().value(), "pthread_create", "cannot start a PMD thread");
-  }
+Result<std::unique_ptr<Pmd::Seat>> Pmd::Seat::Take(std::uint32_t core, bool pin) {
+  auto seat = std::make_unique<Seat>();
+  if (Status status = seat->doorbell.opened(); !status) return status.error();
   char name[16];
-  std::snprintf(name, sizeof name, "pmd-c%02u", core_);
-  pthread_setname_np(thread_.native_handle(), name);
-  if (pin && core_ < CPU_SETSIZE) {
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET(core_, &cpus);
-    const int error = pthread_setaffinity_np(thread_.native_handle(), sizeof cpus, &cpus);
-    if (error != 0) {
-      Stop();
-      return SystemError(error, "pthread_setaffinity_np",
-                         "cannot pin a PMD thread to core " + std::to_string(core_));
-    }
-  }
-  return {};
+  std::snprintf(name, sizeof name, "pmd-c%02u", core);
+  Result<std::unique_ptr<IdleThread>> thread =
+      IdleThread::Start(name, pin ? std::optional(core) : std::nullopt);
+  if (!thread) return thread.error();
+  seat->thread = std::move(*thread);
+  return seat;
+}
+
+Pmd::Pmd(const PmdShared& shared, std::uint32_t core, std::uint32_t numa, std::size_t slot,
+         std::unique_ptr<Seat> seat)
+    : core_(core),
+      numa_(numa),
+      context_(shared, slot),
+      seat_(std::move(seat)),
+      doorbell_(seat_->doorbell) {}
+
+Pmd::~Pmd() { POLLUX_CHECK(!running_); }
+
+void Pmd::Start() {
+  running_ = true;
+  seat_->thread->Run([this] { Run(); });
 }
 
 void Pmd::Stop() {
   exit_generation_.store(gate_.next(), std::memory_order_relaxed);  // Published by the request.
   AwaitReload(RequestReload());
-  thread_.join();
+  seat_->thread->Join();
+  running_ = false;
   context_.Clear();
 }
 

@@ -26,10 +26,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+#include <memory>
 #include <vector>
 
 #include "base/doorbell.h"
+#include "base/idle_thread.h"
 #include "base/reload_gate.h"
 #include "base/result.h"
 #include "pmd/context.h"
@@ -38,7 +39,18 @@ namespace pollux {
 
 class Pmd {
  public:
-  Pmd(const PmdShared& shared, std::uint32_t core, std::uint32_t numa, std::size_t slot);
+  // What a thread takes from the system, each of which may be refused. Taken before anything is
+  // changed, so that a change either happens or does not.
+  struct Seat {
+    // Pinned to its core if `pin`.
+    static Result<std::unique_ptr<Seat>> Take(std::uint32_t core, bool pin);
+
+    Doorbell doorbell;
+    std::unique_ptr<IdleThread> thread;
+  };
+
+  Pmd(const PmdShared& shared, std::uint32_t core, std::uint32_t numa, std::size_t slot,
+      std::unique_ptr<Seat> seat);
   // The thread was stopped.
   ~Pmd();
 
@@ -52,8 +64,8 @@ class Pmd {
   // The longest sleep of the idle thread, in microseconds; 0: it spins, UINT32_MAX: until it is
   // woken. Ports may ask for less. In force from the next reload.
   void SetSleepMax(std::uint32_t us) { core_sleep_max_us_.store(us, std::memory_order_relaxed); }
-  // Starts the thread, pinned to its core if `pin`. The context has every port already.
-  Status Start(bool pin);
+  // The thread begins. The context has every port already.
+  void Start();
   // Asks the thread to leave, waits until it has acknowledged and ended, and forgets its ports and
   // queues.
   void Stop();
@@ -71,14 +83,15 @@ class Pmd {
   const std::uint32_t numa_;
   Context context_;
   ReloadGate gate_;
-  Doorbell doorbell_;
+  const std::unique_ptr<Seat> seat_;  // The thread in it is control's.
+  Doorbell& doorbell_;
   // The request to leave. A flag would not do: a thread that has just acknowledged an earlier
   // request could see it, and leave without answering the one that it came with.
   static constexpr std::uint64_t kNever = UINT64_MAX;
   std::atomic<std::uint64_t> exit_generation_{kNever};
   std::atomic<std::int64_t> served_ns_{0};
   std::atomic<std::uint32_t> core_sleep_max_us_{UINT32_MAX};
-  std::thread thread_;  // Control's.
+  bool running_ = false;  // Control's.
 
   // The thread's own.
   std::vector<pollfd> wait_fds_ GUARDED_BY(context_.role());

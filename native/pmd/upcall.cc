@@ -1,6 +1,7 @@
 #include "pmd/upcall.h"
 
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 namespace pollux {
@@ -16,9 +17,7 @@ UpcallQueue::UpcallQueue(std::uint32_t port_limit, std::function<void()> wake)
     : wake_(std::move(wake)),
       port_limit_(port_limit),
       ports_(static_cast<PortQueue*>(std::calloc(kPorts, sizeof(PortQueue))),
-             [](PortQueue* ports) { std::free(ports); }) {
-  POLLUX_CHECK(ports_ != nullptr);
-}
+             [](PortQueue* ports) { std::free(ports); }) {}
 
 UpcallQueue::~UpcallQueue() {
   for (auto& ring : rings_) delete ring.load(std::memory_order_relaxed);
@@ -27,12 +26,13 @@ UpcallQueue::~UpcallQueue() {
 bool UpcallQueue::Park(std::size_t slot, Upcall& upcall) {
   Ring* ring = rings_[slot].load(std::memory_order_relaxed);
   if (ring == nullptr) {
-    ring = new Ring;
+    ring = new (std::nothrow) Ring;
     rings_[slot].store(ring, std::memory_order_release);
   }
   PortQueue& port = ports_[Index(upcall.packet->in_port)];
-  const std::uint64_t head = ring->head.load(std::memory_order_relaxed);
-  bool room = head - ring->tail.load(std::memory_order_acquire) < kRingSize;
+  // Without memory for a ring, there is no room.
+  const std::uint64_t head = ring == nullptr ? 0 : ring->head.load(std::memory_order_relaxed);
+  bool room = ring != nullptr && head - ring->tail.load(std::memory_order_acquire) < kRingSize;
   if (room && port.parked.fetch_add(1, std::memory_order_relaxed) >=
                   port_limit_.load(std::memory_order_relaxed)) {
     port.parked.fetch_sub(1, std::memory_order_relaxed);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/result.h"
 #include "base/sync.h"
 #include "packet/packet.h"
 
@@ -36,6 +37,11 @@ class UpcallQueue {
   // `wake` is called after packets were parked, at most once until Take() was called; any thread.
   explicit UpcallQueue(std::uint32_t port_limit, std::function<void()> wake);
   ~UpcallQueue();
+
+  // There was memory for it; else it must not be used.
+  Status opened() const {
+    return ports_ != nullptr ? Status() : SystemError(ENOMEM, {}, "no memory for upcalls");
+  }
 
   // --- Forwarding contexts, each with its slot.
 

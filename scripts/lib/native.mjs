@@ -53,6 +53,6 @@ export function clangFlags() {
   const headers = [nodeHeaders(), require('node-addon-api').include_dir];
   return ['-std=c++20', '-pthread', `-I${inRoot('native')}`]
     .concat(headers.flatMap((dir) => ['-isystem', dir]))
-    .concat(['-DNAPI_VERSION=9', '-DNAPI_CPP_EXCEPTIONS'])
+    .concat(['-DNAPI_VERSION=9', '-DNODE_ADDON_API_CPP_EXCEPTIONS_ALL'])
     .concat(['-Wall', '-Wextra', '-Wno-missing-field-initializers']);
 }

@@ -208,6 +208,17 @@ TEST_CASE(
   CHECK(shared.pool.held() == 0);
 }
 
+namespace {
+
+// Of a thread that runs anywhere.
+std::unique_ptr<Pmd::Seat> SeatOn(std::uint32_t core) {
+  Result<std::unique_ptr<Pmd::Seat>> seat = Pmd::Seat::Take(core, false);
+  REQUIRE(seat.ok());
+  return std::move(seat.value());
+}
+
+}  // namespace
+
 TEST_CASE(
     "S25 S27 S38: a thread that starts acknowledges nothing; its first reload is answered with the "
     "current maps") {
@@ -216,9 +227,9 @@ TEST_CASE(
   TxCounters tx;
   shared.flows.AddContext(1);
   for (int i = 0; i < 10'000 / kSlowdown; ++i) {
-    Pmd pmd(shared.get(), 0, 0, 1);
+    Pmd pmd(shared.get(), 0, 0, 1, SeatOn(0));
     pmd.context().AddTxPort({PortNumber{1}, &device, &tx});
-    REQUIRE(pmd.Start(false).ok());
+    pmd.Start();
     pmd.context().AddTxPort({PortNumber{2}, &device, &tx});
     pmd.AwaitReload(pmd.RequestReload());
     REQUIRE(pmd.context().loaded_ports() == 2);
@@ -237,11 +248,11 @@ TEST_CASE(
   RxqCounters rx_a, rx_b;
   shared.flows.AddContext(1);
   shared.flows.AddContext(2);
-  Pmd a(shared.get(), 0, 0, 1), b(shared.get(), 1, 1, 2);
+  Pmd a(shared.get(), 0, 0, 1, SeatOn(0)), b(shared.get(), 1, 1, 2, SeatOn(1));
   a.context().AddRxq({&rxq_a, 0, PortNumber{1}, &rx_a});
   b.context().AddRxq({&rxq_b, 0, PortNumber{1}, &rx_b});
-  REQUIRE(a.Start(false).ok());
-  REQUIRE(b.Start(false).ok());
+  a.Start();
+  b.Start();
   for (int round = 0; round < 400 / kSlowdown; ++round) {
     auto device = std::make_unique<FakeNetdev>();
     TxCounters counters_a, counters_b;

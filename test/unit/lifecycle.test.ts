@@ -26,6 +26,52 @@ async function child(text: string, ...flags: string[]) {
   }
 }
 
+describe('a process that runs out of descriptors', () => {
+  /** What a shell prints that may open so many descriptors. */
+  const limited = async (n: number, text: string) => {
+    const script = `ulimit -n ${n}; exec "$@"`;
+    const args = ['-c', script, 'sh', process.execPath, '--input-type=module', '--eval', text];
+    const cwd = fileURLToPath(new URL('../..', import.meta.url));
+    return (await run('sh', args, { timeout: 10_000, cwd })).stdout.trim().split('\n');
+  };
+
+  test('is told so by the port that has none, and forwards as before', async () => {
+    const printed = await limited(
+      96,
+      `${make}
+      let added = 0;
+      try {
+        for (; added < 250; ++added) await dp.addPort({ name: 'p' + added, type: 'memory' });
+      } catch (error) {
+        console.log(error.code, error.port, error.hint);
+      }
+      await dp.configure({ pmdCpus: [0] });
+      dp.flows.put('in_port(1)', '2');
+      dp.ports.get('p0').inject(Buffer.alloc(60));
+      await dp.settle();
+      console.log(added > 20, dp.ports.size === added, dp.ports.get('p1').drain().length);
+      await dp.close();`,
+    );
+    expect(printed[0]).toMatch(/^EMFILE p\d+ .*ulimit -n/);
+    expect(printed[1]).toBe('true true 1');
+  });
+
+  test('is told so by new Datapath()', async () => {
+    const printed = await limited(
+      64,
+      `import { Datapath } from 'pollux';
+      const open = [];
+      try {
+        for (;;) open.push(new Datapath({ topology: { numa: [[0]] } }));
+      } catch (error) {
+        console.log(open.length > 3, error.code, error.hint);
+      }
+      for (const dp of open) await dp.close();`,
+    );
+    expect(printed[0]).toMatch(/^true EMFILE .*ulimit -n/);
+  });
+});
+
 describe('a process', () => {
   test('ends when its datapath is closed', async () => {
     expect(await child(`${make} await dp.close(); console.log('closed');`)).toMatchObject({

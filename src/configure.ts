@@ -23,14 +23,8 @@ import {
   type PortNames,
 } from './odp/index.js';
 import { compareOptions, type DatapathOptions, optionKeys, readOptions } from './options.js';
-import {
-  DatapathPort,
-  type PortRecord,
-  type PortSpec,
-  type PortTable,
-  readPortSpec,
-  sameSpec,
-} from './port.js';
+import { DatapathPort, type PortRecord, type PortSpec, readPortSpec, sameSpec } from './port.js';
+import type { PortTable } from './port-table.js';
 
 export interface DatapathConfig extends DatapathOptions {
   readonly ports?: readonly PortSpec[];

@@ -3,6 +3,7 @@
  * binding.ts.
  */
 import { EventEmitter } from 'node:events';
+import { inspect } from 'node:util';
 import {
   addon,
   type Core,
@@ -32,6 +33,7 @@ import {
   type FlowTable,
 } from './flow.js';
 import { FlowRecord } from './flow-records.js';
+import { jsonable } from './json.js';
 import { encodeActions } from './odp/index.js';
 import { type DatapathOptions, readOptions, withDefaults } from './options.js';
 import {
@@ -41,10 +43,10 @@ import {
   type PortOf,
   type PortRef,
   type PortSpec,
-  PortTable,
   type PortType,
   readPortSpec,
 } from './port.js';
+import { type Ports, PortTable } from './port-table.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { FrameTrace, type Trace } from './trace.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
@@ -174,11 +176,11 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   }
 
   /**
-   * By name. A port is in it from the moment every thread can output to it until its deletion
+   * By name or number, to look at. A port is in it from the moment every thread can output to it until its deletion
    * begins.
    */
-  get ports(): ReadonlyMap<string, Port> {
-    return this.#ports.published;
+  get ports(): Ports {
+    return this.#ports.view;
   }
 
   // ------------------------------------------------------------------------------------------------------------ ports
@@ -407,6 +409,20 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     });
   }
 
+  toJSON(): object {
+    return {
+      name: this.name,
+      state: this.#state,
+      ports: [...this.ports.values()],
+      flows: this.#state === 'open' ? this.flows.size : 0,
+    };
+  }
+
+  [inspect.custom](): string {
+    const flows = this.#state === 'open' ? this.flows.size : 0;
+    return `Datapath ${inspect({ name: this.name, state: this.#state, ports: this.ports, flows })}`;
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -493,7 +509,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
       case 'upcallOverflow': {
         const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;
         if (port === undefined) return;
-        this.#later('upcallOverflow', { port: port.name, dropped: event.dropped });
+        this.#later('upcallOverflow', jsonable({ port: port.name, dropped: event.dropped }));
         return;
       }
       default:

@@ -1,6 +1,7 @@
 /** Flows on their way up from the core: many in one byte string, decoded when somebody looks. */
 import { inspect } from 'node:util';
 import type { Action, Flow, FlowMatch } from './flow.js';
+import { forJson } from './json.js';
 import { decodeActions, decodeMatch, formatFlow, formatUfid, type Ufid } from './odp/index.js';
 
 /**
@@ -13,16 +14,60 @@ const kUfidAt = 48;
 const kTcpFlags = 0xffff;
 const kOffloaded = 0x10000;
 
-/** Reads its part of a slab when somebody looks. */
+/** A field that is worked out when somebody looks. */
+function field(get: () => unknown): PropertyDescriptor {
+  return { get, enumerable: true, configurable: true };
+}
+
+/** Reads its part of a slab. */
 export class FlowRecord implements Flow {
   readonly #slab: Buffer;
   readonly #at: number;
   #match: FlowMatch | undefined;
   #actions: readonly Action[] | undefined;
+  // Fields of its own, for whoever copies it; what takes time is worked out when it is asked for.
+  declare readonly ufid: Ufid;
+  declare readonly match: FlowMatch;
+  declare readonly actions: readonly Action[];
+  declare readonly packets: bigint;
+  declare readonly bytes: bigint;
+  declare readonly usedMs: number | null;
+  declare readonly tcpFlags: number;
+  declare readonly idleTimeoutMs: number | undefined;
+  declare readonly offloaded: boolean;
+
+  static readonly #ufidField = field(function (this: FlowRecord) {
+    return formatUfid(this.#slab.subarray(this.#at + kUfidAt, this.#at + kFlowHeader));
+  });
+  static readonly #matchField = field(function (this: FlowRecord) {
+    if (this.#match === undefined) {
+      const { key, mask } = FlowRecord.attributesOf(this);
+      this.#match = decodeMatch(key, mask);
+    }
+    return this.#match;
+  });
+  static readonly #actionsField = field(function (this: FlowRecord) {
+    this.#actions ??= decodeActions(FlowRecord.attributesOf(this).actions);
+    return this.#actions;
+  });
 
   constructor(slab: Buffer, at: number) {
     this.#slab = slab;
     this.#at = at;
+    // One by one is three times as fast as all at once.
+    Object.defineProperty(this, 'ufid', FlowRecord.#ufidField);
+    Object.defineProperty(this, 'match', FlowRecord.#matchField);
+    Object.defineProperty(this, 'actions', FlowRecord.#actionsField);
+    const flags = slab.readUInt32LE(at + 12);
+    const usedMs = slab.readDoubleLE(at + 32);
+    const idleTimeoutMs = slab.readDoubleLE(at + 40);
+    const self = this as { -readonly [Key in keyof Flow]: Flow[Key] };
+    self.packets = slab.readBigUInt64LE(at + 16);
+    self.bytes = slab.readBigUInt64LE(at + 24);
+    self.usedMs = usedMs < 0 ? null : usedMs;
+    self.tcpFlags = flags & kTcpFlags;
+    self.idleTimeoutMs = idleTimeoutMs < 0 ? undefined : idleTimeoutMs;
+    self.offloaded = (flags & kOffloaded) !== 0;
   }
 
   /** All records of a slab. */
@@ -48,43 +93,8 @@ export class FlowRecord implements Flow {
     };
   }
 
-  get ufid(): Ufid {
-    return formatUfid(this.#slab.subarray(this.#at + kUfidAt, this.#at + kFlowHeader));
-  }
-
-  get match(): FlowMatch {
-    if (this.#match === undefined) {
-      const { key, mask } = FlowRecord.attributesOf(this);
-      this.#match = decodeMatch(key, mask);
-    }
-    return this.#match;
-  }
-
-  get actions(): readonly Action[] {
-    this.#actions ??= decodeActions(FlowRecord.attributesOf(this).actions);
-    return this.#actions;
-  }
-
-  get tcpFlags(): number {
-    return this.#slab.readUInt32LE(this.#at + 12) & kTcpFlags;
-  }
-  get offloaded(): boolean {
-    return (this.#slab.readUInt32LE(this.#at + 12) & kOffloaded) !== 0;
-  }
-  get packets(): bigint {
-    return this.#slab.readBigUInt64LE(this.#at + 16);
-  }
-  get bytes(): bigint {
-    return this.#slab.readBigUInt64LE(this.#at + 24);
-  }
-  get usedMs(): number | null {
-    const ms = this.#slab.readDoubleLE(this.#at + 32);
-    return ms < 0 ? null : ms;
-  }
-
-  get idleTimeoutMs(): number | undefined {
-    const ms = this.#slab.readDoubleLE(this.#at + 40);
-    return ms < 0 ? undefined : ms;
+  toJSON(): object {
+    return forJson({ ...this }) as object;
   }
 
   toString(): string {

@@ -1,5 +1,6 @@
 /** Flows: the table of a datapath, and a flow as it is shown. */
 import { setImmediate } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import type { Core, NativeDatapath } from './binding.js';
 import { ChangeBatch, kAddOrReplace } from './change-batch.js';
 import {
@@ -18,7 +19,8 @@ import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
 import { FlowRecord } from './flow-records.js';
 import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from './odp/index.js';
-import type { PortRef, PortTable } from './port.js';
+import type { PortRef } from './port.js';
+import type { PortTable } from './port-table.js';
 
 export type FlowMatch = AnyFlowMatch<PortRef>;
 export type Action = AnyAction<PortRef>;
@@ -38,7 +40,7 @@ export interface FlowSpec {
   readonly idleTimeoutMs?: number;
 }
 
-/** A snapshot of one flow. */
+/** A snapshot of one flow. Copies (`{ ...flow }`, `structuredClone(flow)`) have all of its fields. */
 export interface Flow {
   readonly ufid: Ufid;
   readonly match: FlowMatch;
@@ -58,6 +60,8 @@ export interface Flow {
   readonly offloaded: boolean;
   /** The line `ovs-appctl dpctl/dump-flows` prints. */
   toString(): string;
+  /** Counters as decimal strings. */
+  toJSON(): object;
 }
 
 export interface PutOptions {
@@ -303,6 +307,14 @@ export class DatapathFlowTable implements FlowTable {
 
   clear(): number {
     return this.#native().flowClear();
+  }
+
+  toJSON(): object {
+    return { size: this.size };
+  }
+
+  [inspect.custom](): string {
+    return `FlowTable ${inspect(this.toJSON())}`;
   }
 }
 

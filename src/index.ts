@@ -45,6 +45,7 @@ export type {
   PortSpec,
   PortType,
 } from './port.js';
+export type { Ports } from './port-table.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Trace, TraceStep } from './trace.js';
 export type { Upcall, UpcallBatch, UpcallHandler } from './upcall.js';

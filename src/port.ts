@@ -1,6 +1,6 @@
-/** Ports: what one asks for, the handle one gets, and the table of a datapath's ports. */
+/** Ports: what one asks for, and the handle one gets. */
 import { inspect } from 'node:util';
-import type { NativeDatapath, NativePort, NativePortSpec, PortId } from './binding.js';
+import type { NativeDatapath, NativePortSpec, PortId } from './binding.js';
 import {
   checkBoolean,
   checkBytes,
@@ -14,7 +14,7 @@ import {
 } from './check.js';
 import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { otherMeaning, type PortNames, type PortRefLike } from './odp/index.js';
+import { otherMeaning } from './odp/index.js';
 import { type PortStats, portStatsOf } from './stats.js';
 
 /** 0..65535; 0 is reserved for LOCAL, the host's own tap. */
@@ -146,7 +146,7 @@ export type PortSpec =
 export type PortType = PortSpec['type'];
 
 /**
- * A handle. It stays what it is when the port is renumbered, and says 'closed' when the port is
+ * A handle; a copy of it (`{ ...port }`) is a snapshot of its fields. It stays what it is when the port is renumbered, and says 'closed' when the port is
  * deleted.
  */
 export interface Port {
@@ -330,11 +330,23 @@ export interface PortRecord {
   spec: NativePortSpec | undefined;
 }
 
+const kShown = ['name', 'number', 'type', 'pmd', 'state', 'mode'] as const;
+
 export class DatapathPort implements Port {
   readonly #record: PortRecord;
+  // Fields of its own, for whoever copies it.
+  declare readonly name: string;
+  declare readonly number: PortNumber;
+  declare readonly type: PortType;
+  declare readonly pmd: boolean;
+  declare readonly state: Port['state'];
+  declare readonly mode: string;
 
   constructor(record: PortRecord) {
     this.#record = record;
+    for (const key of kShown) {
+      Object.defineProperty(this, key, { get: () => record[key], enumerable: true });
+    }
   }
 
   /** The record behind a handle, undefined for anything else. Not for users. */
@@ -344,32 +356,12 @@ export class DatapathPort implements Port {
       : undefined;
   }
 
-  get name(): string {
-    return this.#record.name;
-  }
-  get number(): PortNumber {
-    return this.#record.number;
-  }
-  get type(): PortType {
-    return this.#record.type;
-  }
-  get pmd(): boolean {
-    return this.#record.pmd;
-  }
-  get state(): Port['state'] {
-    return this.#record.state;
-  }
-  get mode(): string {
-    return this.#record.mode;
-  }
-
   stats(): PortStats {
     return portStatsOf(ask(this, (native, id) => native.portStats(id)));
   }
 
   toJSON(): object {
-    const { name, number, type, pmd, state, mode } = this;
-    return { name, number, type, pmd, state, mode };
+    return { ...this };
   }
 
   [inspect.custom](): string {
@@ -378,9 +370,7 @@ export class DatapathPort implements Port {
 }
 
 export class DatapathMemoryPort extends DatapathPort implements MemoryPort {
-  override get type(): 'memory' {
-    return 'memory';
-  }
+  declare readonly type: 'memory';
 
   inject(frames: Uint8Array | readonly Uint8Array[], options?: { readonly rxq?: number }): number {
     const { rxq = 0 } = checkOptions(options, 'the options of inject()', ['rxq']);
@@ -419,139 +409,10 @@ function ask<T>(port: DatapathPort, call: (native: NativeDatapath, id: PortId) =
   }
 }
 
-function deleted(name: string): DatapathError {
+export function deleted(name: string): DatapathError {
   return new DatapathError(`port "${name}" is deleted`, {
     code: 'ENODEV',
     port: name,
     hint: 'a handle ends with its port; add the port again for a new one',
   });
-}
-
-// -------------------------------------------------------------------------------------------------------------- table
-
-/** The ports of one datapath. */
-export class PortTable implements PortNames {
-  /** Those that can be used: added, and their deletion not begun. */
-  readonly published = new Map<string, Port>();
-  /** And those the core knows besides. */
-  readonly #byId = new Map<PortId, DatapathPort>();
-  readonly #native: () => NativeDatapath;
-
-  constructor(native: () => NativeDatapath) {
-    this.#native = native;
-  }
-
-  /** The published port that is meant. ENODEV, EINVAL. */
-  resolve(ref: unknown): { port: DatapathPort; record: PortRecord } {
-    const port = this.#find(ref);
-    const record = DatapathPort.recordOf(port);
-    if (record !== undefined && this.published.get(record.name) === port) {
-      return { port: port as DatapathPort, record };
-    }
-    if (record !== undefined) {
-      if (record.state === 'closed' || this.#byId.get(record.id) === port) {
-        throw deleted(record.name);
-      }
-      throw new DatapathError(`port "${record.name}" belongs to another datapath`, {
-        code: 'ENODEV',
-        port: record.name,
-        hint: 'a handle is good for the datapath that made it',
-      });
-    }
-    const names = [...this.published.keys()];
-    throw new DatapathError(`there is no port ${show(ref)}`, {
-      code: 'ENODEV',
-      ...(typeof ref === 'string' && { port: ref }),
-      hint: names.length === 0 ? 'the datapath has no ports' : `there are: ${names.join(', ')}`,
-    });
-  }
-
-  #find(ref: unknown): unknown {
-    if (typeof ref === 'string') return this.published.get(ref);
-    if (typeof ref === 'number') {
-      const number = checkInteger(ref, "a port's number", 0, 65_535);
-      for (const port of this.published.values()) if (port.number === number) return port;
-      return undefined;
-    }
-    if (DatapathPort.recordOf(ref) !== undefined) return ref;
-    throw invalid(`a port is given by handle, name or number, got ${show(ref)}`);
-  }
-
-  /** Of a number only that it is one: flows may speak of ports that are yet to come. */
-  number(ref: PortRefLike): PortNumber {
-    if (typeof ref === 'number') return checkInteger(ref, "a port's number", 0, 65_535);
-    return this.resolve(ref).record.number;
-  }
-
-  name(number: PortNumber): string | undefined {
-    for (const port of this.published.values()) if (port.number === number) return port.name;
-    return undefined;
-  }
-
-  /** The handle of a port that the core knows, published or not. */
-  get(id: PortId): DatapathPort | undefined {
-    const known = this.#byId.get(id);
-    if (known !== undefined) return known;
-    // News of a port can overtake the answer to addPort().
-    const info = this.#native().port(id);
-    return info === undefined ? undefined : this.enter(info);
-  }
-
-  /**
-   * A handle for what the core says, or the one there is; brings `revived` back instead of making a
-   * new one.
-   */
-  enter(info: NativePort, spec?: NativePortSpec, revived?: DatapathPort): DatapathPort {
-    let port = revived ?? this.#byId.get(info.id);
-    if (port === undefined) {
-      const record: PortRecord = {
-        native: this.#native,
-        name: info.name,
-        type: info.type as PortType,
-        id: info.id,
-        number: info.number,
-        pmd: info.pmd,
-        mode: info.mode,
-        state: info.link,
-        spec,
-      };
-      port = info.type === 'memory' ? new DatapathMemoryPort(record) : new DatapathPort(record);
-    } else {
-      const { id, number, pmd, mode } = info;
-      const record = DatapathPort.recordOf(port) as PortRecord;
-      Object.assign(record, { id, number, pmd, mode, state: info.link });
-      if (spec !== undefined) record.spec = spec;
-    }
-    this.#byId.set(info.id, port);
-    return port;
-  }
-
-  publish(port: Port): void {
-    this.published.set(port.name, port);
-  }
-
-  unpublish(port: Port): void {
-    if (this.published.get(port.name) === port) this.published.delete(port.name);
-  }
-
-  /** Lists ports in the order of `first`, any others behind them. */
-  reorder(first: readonly Port[]): void {
-    const listed = [...first, ...this.published.values()].filter(
-      (port) => this.published.get(port.name) === port,
-    );
-    this.published.clear();
-    for (const port of listed) this.published.set(port.name, port);
-  }
-
-  /** The port is no more. */
-  remove(port: DatapathPort): void {
-    const record = DatapathPort.recordOf(port) as PortRecord;
-    this.unpublish(port);
-    this.#byId.delete(record.id);
-    record.state = 'closed';
-  }
-
-  clear(): void {
-    for (const port of [...this.#byId.values()]) this.remove(port);
-  }
 }

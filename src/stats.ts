@@ -1,5 +1,6 @@
-/** Statistics, as the core counted them when it was asked. */
+/** Statistics, as the core counted them when it was asked. In JSON, counters are decimal strings. */
 import { addon, type Core, type NativeStats } from './binding.js';
+import { jsonable } from './json.js';
 
 export interface PortStats {
   readonly rxPackets: bigint;
@@ -77,11 +78,11 @@ export function portStatsOf(counters: BigUint64Array): PortStats {
     txErrors = 0n,
     offloadedPackets = 0n,
   ] = counters;
-  return {
+  return jsonable({
     ...{ rxPackets, rxBytes, rxDropped, rxErrors },
     ...{ txPackets, txBytes, txDropped, txErrors },
     ...(offloadedPackets > 0n && { offloadedPackets }),
-  };
+  });
 }
 
 /** The core says "not known" with a negative number. */
@@ -120,7 +121,7 @@ function pmdStatsOf(pmd: NativeStats['pmds'][number]): PmdStats {
 export function statsOf(native: NativeStats): DatapathStats {
   const [received = 0n, executed = 0n, copied = 0n, transmitted = 0n, dropped = 0n, queued = 0n] =
     native.ledger;
-  return {
+  return jsonable({
     ports: Object.fromEntries(
       native.ports.map(([name, counters]) => [name, portStatsOf(counters)]),
     ),
@@ -130,5 +131,5 @@ export function statsOf(native: NativeStats): DatapathStats {
       addon.dropReasons.map((reason, i) => [reason, native.drops[i] ?? 0n]),
     ),
     ledger: { received, executed, copied, transmitted, dropped, queued },
-  };
+  });
 }

@@ -2,6 +2,7 @@
 import { inspect } from 'node:util';
 import type { NativeTraceStep } from './binding.js';
 import type { Action, FlowMatch } from './flow.js';
+import { forJson } from './json.js';
 import {
   decodeActions,
   decodeMatch,
@@ -82,6 +83,8 @@ export interface Trace {
   readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
   /** A line for each step. */
   toString(): string;
+  /** Numbers of more than 53 bits as decimal strings. */
+  toJSON(): object;
 }
 
 /** What a reason means in a trace; reasons of `drop` actions speak for themselves. */
@@ -130,6 +133,10 @@ export class FrameTrace implements Trace {
       ...this.steps.map(({ stage, depth, text }) => line(stage, depth, text)),
       line('verdict', 0, to === '' ? this.verdict : `${this.verdict} to ${to}`),
     ].join('\n');
+  }
+
+  toJSON(): object {
+    return forJson({ ...this }) as object;
   }
 
   [inspect.custom](): string {

@@ -15,8 +15,10 @@ import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from
 import { entries } from './entry.js';
 import { DatapathError, fromNative, invalid, isError } from './errors.js';
 import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
+import { forJson } from './json.js';
 import { decodeMatch } from './odp/index.js';
-import type { Port, PortTable } from './port.js';
+import type { Port } from './port.js';
+import type { PortTable } from './port-table.js';
 
 /**
  * A packet that no flow matches, or that a `userspace` action hands over. It gets one verdict; a
@@ -50,12 +52,16 @@ export interface Upcall {
   /** Forward this packet, and let the next one ask again. Errors as for install(). */
   execute(actions: ActionsLike): void;
   drop(): void;
+  /** The port by name, numbers of more than 53 bits as decimal strings. */
+  toJSON(): object;
 }
 
 export interface UpcallBatch extends Iterable<Upcall> {
   readonly length: number;
   /** Packets that found their queue full since the last batch. */
   readonly droppedSinceLast: bigint;
+  /** Its upcalls. */
+  toJSON(): object;
 }
 
 /**
@@ -164,6 +170,11 @@ class QueuedUpcall implements Upcall {
     return this.#batch.slab.subarray(at, at + size);
   }
 
+  toJSON(): object {
+    const { reason, inPort, wireLength, key, userdata, frame } = this;
+    return { reason, inPort: inPort.name, wireLength, key: forJson(key), userdata, frame };
+  }
+
   [inspect.custom](): string {
     const { reason, inPort, wireLength, key, userdata, frame } = this;
     const shown = { reason, inPort: inPort.name, wireLength, key, userdata, frame };
@@ -267,6 +278,10 @@ class QueuedBatch implements UpcallBatch {
   /** Names of the ports of its packets. */
   get ports(): string[] {
     return [...new Set(this.#upcalls.map(({ inPort }) => inPort.name))];
+  }
+
+  toJSON(): object {
+    return this.#upcalls;
   }
 
   [inspect.custom](): string {

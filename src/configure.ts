@@ -21,6 +21,7 @@ import {
   formatMatch,
   formatUfid,
   type PortNames,
+  suggest,
 } from './odp/index.js';
 import { compareOptions, type DatapathOptions, optionKeys, readOptions } from './options.js';
 import { DatapathPort, type PortRecord, type PortSpec, readPortSpec, sameSpec } from './port.js';
@@ -394,7 +395,7 @@ function namesOf(numbers: ReadonlyMap<string, number>): PortNames {
       throw new DatapathError(`the configuration has no port ${JSON.stringify(name)}`, {
         code: 'ENODEV',
         port: name,
-        hint: `it has: ${[...numbers.keys()].join(', ')}`,
+        hint: suggest(String(name), numbers.keys(), 'ports') ?? 'it has no ports',
       });
     },
     name(number) {

@@ -4,7 +4,7 @@ import type { NativeDatapath, NativePort, NativePortSpec, PortId } from './bindi
 import { checkInteger, show } from './check.js';
 import { entries } from './entry.js';
 import { DatapathError, invalid } from './errors.js';
-import type { PortNames, PortRefLike } from './odp/index.js';
+import { type PortNames, type PortRefLike, suggest } from './odp/index.js';
 import {
   DatapathMemoryPort,
   DatapathPort,
@@ -219,10 +219,9 @@ export class PortTable implements PortNames {
 }
 
 function unknownPort(ref: unknown, known: ReadonlyMap<string, Port>): DatapathError {
-  const names = [...known.keys()];
   return new DatapathError(`there is no port ${show(ref)}`, {
     code: 'ENODEV',
     ...(typeof ref === 'string' && { port: ref }),
-    hint: names.length === 0 ? 'the datapath has no ports' : `there are: ${names.join(', ')}`,
+    hint: suggest(String(ref), known.keys(), 'ports') ?? 'the datapath has no ports',
   });
 }

@@ -19,6 +19,7 @@ export { type FlowLine, formatFlow } from './flow-line.js';
 export { readExample } from './match-example.js';
 export { MatchPlan } from './match-plan.js';
 export type { FormatOptions } from './match-text.js';
+export { suggest } from './nearest.js';
 export type {
   Action,
   ActionsLike,

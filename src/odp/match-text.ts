@@ -1,7 +1,10 @@
 /** ODP text ⇄ Match. */
+import { DatapathError } from '../errors.js';
 import { formatOptions, readOptions } from './geneve.js';
+import { habitOfMatch } from './habits.js';
 import { acquire, isFull, Match, readInteger, writeInteger } from './match.js';
 import { kMaxPort } from './match-typed.js';
+import { kDidYouMean, suggest } from './nearest.js';
 import { parseNumber } from './number.js';
 import { complete, imply } from './prerequisites.js';
 import { type ScannedValue, Scanner } from './scan.js';
@@ -37,6 +40,7 @@ export function matchFromText(
 ): { match: Match; ufid?: Ufid } {
   const scanner = new Scanner(text, 'flow');
   scanner.values = values;
+  scanner.habit = habitOfMatch;
   const match = acquire();
   const ufid = takeUfid(scanner);
   readLevel(scanner, match, 0, names);
@@ -156,7 +160,9 @@ function findGroup(scanner: Scanner, name: string, start: number): Group {
   const group = groupByName.get(name);
   if (group !== undefined) return group;
   if (name === '') scanner.fail(`expected a field, found ${scanner.found(start)}`, start);
-  scanner.fail(`unknown field ${scanner.found(start)}`, start, `known: ${kGroupNames}`);
+  const near = suggest(name, groupByName.keys(), 'fields');
+  const hint = habitOfMatch(name) ?? (near?.startsWith(kDidYouMean) ? near : undefined);
+  scanner.fail(`unknown field ${scanner.found(start)}`, start, hint ?? `known: ${kGroupNames}`);
 }
 
 const kGroupNames = [...new Set(groups.map((group) => group.name)), 'encap'].join(', ');
@@ -313,8 +319,8 @@ function isName(word: string): boolean {
 }
 
 /**
- * The number of a port named in text. The resolver's own error becomes the cause of one that says
- * where.
+ * The number of a port named in text. Where the resolver knows of none, its own error says so, and this
+ * one says where. `more`: other words that would do.
  */
 export function resolve(
   scanner: Scanner,
@@ -322,16 +328,15 @@ export function resolve(
   word: string,
   at: number,
   what = 'a port number or name',
+  more: (word: string) => string | undefined = () => undefined,
 ): number {
   try {
     return names.number(word);
   } catch (cause) {
-    scanner.fail(
-      `expected ${what}, found ${JSON.stringify(word.slice(0, 40))}`,
-      at,
-      undefined,
-      cause,
-    );
+    const message = `expected ${what}, found ${JSON.stringify(word.slice(0, 40))}`;
+    if (!(cause instanceof DatapathError)) scanner.fail(message, at, undefined, { cause });
+    const { code, hint = cause.message } = cause;
+    scanner.fail(message, at, more(word) ?? hint, { code, port: word });
   }
 }
 

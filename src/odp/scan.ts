@@ -1,5 +1,5 @@
 /** Reading flow and action text: separators, words, numbers, and errors that say where. */
-import { type DatapathError, invalid } from '../errors.js';
+import { DatapathError, type DatapathErrorOptions } from '../errors.js';
 import { readAddress } from './address.js';
 import { readFlags } from './flags.js';
 import { writeBig, writeInteger } from './match.js';
@@ -35,7 +35,8 @@ function delimits(code: number): boolean {
 }
 
 /**
- * The error for text that cannot be read. `what` is "flow" or "actions"; `position` counts from 0.
+ * The error for text that cannot be read, EINVAL unless `of` knows better. `what` is "flow" or "actions";
+ * `position` counts from 0.
  */
 export function syntaxError(
   what: string,
@@ -43,12 +44,13 @@ export function syntaxError(
   position: number,
   message: string,
   hint?: string,
-  cause?: unknown,
+  of: DatapathErrorOptions = {},
 ): DatapathError {
-  return invalid(`bad ${what} at position ${position}: ${message}`, {
+  return new DatapathError(`bad ${what} at position ${position}: ${message}`, {
+    code: 'EINVAL',
+    ...of,
     position,
     hint: hint === undefined ? pointer(text, position) : `${pointer(text, position)}\n${hint}`,
-    cause,
   });
 }
 
@@ -73,6 +75,8 @@ export class Scanner {
   at = 0;
   /** Of the fields that were read, if somebody wants to know. */
   values: ScannedValue[] | undefined = undefined;
+  /** What to tell those who are used to another notation of a word. */
+  habit: ((word: string) => string | undefined) | undefined = undefined;
 
   constructor(
     readonly text: string,
@@ -80,8 +84,8 @@ export class Scanner {
   ) {}
 
   /** Throws; `position` defaults to where the scanner stands. */
-  fail(message: string, position = this.at, hint?: string, cause?: unknown): never {
-    throw syntaxError(this.what, this.text, position, message, hint, cause);
+  fail(message: string, position = this.at, hint?: string, of?: DatapathErrorOptions): never {
+    throw syntaxError(this.what, this.text, position, message, hint, of);
   }
 
   /** Skip separators; true if there is text left. */
@@ -125,7 +129,9 @@ export class Scanner {
   }
 
   open(name: string): void {
-    if (!this.take(kOpen)) this.fail(`expected "(" after "${name}", found ${this.found()}`);
+    if (this.take(kOpen)) return;
+    const message = `expected "(" after "${name}", found ${this.found()}`;
+    this.fail(message, this.at, this.habit?.(name));
   }
 
   close(name: string): void {

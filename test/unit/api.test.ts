@@ -454,7 +454,7 @@ describe('open and close', () => {
 
   test('open is all or nothing', async () => {
     const flows = [{ match: 'in_port(a)', actions: 'nosuch' }];
-    await failure('EINVAL', () => Datapath.open({ ports: [{ name: 'a', type: 'memory' }], flows }));
+    await failure('ENODEV', () => Datapath.open({ ports: [{ name: 'a', type: 'memory' }], flows }));
     await failure('ABORT_ERR', () => Datapath.open({}, { signal: AbortSignal.abort() }));
   });
 

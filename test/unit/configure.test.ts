@@ -226,7 +226,7 @@ describe('all or nothing', () => {
     ],
     [
       'a flow of a port that will not be there',
-      'EINVAL',
+      'ENODEV',
       { ports: [{ name: 'a', type: 'memory' }], flows: [{ match: 'in_port(b)', actions: 'a' }] },
     ],
     [

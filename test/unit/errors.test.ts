@@ -108,7 +108,8 @@ describe('refused', () => {
     ['a frame that is no bytes', 'EINVAL', () => dp.execute(any('frame'), 'b')],
     ['actions that are none', 'EINVAL', () => dp.execute(frame, any(5))],
     ['an action that is none', 'EINVAL', () => dp.execute(frame, any([{ type: 'jump' }]))],
-    ['an output to a name that is not there', 'EINVAL', () => dp.execute(frame, 'nosuch')],
+    ['an output to a name that is not there', 'ENODEV', () => dp.execute(frame, 'nosuch')],
+    ['a flow of a port that is not there', 'ENODEV', () => dp.flows.put('in_port(nosuch)', 'b')],
     ['the same, typed', 'ENODEV', () => dp.execute(frame, [{ type: 'output', port: 'nosuch' }])],
     ['an inPort that is not there', 'ENODEV', () => dp.execute(frame, 'b', { inPort: 'nosuch' })],
     ['a match without a port', 'EINVAL', () => dp.flows.put(any({ ethType: 5 }), 'b')],
@@ -177,6 +178,23 @@ test('names that only look odd are names, in text too', async () => {
     expect(dp.flows.get(`in_port(${name})`)!.match.inPort).toBe(port.number);
   }
   await failure('EINVAL', () => dp.configure({ ports: [{ name: 'drop', type: 'memory' }] }));
+});
+
+test('a port that is not there: the nearest name comes first, and not all are listed', async () => {
+  const names = ['left', 'right', ...Array.from({ length: 40 }, (_, i) => `vm-${i}`)];
+  await memoryPorts(dp, ...names);
+  for (const call of [
+    () => dp.flows.put('in_port(lfet)', 'b'),
+    () => dp.flows.put('in_port(a)', 'lfet'),
+    () => dp.flows.put({ inPort: 'lfet' }, 'b'),
+    () => dp.execute(frame, [{ type: 'output', port: 'lfet' }]),
+    () => dp.deletePort('Left'),
+  ]) {
+    const { hint } = await failure('ENODEV', call);
+    expect(hint).toMatch(/did you mean "left"\? ports: left, a, b, /);
+    expect(hint).toMatch(/vm-\d+ and 32 more$/);
+  }
+  expect((await failure('ENODEV', () => dp.deletePort('quite else'))).hint).not.toContain('mean');
 });
 
 test('a port deleted twice', async () => {

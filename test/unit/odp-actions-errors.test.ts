@@ -303,11 +303,27 @@ describe('text', () => {
     ] as const) {
       const error = thrown(() => parseActions(text, ports));
       expect(error.message).toContain('expected an action or a port, found "vm2"');
-      expect(error).toMatchObject({ position, cause: { code: 'ENODEV' } });
+      expect(error).toMatchObject({ position, code: 'ENODEV', port: 'vm2' });
     }
     const error = thrown(() => parseActions('userspace(tunnel_out_port=vm2)', ports));
     expect(error.message).toContain('expected a port for "tunnel_out_port", found "vm2"');
     expect(error.position).toBe(26);
+  });
+
+  test.each([
+    ['output:2', 'the port alone: 2'],
+    ['strip_vlan,2', 'pop_vlan'],
+    ['mod_vlan_vid:7,2', 'push_vlan(vid=7,pcp=0)'],
+    ['NORMAL', 'learning-switch'],
+    ['resubmit(,1)', 'recirc(1)'],
+    ['push_vln(vid=5,pcp=0)', 'did you mean "push_vlan"'],
+    ['dorp', 'did you mean "drop"'],
+  ])('the habits of bridges, and typing errors: %s', (text, hint) => {
+    for (const names of [ports, undefined]) {
+      const error = thrown(() => parseActions(text, names));
+      expect(error.position).toBe(0);
+      expect(error.hint).toContain(hint);
+    }
   });
 
   test('long texts take time in proportion', () => {

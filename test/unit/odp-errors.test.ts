@@ -124,7 +124,6 @@ describe('match text', () => {
     ['in_port(1),ct_state(^0x100)', 'expected a flag or number for "ct_state"'],
     ['in_port(1),eth_type(0x894f),nsh(ttl=^64)', '"ttl" must be from 0 to 63'],
     // ports
-    ['in_port(^vm2)', 'expected a port number or name, found "vm2"'],
     ['in_port(^70000)', '"in_port" must be from 0 to 65535'],
     ['in_port(1^/1)', '"in_port" cannot be masked'],
     ['in_port(1),recirc_id(0^/0)', '"recirc_id" cannot be masked'],
@@ -277,9 +276,35 @@ describe('match text', () => {
     expect(hint).toBe(`in_port(1),eth(x=1)\n${' '.repeat(15)}^\nknown: src, dst`);
   });
 
-  test('the cause of an unknown name is what the resolver threw', () => {
+  test('an unknown name is what the resolver says, and where', () => {
     const error = thrown(() => encodeMatch('in_port(vm2)', ports));
-    expect(error.cause).toMatchObject({ code: 'ENODEV' });
+    expect(error).toMatchObject({ code: 'ENODEV', errno: -19, port: 'vm2', position: 8 });
+    expect(error.message).toBe(
+      'bad flow at position 8: expected a port number or name, found "vm2"',
+    );
+    expect('cause' in error).toBe(false);
+    const odd = {
+      number(): number {
+        throw new TypeError('odd');
+      },
+      name: () => undefined,
+    };
+    const other = thrown(() => encodeMatch('in_port(vm2)', odd));
+    expect(other).toMatchObject({ code: 'EINVAL', position: 8, cause: { message: 'odd' } });
+  });
+
+  test.each([
+    ['in_port=left,ip,nw_src=10.0.0.1', 7, 'in_port(left)'],
+    ['in_port(1),ip', 11, 'eth_type(0x0800)'],
+    ['in_port(1),tcp,tp_dst=80', 14, 'eth_type(0x0800),ipv4(proto=6)'],
+    ['in_port(1),nw_src=10.0.0.1', 11, 'ipv4(src=10.0.0.1)'],
+    ['priority=5,in_port(1)', 0, 'no priority'],
+    ['in_port(1),actions=2', 11, 'argument of their own'],
+    ['in_port(1),ipv4x(ttl=5)', 11, 'did you mean "ipv4"'],
+  ])('the habits of bridges: %s', (text, position, hint) => {
+    const error = thrown(() => parseMatch(text));
+    expect(error).toMatchObject({ code: 'EINVAL', position });
+    expect(error.hint).toContain(hint);
   });
 
   test('long rubbish is refused quickly', () => {

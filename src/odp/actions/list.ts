@@ -1,7 +1,9 @@
 /** Lists of actions: text ⇄ typed form ⇄ netlink attributes. What an action is, table.ts says. */
 import { DatapathError, invalid } from '../../errors.js';
+import { habitOfActions } from '../habits.js';
 import { resolve } from '../match-text.js';
 import { kMaxPort } from '../match-typed.js';
+import { kDidYouMean, suggest } from '../nearest.js';
 import { AttributeWriter, attributes } from '../nlattr.js';
 import { parseNumber } from '../number.js';
 import { Scanner } from '../scan.js';
@@ -84,11 +86,19 @@ function readItem(reader: TextReader, scanner: Scanner, start: number): KnownAct
   if (kind !== undefined) return kind.read(reader, start);
   const { names } = reader;
   if (word !== '' && names !== undefined && !scanner.is(kOpen)) {
-    const number = resolve(scanner, names, word, start, 'an action or a port');
+    const number = resolve(scanner, names, word, start, 'an action or a port', otherAction);
     return { type: 'output', port: number };
   }
   const what = word === '' ? 'expected an action, found' : 'unknown action';
-  scanner.fail(`${what} ${scanner.found(start)}`, start, knownNames);
+  scanner.fail(`${what} ${scanner.found(start)}`, start, otherAction(word) ?? knownNames);
+}
+
+/** A hint for a word that is no action, if it looks like one. */
+function otherAction(word: string): string | undefined {
+  const habit = habitOfActions(word);
+  if (habit !== undefined) return habit;
+  const near = suggest(word, kindByName.keys(), 'actions');
+  return near?.startsWith(kDidYouMean) ? near : undefined;
 }
 
 /** What is wrong with where a list has its drops. */

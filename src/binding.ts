@@ -175,7 +175,8 @@ export interface NativeDatapath {
 
   /**
    * Changes as records; see change-batch.ts for these, and for the outcomes written to `out`. The
-   * errors of those that failed, in order. Or the places of changes whose texts the core cannot
+   * errors of those that failed, in order; one that another flow is in the way of has the place of its
+   * `change`, and in `overlaps` key and mask of that flow. Or the places of changes whose texts the core cannot
    * read, up to `maxUnread` of them, and nothing was done.
    */
   flowApply(
@@ -190,8 +191,16 @@ export interface NativeDatapath {
   learnText(text: Uint8Array, values: Uint32Array, key: Uint8Array, mask: Uint8Array): void;
   /** The record of a deletion. The answer is a flow record. */
   flowFind(header: Uint8Array, payload: Uint8Array): Buffer | undefined;
-  /** Flow records from `cursor` on, none at the end; undefined: no such core. */
-  flowDump(cursor: number, n: number, core?: Core): { cursor: number; slab?: Buffer } | undefined;
+  /**
+   * Flow records from `cursor` on, none at the end; undefined: no such core. With `inPort`, of that port
+   * alone.
+   */
+  flowDump(
+    cursor: number,
+    n: number,
+    core?: Core,
+    inPort?: number,
+  ): { cursor: number; slab?: Buffer } | undefined;
   flowClear(): number;
   flowSize(): number;
 

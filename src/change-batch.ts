@@ -14,11 +14,13 @@
 import { isUint32Array } from 'node:util/types';
 import { addon, type NativeDatapath } from './binding.js';
 import { checkIdleTimeout } from './check.js';
-import { type DatapathError, fromNative } from './errors.js';
+import { type DatapathError, fromNative, invalid } from './errors.js';
 import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './flow.js';
 import {
+  decodeMatch,
   encodeActions,
   encodeMatch,
+  formatMatch,
   MatchPlan,
   type PortNames,
   parseUfid,
@@ -81,6 +83,12 @@ const kCreate = 16;
 const kText = 32;
 /** A verdict without a match: the packet's exact key. */
 const kExact = 64;
+
+/** Of a match, as netlink attributes. */
+interface Attributes {
+  readonly key: Uint8Array;
+  readonly mask: Uint8Array;
+}
 
 /** Where a key stands, and its mask behind it. */
 interface KeyPlace {
@@ -270,7 +278,7 @@ export class ChangeBatch {
     return this.#attributes(this.#plans.encode(match, this.#ports));
   }
 
-  #attributes({ key, mask }: { readonly key: Uint8Array; readonly mask: Uint8Array }): KeyPlace {
+  #attributes({ key, mask }: Attributes): KeyPlace {
     const at = this.#append(key);
     this.#append(mask);
     return { at, size: key.length, maskSize: mask.length };
@@ -326,8 +334,29 @@ export class ChangeBatch {
     const out = Buffer.allocUnsafe((1 + kUfidText) * this.#count);
     const errors = this.#cross(native, atomic, out);
     this.failed = errors?.length ?? 0;
-    if (atomic && errors !== undefined) return errors.map(fromNative);
-    return outcomes(out, this.#count, errors);
+    const failures = errors?.map((error) => this.#failure(error));
+    if (atomic && failures !== undefined) return failures;
+    return outcomes(out, this.#count, failures);
+  }
+
+  /** The error of a change; of one that another flow is in the way of, with both flows. */
+  #failure(error: Error & { change?: number; overlaps?: Attributes }): DatapathError {
+    const { change, overlaps } = error;
+    const failure = fromNative(error);
+    if (change === undefined || overlaps === undefined) return failure;
+    const other = formatMatch(decodeMatch(overlaps.key, overlaps.mask));
+    return invalid(`the flow ${this.#matchText(change)} overlaps the flow ${other}`, {
+      hint: failure.hint,
+    });
+  }
+
+  #matchText(place: number): string {
+    const text = this.#texts[place]!;
+    if (text !== '') return text.trim();
+    const [, at, size, maskSize] = this.#headers.subarray(place * kHeaderWords);
+    const end = at! + size!;
+    const key = this.#payload.subarray(at, end);
+    return formatMatch(decodeMatch(key, this.#payload.subarray(end, end + maskSize!)));
   }
 
   /** The flow record of what would be deleted. */
@@ -414,7 +443,7 @@ export class ChangeBatch {
 function outcomes(
   out: Buffer,
   count: number,
-  errors: readonly Error[] | undefined,
+  errors: readonly DatapathError[] | undefined,
 ): (Ufid | boolean | DatapathError)[] {
   const results = new Array<Ufid | boolean | DatapathError>(count);
   let failed = 0;
@@ -432,7 +461,7 @@ function outcomes(
       results[i] = texts.slice(at, at + kUfidText);
       at += kUfidText;
     } else {
-      results[i] = kind === kFailed ? fromNative(errors?.[failed++]) : kind === kDeleted;
+      results[i] = kind === kFailed ? errors![failed++]! : kind === kDeleted;
     }
   }
   return results;

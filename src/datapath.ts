@@ -21,6 +21,7 @@ import {
   kMaxU32,
   signalOf,
   throwIfAborted,
+  untilAborted,
 } from './check.js';
 import { type Changes, Configurator, type DatapathConfig, readConfig } from './configure.js';
 import { entries, pointAt } from './entry.js';
@@ -209,20 +210,26 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     await this.#deletePort(this.#ports.resolve(port).port);
   }
 
-  /** Same port, new number; resolves when every thread uses the new one. EBUSY number in use. */
-  async renumberPort(port: PortRef, number: PortNumber): Promise<Port> {
+  /**
+   * Same port, new number; resolves when every thread uses the new one. EBUSY number in use. Cannot be
+   * aborted once it has begun.
+   */
+  async renumberPort(port: PortRef, number: PortNumber, options?: Abortable): Promise<Port> {
     this.#live();
+    throwIfAborted(signalOf(checkOptions(options, 'the options of renumberPort()', ['signal'])));
     const wanted = checkInteger(number, "a port's number", 0, 65_535);
     return this.#renumberPort(this.#ports.resolve(port).port, wanted);
   }
 
   /**
    * Asks every thread (or the PMD thread of one core) to reload its queues and ports; resolves when
-   * all have acknowledged. ENOENT no thread on that core.
+   * all have acknowledged. ENOENT no thread on that core. Aborted: nobody waits for it any more.
    */
-  async reload(core?: number): Promise<readonly ReloadReport[]> {
+  async reload(core?: number, options?: Abortable): Promise<readonly ReloadReport[]> {
     const native = this.#live();
-    return this.#ask(native.reload(checkCore(core)));
+    const signal = signalOf(checkOptions(options, 'the options of reload()', ['signal']));
+    throwIfAborted(signal);
+    return untilAborted(this.#ask(native.reload(checkCore(core))), signal);
   }
 
   async #addPort(
@@ -356,13 +363,17 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
    * Resolves when every frame handed in before the call has been forwarded, dropped or queued for
    * an upcall.
    */
-  async settle(): Promise<void> {
-    await this.#ask(this.#live().settle());
+  async settle(options?: Abortable): Promise<void> {
+    const native = this.#live();
+    const signal = signalOf(checkOptions(options, 'the options of settle()', ['signal']));
+    throwIfAborted(signal);
+    await untilAborted(this.#ask(native.settle()), signal);
   }
 
   /** Moves the clock, and does what becomes due. EINVAL unless the option `clock` is 'manual'. */
-  async advance(ms: number): Promise<void> {
+  async advance(ms: number, options?: Abortable): Promise<void> {
     const native = this.#live();
+    throwIfAborted(signalOf(checkOptions(options, 'the options of advance()', ['signal'])));
     await this.#ask(native.advance(checkInteger(ms, 'ms', 0, kMaxU32)));
   }
 

@@ -73,7 +73,10 @@ export interface PutOptions {
   readonly ifMissing?: 'add' | 'error';
 }
 
-export type FlowChange = { readonly put: FlowSpec } | { readonly delete: Ufid | MatchLike };
+/** Names a flow: its ufid, its match, or the flow as `get()` and `dump()` show it. */
+export type FlowRef = Ufid | MatchLike | Flow;
+
+export type FlowChange = { readonly put: FlowSpec } | { readonly delete: FlowRef };
 
 export interface DumpFilter {
   readonly inPort?: PortRef;
@@ -95,13 +98,14 @@ export interface FlowTable {
   readonly size: number;
   /**
    * Adds the flow, or replaces actions and timeout of the flow that is there. EEXIST with ifExists
-   * 'error', or if another flow has the ufid; ENOENT with ifMissing 'error'. EINVAL if it overlaps
-   * another flow and has no ufid of its own.
+   * 'error', or if another flow has the ufid; ENOENT with ifMissing 'error'. EINVAL if another flow
+   * takes its packets already, or it would take all packets of another one, and it has no ufid of its
+   * own.
    */
   put(match: MatchLike, actions: ActionsLike, options?: PutOptions): Ufid;
   /** Whether there was one. */
-  delete(flow: Ufid | MatchLike): boolean;
-  get(flow: Ufid | MatchLike): Flow | undefined;
+  delete(flow: FlowRef): boolean;
+  get(flow: FlowRef): Flow | undefined;
   /**
    * Many changes in one crossing, in order; a ufid for each put, a boolean for each deletion. A
    * change that cannot be read throws before anything is done. One that the datapath refuses throws
@@ -130,15 +134,17 @@ export interface FlowTable {
 
 const kUfid = /^\s*(ufid:)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\s*$/i;
 
-/** Adds the deletion of a flow that is named by its ufid or its match. */
+/** Adds the deletion of a flow that is named by its ufid, by its match, or by a Flow (or a copy of one). */
 function addDeletion(batch: ChangeBatch, flow: unknown): void {
   if (typeof flow === 'string') {
     if (kUfid.test(flow)) batch.deleteByUfid(flow.trim());
     else batch.delete(flow);
   } else if (typeof flow === 'object' && flow !== null) {
-    batch.delete(flow as FlowMatch);
+    const { ufid } = flow as Partial<Flow>;
+    if (ufid === undefined) batch.delete(flow as FlowMatch);
+    else batch.deleteByUfid(ufid);
   } else {
-    throw invalid(`a flow is named by its ufid or its match, got ${show(flow)}`);
+    throw invalid(`a flow is named by its ufid or its match, or by a Flow, got ${show(flow)}`);
   }
 }
 
@@ -212,12 +218,12 @@ export class DatapathFlowTable implements FlowTable {
     return this.#one((batch) => batch.put(spec, { replace, create })) as Ufid;
   }
 
-  delete(flow: Ufid | MatchLike): boolean {
+  delete(flow: FlowRef): boolean {
     this.#native();
     return this.#one((batch) => addDeletion(batch, flow)) as boolean;
   }
 
-  get(flow: Ufid | MatchLike): Flow | undefined {
+  get(flow: FlowRef): Flow | undefined {
     const native = this.#native();
     return this.#gather((batch) => {
       addDeletion(batch, flow);
@@ -292,12 +298,11 @@ export class DatapathFlowTable implements FlowTable {
   ): AsyncGenerator<Flow, void, undefined> {
     for (let cursor = 0; ; ) {
       throwIfAborted(signal);
-      const chunk = this.#native().flowDump(cursor, kChunk, core);
+      const chunk = this.#native().flowDump(cursor, kChunk, core, inPort);
       if (chunk === undefined) throw noThread(core as Core);
       if (chunk.slab === undefined) return;
       cursor = chunk.cursor;
       for (const flow of FlowRecord.of(chunk.slab)) {
-        if (inPort !== undefined && flow.match.inPort !== inPort) continue;
         yield flow;
         throwIfAborted(signal);
       }

@@ -16,6 +16,7 @@ export type {
   Flow,
   FlowChange,
   FlowMatch,
+  FlowRef,
   FlowSpec,
   FlowTable,
   MatchLike,

@@ -1,5 +1,6 @@
 /** Ports: what one asks for, and the handle one gets. */
 import { inspect } from 'node:util';
+import { isUint8Array } from 'node:util/types';
 import type { NativeDatapath, NativePortSpec, PortId } from './binding.js';
 import {
   checkBoolean,
@@ -34,7 +35,7 @@ interface PortCommon {
   readonly rxqs?: number;
   /** Polled by PMD threads, or by the non-PMD thread; the default is the type's own. */
   readonly pmd?: boolean;
-  /** Queue -> core. */
+  /** Queue -> core. EINVAL for a core that this machine or process does not have. */
   readonly rxqAffinity?: Readonly<Record<number, number>>;
   /**
    * Longest sleep, in microseconds, of PMD threads that poll the port while it is idle; 0 = they
@@ -164,11 +165,11 @@ export interface Port {
 export interface MemoryPort extends Port {
   readonly type: 'memory';
   /**
-   * Hand frames to the datapath as if they had arrived. Returns how many the queue took; the others
+   * Hand frames, one or any that can be iterated over, to the datapath as if they had arrived. Returns how many the queue took; the others
    * are counted as rxDropped, or rxErrors for a frame that is empty or longer than 65,535 bytes.
    * ENODEV: deleted; EINVAL: no such queue.
    */
-  inject(frames: Uint8Array | readonly Uint8Array[], options?: { readonly rxq?: number }): number;
+  inject(frames: Uint8Array | Iterable<Uint8Array>, options?: { readonly rxq?: number }): number;
   /** Take up to `max` frames that the datapath has sent, oldest first. Default: all. */
   drain(max?: number): Buffer[];
 }
@@ -372,15 +373,16 @@ export class DatapathPort implements Port {
 export class DatapathMemoryPort extends DatapathPort implements MemoryPort {
   declare readonly type: 'memory';
 
-  inject(frames: Uint8Array | readonly Uint8Array[], options?: { readonly rxq?: number }): number {
+  inject(frames: Uint8Array | Iterable<Uint8Array>, options?: { readonly rxq?: number }): number {
     const { rxq = 0 } = checkOptions(options, 'the options of inject()', ['rxq']);
     const queue = checkInteger(rxq, 'rxq', 0, kMaxU32);
-    if (Array.isArray(frames)) {
-      for (let i = 0; i < frames.length; i++) checkBytes(frames[i], `frames[${i}]`);
+    const list = typeof frames === 'object' && !isUint8Array(frames) ? listOf(frames) : frames;
+    if (Array.isArray(list)) {
+      for (let i = 0; i < list.length; i++) checkBytes(list[i], `frames[${i}]`);
     } else {
-      checkBytes(frames, 'frames');
+      checkBytes(list, 'frames');
     }
-    return ask(this, (native, id) => native.inject(id, queue, frames));
+    return ask(this, (native, id) => native.inject(id, queue, list));
   }
 
   drain(max: number = kMaxU32): Buffer[] {
@@ -396,6 +398,13 @@ export class DatapathMemoryPort extends DatapathPort implements MemoryPort {
 
 entries(DatapathPort);
 entries(DatapathMemoryPort);
+
+/** Anything that can be gone through, as a list. */
+function listOf(frames: Iterable<Uint8Array>): Uint8Array | readonly Uint8Array[] {
+  if (Array.isArray(frames)) return frames;
+  const iterable = typeof frames?.[Symbol.iterator] === 'function';
+  return iterable ? [...frames] : (frames as unknown as Uint8Array);
+}
 
 /** Asks the core about a port, if it still is one. */
 function ask<T>(port: DatapathPort, call: (native: NativeDatapath, id: PortId) => T): T {

@@ -245,8 +245,8 @@ Napi::Value NativeDatapath::FlowFind(Info info) {
   return ToJs(env, std::vector<FlowView>{*flow}, datapath.now_ms());
 }
 
-// (cursor, n, core?): {cursor, slab}, no slab at the end; undefined: no such core. The slab may be
-// empty: where there are hardly any flows, no call takes long.
+// (cursor, n, core?, port?): {cursor, slab}, no slab at the end; undefined: no such core. The slab
+// may be empty: where there are hardly any flows, or none of the port, no call takes long.
 Napi::Value NativeDatapath::FlowDump(Info info) {
   const Napi::Env env = info.Env();
   Datapath& datapath = Live(env);
@@ -258,7 +258,12 @@ Napi::Value NativeDatapath::FlowDump(Info info) {
     if (!slot.has_value()) return env.Undefined();
   }
   const std::size_t before = cursor;
-  const std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot, kDumpPlaces);
+  std::vector<FlowView> flows = datapath.flows().Dump(cursor, n, slot, kDumpPlaces);
+  if (!info[3].IsUndefined()) {
+    std::erase_if(flows, [port = U32FromJs(info[3])](const FlowView& flow) {
+      return flow.match().key.in_port != port;
+    });
+  }
   Napi::Object answer = Napi::Object::New(env);
   answer["cursor"] = static_cast<double>(cursor);
   if (cursor != before) answer["slab"] = ToJs(env, flows, datapath.now_ms());

@@ -37,6 +37,10 @@ class Slab {
   std::vector<std::uint8_t> bytes_;
 };
 
+Napi::Value ToBuffer(Napi::Env env, const std::vector<std::uint8_t>& bytes) {
+  return Napi::Buffer<std::uint8_t>::Copy(env, bytes.data(), bytes.size());
+}
+
 // 8-4-4-4-12 hexadecimal digits; returns where it ends.
 constexpr std::size_t kUfidText = 36;
 std::uint8_t* WriteUfid(const Ufid& ufid, std::uint8_t* out) {
@@ -203,8 +207,18 @@ Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<
     if (one.kind == FlowOutcomes::Kind::kPut) text = WriteUfid(one.ufid, text);
   }
   if (outcomes.errors.empty()) return env.Undefined();
-  return ListToJs(env, outcomes.errors,
-                  [env](const Error& error) { return ErrorToJs(env, error); });
+  Napi::Array errors =
+      ListToJs(env, outcomes.errors, [env](const Error& error) { return ErrorToJs(env, error); });
+  for (const FlowOutcomes::Overlap& overlap : outcomes.overlaps) {
+    const Match& flow = overlap.flow;
+    Napi::Object other = Napi::Object::New(env);
+    other["key"] = ToBuffer(env, EncodeKey(flow.key, &flow.mask));
+    other["mask"] = ToBuffer(env, EncodeMask(flow.key, flow.mask));
+    auto error = errors.Get(static_cast<std::uint32_t>(overlap.error)).As<Napi::Object>();
+    error["change"] = static_cast<double>(overlap.change);
+    error["overlaps"] = other;
+  }
+  return errors;
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {
@@ -303,8 +317,7 @@ Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key) {
     std::memcpy(&words[word], &values[at], sizeof words[0]);
     at += sizeof words[0];
   }
-  const std::vector<std::uint8_t> encoded = EncodeKey(FromWords(words));
-  return Napi::Buffer<std::uint8_t>::Copy(env, encoded.data(), encoded.size());
+  return ToBuffer(env, EncodeKey(FromWords(words)));
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets) {

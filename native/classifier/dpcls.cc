@@ -118,6 +118,14 @@ Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) 
   return subtable == nullptr ? nullptr : subtable->FindExact(packed);
 }
 
+Megaflow* Dpcls::FindWithin(const PackedMask& mask, const std::uint64_t* packed) {
+  for (const auto& [other, subtable] : subtables_) {
+    if (!other->Covers(mask) || *other == mask) continue;
+    if (Megaflow* found = subtable->FindWithin(mask, packed)) return found;
+  }
+  return nullptr;
+}
+
 std::vector<Subtable*> Dpcls::Order() const {
   std::vector<Subtable*> order;
   order.reserve(subtables_.size() + 1);

@@ -78,14 +78,26 @@ struct FlowOutcomes {
     Ufid ufid;  // kPut
   };
 
+  // A put that was refused because of another flow.
+  struct Overlap {
+    std::size_t error;   // Which of the errors.
+    std::size_t change;  // Which of the changes.
+    Match flow;          // The other one.
+  };
+
   std::vector<One> each;
   std::vector<Error> errors;  // Of those that failed.
+  std::vector<Overlap> overlaps;
 
   void Put(const Ufid& ufid) { each.push_back({Kind::kPut, ufid}); }
   void Found(bool found) { each.push_back({found ? Kind::kDeleted : Kind::kNotFound, {}}); }
   void Fail(Error error) {
     each.push_back({Kind::kFailed, {}});
     errors.push_back(std::move(error));
+  }
+  void FailOverlap(Error error, const Match& flow) {
+    overlaps.push_back({errors.size(), each.size(), flow});
+    Fail(std::move(error));
   }
 };
 

@@ -163,10 +163,16 @@ void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run)
   Megaflow* flow = by_ufid_.Find(put.ufid);
   if (flow == nullptr) {
     // A flow with this match would take its packets.
-    const Dpcls* classifier = ClassifierOf(PortNumber{InPortOf(mask, key)});
-    const bool taken = classifier != nullptr && classifier->Lookup(PacketOf(mask, key)) != nullptr;
-    if (taken) flow = FindLinked(mask, key);
-    if (flow == nullptr) return Add(put, key, taken, run);
+    Dpcls* const classifier = classifiers_[InPortOf(mask, key)].load(std::memory_order_relaxed);
+    const Megaflow* other = nullptr;
+    if (classifier != nullptr) other = classifier->Lookup(PacketOf(mask, key));
+    if (other != nullptr) flow = FindLinked(mask, key);
+    if (flow == nullptr) {
+      // One that takes packets of this flow only.
+      if (classifier != nullptr && other == nullptr && !put.has_ufid)
+        other = classifier->FindWithin(mask, key);
+      return Add(put, key, other, run);
+    }
   }
   if (!IsOf(mask, key, *flow)) {
     return run.outcomes.Fail(
@@ -195,14 +201,16 @@ void FlowTable::Replace(const PackedChange& put, Megaflow* flow, Run& run) {
   run.outcomes.Put(flow->ufid);
 }
 
-void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, bool taken, Run& run) {
+void FlowTable::Add(const PackedChange& put, const std::uint64_t* key, const Megaflow* other,
+                    Run& run) {
   if (!put.create) return run.outcomes.Fail(Missing());
-  if (!put.has_ufid && taken) {
+  if (!put.has_ufid && other != nullptr) {
     if (put.optional) return run.outcomes.Found(false);
-    return run.outcomes.Fail(
+    return run.outcomes.FailOverlap(
         Invalid("the flow overlaps one that is installed",
                 "flows of a port have no priority: make them disjoint, or give this one a "
-                "ufid of its own"));
+                "ufid of its own"),
+        other->match());
   }
   Megaflow* flow = slots_.Take();
   if (flow == nullptr) return run.outcomes.Fail(SystemError(ENOMEM, {}, "no memory for the flow"));

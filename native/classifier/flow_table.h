@@ -10,7 +10,8 @@
 //
 // Flows of a port should be disjoint: they have no priority, and where two overlap either may take
 // a packet. Put() without an id of its own refuses a flow whose key another flow already takes, as
-// Open vSwitch does.
+// Open vSwitch does, and one that would take all packets of another flow: the order in which the
+// two come makes no difference.
 //
 // The table is a cache of bounded size. A flow that is not used for its idle timeout goes; and when
 // the table is full, a flow that is put takes the place of the one least recently used, nearly. A
@@ -172,8 +173,8 @@ class FlowTable {
   // Each adds one outcome to `run`. `key`: packed.
   void Put(const PackedChange& put, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
   void Replace(const PackedChange& put, Megaflow* flow, Run& run) REQUIRES(mutex_);
-  // taken: a packet with its fields has a flow already.
-  void Add(const PackedChange& put, const std::uint64_t* key, bool taken, Run& run)
+  // other: a flow that takes packets of this one, if there is one.
+  void Add(const PackedChange& put, const std::uint64_t* key, const Megaflow* other, Run& run)
       REQUIRES(mutex_);
   void Delete(const PackedChange& del, const std::uint64_t* key, Run& run) REQUIRES(mutex_);
   // Whether there is room for one flow more.

@@ -7,6 +7,9 @@
 namespace pollux {
 namespace {
 
+// So many flows are gone through, rather than a projection of them kept.
+constexpr std::size_t kFew = 64;
+
 std::uint32_t NextId() {
   static std::atomic<std::uint32_t> next{0};
   return next.fetch_add(1, std::memory_order_relaxed);
@@ -15,7 +18,10 @@ std::uint32_t NextId() {
 }  // namespace
 
 Subtable::Subtable(std::shared_ptr<const PackedMask> mask)
-    : mask_(std::move(mask)), id_(NextId()), buckets_(FlowBuckets::Allocate(0)) {}
+    : mask_(std::move(mask)),
+      id_(NextId()),
+      buckets_(FlowBuckets::Allocate(0)),
+      projections_(*mask_) {}
 
 Subtable::~Subtable() { buckets_.Free(); }
 
@@ -30,12 +36,14 @@ bool Subtable::Insert(Megaflow* flow) {
     buckets_ = grown;
   }
   buckets_.Insert(flow);
+  projections_.Add(*flow);
   ++size_;
   return full;
 }
 
 Unpublished<Megaflow*> Subtable::Remove(const Megaflow* flow) {
   --size_;
+  projections_.Remove(*flow);
   return buckets_.Remove(flow);
 }
 
@@ -43,6 +51,22 @@ Megaflow* Subtable::FindExact(const std::uint64_t* packed) const {
   return buckets_.Find(mask_->Hash(packed), [&](const Megaflow& flow) {
     return std::equal(packed, packed + mask_->size(), flow.packed_key());
   });
+}
+
+Megaflow* Subtable::FindWithin(const PackedMask& mask, const std::uint64_t* packed) {
+  const auto all = [this](auto each) {
+    buckets_.ForEach([&](const Megaflow& flow) {
+      each(flow);
+      return true;
+    });
+  };
+  if (size_ > kFew && !projections_.MayHold(mask, packed, all)) return nullptr;
+  Megaflow* found = nullptr;
+  buckets_.ForEach([&](Megaflow& flow) {
+    if (projections_.Holds(mask, packed, flow)) found = &flow;
+    return found == nullptr;
+  });
+  return found;
 }
 
 Match Subtable::Example(FlowBuckets buckets) const {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "classifier/flow_buckets.h"
+#include "classifier/projections.h"
 #include "classifier/tuple_hits.h"
 
 namespace pollux {
@@ -30,6 +31,8 @@ class Subtable {
   FlowBuckets buckets() const { return buckets_; }
   // The flow with exactly this packed key, or nullptr.
   Megaflow* FindExact(const std::uint64_t* packed) const;
+  // A flow that has this packed key under a mask that ours covers, or nullptr.
+  Megaflow* FindWithin(const PackedMask& mask, const std::uint64_t* packed);
   // Where it is in the TupleList that is in force.
   std::size_t place = 0;
   // Whether its flows are cached: the port's profile covers the mask.
@@ -53,6 +56,7 @@ class Subtable {
   const std::uint32_t id_;
   FlowBuckets buckets_;
   std::size_t size_ = 0;
+  Projections projections_;
 
   struct Rate {
     std::uint64_t counted = 0;

@@ -2,6 +2,7 @@
 
 #include <future>
 #include <set>
+#include <string>
 
 #include "datapath/datapath_impl.h"
 
@@ -16,6 +17,12 @@ Topology TopologyOf(const DatapathOptions& options) {
 }
 
 }  // namespace
+
+Error NoSuchCore(std::string_view option, std::uint32_t core) {
+  return Invalid(std::string(option) + " names core " + std::to_string(core) +
+                     ", which this machine or process does not have",
+                 "`nproc --all` and `taskset -p $$` show what there is");
+}
 
 Status CheckOptions(const DatapathOptions& options, const Topology& topology) {
   std::set<std::uint32_t> seen;
@@ -32,17 +39,13 @@ Status CheckOptions(const DatapathOptions& options, const Topology& topology) {
     }
     for (const std::uint32_t core : *options.pmd_cpus) {
       if (topology.Find(core) == nullptr) {
-        return Invalid("pmdCpus names core " + std::to_string(core) +
-                           ", which this machine or process does not have",
-                       "`nproc --all` and `taskset -p $$` show what there is");
+        return NoSuchCore("pmdCpus", core);
       }
     }
   }
   for (const auto& [core, us] : options.pmd_sleep_max_us.of_core) {
     if (topology.Find(core) == nullptr) {
-      return Invalid("pmdSleepMaxUs names core " + std::to_string(core) +
-                         ", which this machine or process does not have",
-                     "`nproc --all` and `taskset -p $$` show what there is");
+      return NoSuchCore("pmdSleepMaxUs", core);
     }
   }
   if (options.upcall_queue_length == 0) return Invalid("upcall.queueLength is 0", "use at least 1");

@@ -26,6 +26,8 @@ namespace pollux {
 
 Error ClosedError();
 // EINVAL for options that make no sense, at creation or later.
+// EINVAL: an option names a core that the topology lacks.
+Error NoSuchCore(std::string_view option, std::uint32_t core);
 Status CheckOptions(const DatapathOptions& options, const Topology& topology);
 
 struct Datapath::Impl {

@@ -122,6 +122,12 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     return PortError(EINVAL, name, "there is no port type \"" + spec.netdev.type + "\"",
                      "Datapath.portTypes() lists them");
   }
+  for (const auto& [rxq, core] : spec.rxq_affinity) {
+    if (topology.Find(core) != nullptr) continue;
+    Error error = NoSuchCore("rxqAffinity", core);
+    error.port = name;
+    return error;
+  }
   Result<std::unique_ptr<Netdev>> netdev = type->open(spec.netdev, pool);
   if (!netdev.ok()) {
     netdev.error().port = name;

@@ -100,7 +100,13 @@ class Scene {
                                       [&](const Rule& rule) { return Overlap(rule.match, match); });
     if (overlaps) return;
     rules_.push_back({match, static_cast<std::uint32_t>(kFirstTo + random_() % kTos)});
-    bed_.Put(match, OutputTo({rules_.back().to}));
+    // With an id of its own: some lie beside those of Crowd(), which take no packets.
+    FlowPut put;
+    put.match = match;
+    put.actions = ActionList::Parse(OutputTo({rules_.back().to}), match).value();
+    put.ufid = Ufid{0, static_cast<std::uint8_t>(puts_), static_cast<std::uint8_t>(puts_ >> 8)};
+    ++puts_;
+    REQUIRE(bed_->flows().Apply({put}, false).front().ok());
   }
 
   void Send() {
@@ -174,6 +180,7 @@ class Scene {
   std::vector<Rule> rules_;
   std::uint64_t found_ = 0;
   std::uint64_t missed_ = 0;
+  std::uint32_t puts_ = 0;
 };
 
 }  // namespace

@@ -59,6 +59,11 @@ describe('refused, with a code and a hint', () => {
       'EINVAL',
       () => dp.addPort({ name: 'n', type: 'memory', rxqAffinity: { 1: 0 } }),
     ],
+    [
+      'affinity to a core that is not there',
+      'EINVAL',
+      () => dp.addPort({ name: 'n', type: 'memory', rxqAffinity: { 0: 77 } }),
+    ],
     ['deleting a port that does not exist', 'ENODEV', () => dp.deletePort('nosuch')],
     ['deleting a number that is not used', 'ENODEV', () => dp.deletePort(99)],
     ['renumbering a port that does not exist', 'ENODEV', () => dp.renumberPort('nosuch', 5)],

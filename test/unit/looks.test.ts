@@ -1,6 +1,15 @@
 // What the package hands out, as JSON, copied, and printed: nothing is lost in silence.
 import { inspect } from 'node:util';
-import type { Datapath, Flow, MemoryPort, Upcall, UpcallBatch } from 'pollux';
+import {
+  type Datapath,
+  type Flow,
+  formatActions,
+  formatMatch,
+  type MemoryPort,
+  parseMatch,
+  type Upcall,
+  type UpcallBatch,
+} from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
 
@@ -17,6 +26,11 @@ beforeEach(async () => {
   flow = dp.flows.get('in_port(a),ct_label(0x100000000000000000001)')!;
 });
 
+async function gather<T>(from: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const one of from) all.push(one);
+  return all;
+}
 const json = (value: unknown) => JSON.parse(JSON.stringify(value));
 const fields = (one: Flow) => ({
   ...{ ufid: one.ufid, match: one.match, actions: one.actions, packets: one.packets },
@@ -98,6 +112,71 @@ describe('printed', () => {
     expect(inspect(flow)).toMatch(/^Flow \{/);
     expect(inspect({ deep: { inside: a } })).toContain("name: 'a'");
   });
+});
+
+describe('a flow names itself', () => {
+  test.each([
+    ['as it was dumped', (one: Flow) => one],
+    ['copied', (one: Flow) => ({ ...one })],
+  ])('%s', (_, as) => {
+    expect(dp.flows.get(as(flow))?.ufid).toBe(flow.ufid);
+    dp.flows.apply([{ delete: as(flow) }, { put: { match: 'in_port(9)', actions: '1' } }]);
+    expect(dp.flows.get(as(flow))).toBeUndefined();
+    expect(dp.flows.delete(as(dp.flows.get('in_port(9)')!))).toBe(true);
+    expect(dp.flows.delete(as(flow))).toBe(false);
+  });
+
+  test('a dump of one port has its flows alone', async () => {
+    const all = await gather(dp.flows.dump());
+    for (const inPort of [1, 2, 'b', 9]) {
+      const number = typeof inPort === 'string' ? dp.ports.get(inPort)!.number : inPort;
+      const wanted = all.filter(({ match }) => match.inPort === number).map(({ ufid }) => ufid);
+      const found = await gather(dp.flows.dump({ inPort }));
+      expect(found.map(({ ufid }) => ufid)).toEqual(wanted);
+    }
+  });
+});
+
+test('frames to inject may come from anything that can be iterated over', async () => {
+  function* frames() {
+    yield udpFrame(1);
+    yield udpFrame(2);
+  }
+  expect(a.inject(frames())).toBe(2);
+  expect(a.inject(new Set([udpFrame(3)]))).toBe(1);
+  await failure('EINVAL', () => a.inject(['x'] as never));
+  await failure('EINVAL', () => a.inject({} as never));
+  await failure('EINVAL', () => a.inject(null as never));
+  await failure('EINVAL', () => a.inject(new Set(['x']) as never));
+  await dp.settle();
+  expect(a.stats().rxPackets).toBe(3n);
+});
+
+test('whoever waits can give up', async () => {
+  const { signal } = { signal: AbortSignal.abort('why') };
+  for (const call of [
+    () => dp.settle({ signal }),
+    () => dp.reload(undefined, { signal }),
+    () => dp.renumberPort('a', 9, { signal }),
+    () => dp.advance(1, { signal }),
+  ]) {
+    expect((await failure('ABORT_ERR', call)).cause).toBe('why');
+  }
+  expect(a.number).toBe(1);
+  // While it waits: a device that takes its time to open keeps the one behind it waiting.
+  const adding = dp.addPort({ name: 'slow', type: 'memory', openDelayMs: 100 });
+  const abort = new AbortController();
+  const waiting = failure('ABORT_ERR', () => dp.settle({ signal: abort.signal }));
+  setImmediate(() => abort.abort());
+  await waiting;
+  expect(dp.ports.has('slow')).toBe(false);
+  await adding;
+});
+
+test('flows in text with the names of ports', () => {
+  expect(formatMatch(flow.match, { ports: dp.ports })).toContain('in_port(a)');
+  expect(formatActions(flow.actions, { ports: dp.ports })).toBe('a');
+  expect(parseMatch('in_port(b)', dp.ports).inPort).toBe(2);
 });
 
 describe('ports', () => {

@@ -24,26 +24,33 @@ const notObject = [1, 'x', null, true, []];
 const notBooleanOrObject = [1, 0, 'true', null, []];
 const unknown = [1];
 
+const kAbortable = [
+  ...(['Datapath.open', 'addPort', 'deletePort', 'configure', 'upcalls'] as const),
+  ...(['renumberPort', 'reload', 'settle', 'advance'] as const),
+];
+
 type Call = (value: never) => unknown;
 /** Method, option, values that are wrong for it, a call with one. */
 const cases: [method: string, option: string, wrong: readonly unknown[], call: Call][] = [
-  ...(['Datapath.open', 'addPort', 'deletePort', 'configure', 'upcalls'] as const).flatMap(
-    (method): [string, string, readonly unknown[], Call][] => {
-      const call = (options: unknown) =>
-        ({
-          'Datapath.open': () => (dp.constructor as any).open({}, options),
-          addPort: () => dp.addPort({ name: 'n', type: 'null' }, any(options)),
-          deletePort: () => dp.deletePort('a', any(options)),
-          configure: () => dp.configure({ ports: [] }, any(options)),
-          upcalls: () => dp.upcalls(any(options)),
-        })[method]();
-      return [
-        [method, 'signal', notSignal, (signal) => call({ signal })],
-        [method, 'that there is not', unknown, (nosuch) => call({ nosuch })],
-        [method, 'all', notObject, call],
-      ];
-    },
-  ),
+  ...kAbortable.flatMap((method): [string, string, readonly unknown[], Call][] => {
+    const call = (options: unknown) =>
+      ({
+        'Datapath.open': () => (dp.constructor as any).open({}, options),
+        addPort: () => dp.addPort({ name: 'n', type: 'null' }, any(options)),
+        deletePort: () => dp.deletePort('a', any(options)),
+        configure: () => dp.configure({ ports: [] }, any(options)),
+        upcalls: () => dp.upcalls(any(options)),
+        renumberPort: () => dp.renumberPort('a', 9, any(options)),
+        reload: () => dp.reload(undefined, any(options)),
+        settle: () => dp.settle(any(options)),
+        advance: () => dp.advance(0, any(options)),
+      })[method]();
+    return [
+      [method, 'signal', notSignal, (signal) => call({ signal })],
+      [method, 'that there is not', unknown, (nosuch) => call({ nosuch })],
+      [method, 'all', notObject, call],
+    ];
+  }),
   ['configure', 'dryRun', notBoolean, (dryRun) => dp.configure({ ports: [] }, { dryRun })],
   ['renumberPort', 'number', notNumber, (number) => dp.renumberPort('a', number)],
   ['reload', 'core', [...notNumber, 'main'], (core) => dp.reload(core)],

@@ -15,6 +15,7 @@ for (const path of ['binding.gyp', 'native']) {
   cpSync(inRoot(path), `${copy}/${path}`, { recursive: true });
 }
 
+console.log('prebuild: compiling the addon (a minute or two)');
 const nodedir = nodeDir();
 const { code } = await run(
   process.execPath,
@@ -25,6 +26,7 @@ const { code } = await run(
   ],
   {
     timeoutMs: 1_200_000,
+    show: 'always',
     env: {
       JOBS: '2',
       PREBUILD_NODE_GYP: inRoot('node_modules/.bin/node-gyp'),

@@ -1,7 +1,7 @@
 // Makes a fresh clone ready: tools, npm packages, the addon, dist/. Does only what is missing or has changed; plain
 // JavaScript without dependencies, because it runs before `npm ci` ever has.
 //   node scripts/setup.mjs [--for=demo|test|build]
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensureAddon } from './lib/addon.mjs';
@@ -39,6 +39,10 @@ export function ensureDist() {
     const tsc = inRoot('node_modules/typescript/bin/tsc');
     const { code } = await run(process.execPath, [tsc, '-p', 'tsconfig.build.json']);
     if (code !== 0) throw new Error('src/ does not compile');
+    // Written by hand, and of no interest to tsc.
+    for (const path of filesBelow('src', (file) => file.endsWith('.d.cts'))) {
+      cpSync(inRoot(path), inRoot(path.replace(/^src/, 'dist')));
+    }
   });
 }
 

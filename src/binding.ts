@@ -1,7 +1,5 @@
-/** The addon: how it is loaded, and the one declaration of what it offers. */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { DatapathError, isError } from './errors.js';
+/** The addon: the one declaration of what it offers. */
+import { loadAddon } from './load-addon.js';
 
 /** A core number, or the event-driven context. */
 export type Core = number | 'non-pmd';
@@ -243,23 +241,4 @@ interface Addon {
   portTypes(): { type: string; available: boolean; reason?: string }[];
 }
 
-function load(): Addon {
-  const root = fileURLToPath(new URL('..', import.meta.url));
-  const require = createRequire(import.meta.url);
-  try {
-    return require('node-gyp-build')(root);
-  } catch (error) {
-    const target = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
-    const reason = isError(error) ? error.message.split('\n')[0] : String(error);
-    throw new DatapathError(`the native addon does not load on ${target}: ${reason}`, {
-      code: 'ERR_ADDON_NOT_LOADED',
-      hint:
-        process.platform === 'linux'
-          ? `build it: in a clone type "npm run build"; elsewhere "npx node-gyp rebuild" in ${root} (needs a C++20 compiler, make and python3)`
-          : 'Pollux runs on Linux only',
-      cause: error,
-    });
-  }
-}
-
-export const addon: Addon = load();
+export const addon = loadAddon() as Addon;

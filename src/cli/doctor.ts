@@ -4,7 +4,7 @@ import { doctor } from '../doctor.js';
 import type { Command } from './pollux.js';
 
 export const doctorCommand: Command = {
-  summary: 'what this machine offers each port type, and what to type for what is missing',
+  usage: '[--json]\n\n  --json    the report for programs\n\nExits with 1 if something is missing.',
   run(args) {
     const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } });
     const report = doctor();

@@ -13,18 +13,18 @@ export interface GeneveBytes {
 const tunnel = groupOf('tunnel');
 
 export class Match {
-  readonly key = new Uint8Array(kMatchSize);
-  readonly mask = new Uint8Array(kMatchSize);
+  readonly key: Uint8Array = new Uint8Array(kMatchSize);
+  readonly mask: Uint8Array = new Uint8Array(kMatchSize);
   /**
    * By `Group.index`: 0 for groups that are not part of the match, otherwise 1, or the number of
    * entries of groups that have them.
    */
-  readonly present = new Uint8Array(groups.length);
+  readonly present: Uint8Array = new Uint8Array(groups.length);
   /**
    * Where in the text each group stood, for errors found later. Meaningful only while text is being
    * read.
    */
-  readonly position = new Int32Array(groups.length);
+  readonly position: Int32Array = new Int32Array(groups.length);
   /** The in_port, while it is a name that nobody has resolved. */
   inPortName: string | undefined = undefined;
   /** Part of `tunnel`. */

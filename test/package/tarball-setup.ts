@@ -28,11 +28,10 @@ export default function setup(project: TestProject): () => void {
     filter: (path) => !notPublished.has(relative(root, path).split('/')[0] ?? ''),
   });
   execFileSync(process.execPath, [join(root, 'scripts/prebuild.mjs'), `--out=${stage}`]);
-  const report = execFileSync('npm', ['pack', '--json', '--ignore-scripts'], {
-    cwd: stage,
-    encoding: 'utf8',
-  });
-  const packed: { filename: string; files: { path: string }[] } = JSON.parse(report)[0];
+  const report = execFileSync('npm', ['pack', '--json'], { cwd: stage, encoding: 'utf8' });
+  // What npm says of the scripts that it runs stands in front.
+  const json = report.slice(report.search(/^\[/m));
+  const packed: { filename: string; files: { path: string }[] } = JSON.parse(json)[0];
   project.provide('tarball', {
     path: join(stage, packed.filename),
     files: packed.files.map((file) => file.path),

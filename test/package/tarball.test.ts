@@ -1,7 +1,7 @@
 // What a user gets from the registry: the packed tarball, installed into an empty project without running any script,
 // loading its prebuilt addon and nothing else.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -23,17 +23,27 @@ describe('the tarball', () => {
   test('carries what is needed to run, and to build from source', () => {
     for (const path of [
       ...['dist/index.js', 'dist/index.d.ts', addon, 'LICENSE'],
-      ...['binding.gyp', 'native/sources.gypi', 'native/binding/addon.cc'],
+      ...['native/binding.gyp', 'native/sources.gypi', 'native/binding/addon.cc', 'NOTICE'],
     ]) {
       expect(packed).toContain(path);
     }
   });
 
   test('carries nothing else', () => {
-    const known =
-      /^(dist|src|native|prebuilds)\/|^(binding\.gyp|package\.json|LICENSE|README\.md)$/;
+    const known = /^(dist|src|native|prebuilds)\/|^(package\.json|LICENSE|NOTICE|README\.md)$/;
     expect(packed.filter((path) => !known.test(path))).toEqual([]);
     expect(packed.filter((path) => /\.(stamp|o|so|test\.\w+)$/.test(path))).toEqual([]);
+  });
+
+  test('is not made of what could not load', () => {
+    using bare = new Project();
+    for (const path of ['scripts', 'binding.gyp', 'package.json']) {
+      cpSync(join(root, path), join(bare.folder, path), { recursive: true });
+    }
+    expect(() => bare.run('npm', ['pack'])).toThrow(
+      /no prebuilt addon in prebuilds\/: npm run prebuildify\n.*no dist\/index\.js: npm run build/,
+    );
+    expect(readdirSync(bare.folder).filter((name) => name.endsWith('.tgz'))).toEqual([]);
   });
 
   test('asks npm to run no script', () => {

@@ -1,6 +1,7 @@
-// What README.md shows, runs: the first script as a reader would run it, every other block of JavaScript on two memory ports.
-import { execFile } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+// What README.md shows, runs: the first script as a reader would run it, every other block on two memory ports. All of it
+// is TypeScript of the strictest kind that needs no types to be taken out.
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Datapath, DatapathError } from 'pollux';
@@ -9,7 +10,7 @@ import { expectLedgerCloses, udpFrame } from './support.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const readme = readFileSync(`${root}/README.md`, 'utf8');
-const [first, ...others] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1]!);
+const [first, ...others] = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map((match) => match[1]!);
 
 afterAll(() => rmSync('/tmp/pollux.pcapng', { force: true })); // what a snippet records
 
@@ -23,6 +24,34 @@ test('the first script prints what it says', async () => {
     timeout: 10_000,
   });
   expect(stdout.trim().split('\n')).toEqual(said);
+});
+
+test('all of it compiles, strictly', async () => {
+  // In the clone, where the package is found by its name.
+  const folder = mkdtempSync(`${root}/out/readme-`);
+  const given = `import { type Datapath, DatapathError, type MemoryPort } from 'pollux';
+    declare const dp: Datapath, left: MemoryPort, right: MemoryPort, frame: Buffer;
+    void [DatapathError, dp, left, right, frame];
+    {`;
+  try {
+    writeFileSync(`${folder}/0.mts`, first!);
+    others.forEach((text, i) => {
+      writeFileSync(`${folder}/${i + 1}.mts`, `${given}\n${text}}\nexport {};`);
+    });
+    const options = {
+      ...{ target: 'es2023', module: 'nodenext', types: ['node'], noEmit: true },
+      ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
+    };
+    const config = { compilerOptions: options, include: ['*.mts'] };
+    writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config));
+    const tsc = `${root}/node_modules/typescript/bin/tsc`;
+    const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', folder], {
+      encoding: 'utf8',
+    });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe('snippets', () => {

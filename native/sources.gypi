@@ -2,8 +2,10 @@
   "variables": {
     "core_sources": [
       "native/packet/checksum.cc",
+      "native/packet/layers.cc",
       "native/packet/offload.cc",
       "native/packet/packet_pool.cc",
+      "native/packet/segmenter.cc",
       "native/flow/attributes.cc",
       "native/flow/decode_match.cc",
       "native/flow/encode_match.cc",

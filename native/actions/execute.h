@@ -19,6 +19,7 @@
 #include "actions/rewrite.h"
 #include "packet/drop_reason.h"
 #include "packet/offload.h"
+#include "packet/segmenter.h"
 
 namespace pollux {
 

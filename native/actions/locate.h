@@ -47,6 +47,12 @@ inline Ipv6Header* Ipv6Of(Packet& packet) {
   return ip != nullptr && ip->version() == 6 ? ip : nullptr;
 }
 
+// Whether it is the packet's own layer 4 whose checksum is partial, and not that of what it
+// carries.
+inline bool HasPartialChecksum(const Packet& packet) {
+  return (packet.offloads & kOffloadChecksum) != 0 && packet.csum_start == packet.l4_offset;
+}
+
 // Layer 4 by what the IP header says, wherever the parser left off.
 struct Layer4View {
   std::uint8_t protocol = 0;

@@ -32,7 +32,7 @@ void FollowPartially(Packet& packet, Sum changed) {
 bool FollowAddresses(Packet& packet, std::uint8_t protocol, bool ipv6, Sum changed) {
   if (packet.l4_offset == Packet::kNoOffset) [[unlikely]]
     return FollowInFragment(packet, protocol, changed);
-  if ((packet.offloads & kOffloadChecksum) != 0) [[unlikely]] {
+  if (HasPartialChecksum(packet)) [[unlikely]] {
     FollowPartially(packet, changed);
     return true;
   }

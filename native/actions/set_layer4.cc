@@ -39,9 +39,6 @@ Ports* PortsOf(Packet& packet, std::uint8_t protocol) {
   return HeaderAt<Ports>(packet, packet.l4_offset);
 }
 
-// Ports are no part of the pseudo-header, whose sum a partial checksum is.
-bool HasWholeChecksum(const Packet& packet) { return (packet.offloads & kOffloadChecksum) == 0; }
-
 template <typename Fields>
 Sum ChangePorts(const SetFields<Fields>& set, Ports& ports) {
   Sum changed = 0;
@@ -81,8 +78,9 @@ bool Apply(const SetFields<TcpFields>& set, Packet& packet) {
   Ports* ports = PortsOf(packet, kProtoTcp);
   if (ports == nullptr) return Without(packet);
   const Sum changed = ChangePorts(set, *ports);
+  // Ports are no part of the pseudo-header, whose sum a partial checksum is.
   auto* tcp = HeaderAt<TcpHeader>(packet, packet.l4_offset);
-  if (tcp != nullptr && HasWholeChecksum(packet)) Follow(tcp->checksum, changed);
+  if (tcp != nullptr && !HasPartialChecksum(packet)) Follow(tcp->checksum, changed);
   return true;
 }
 
@@ -91,7 +89,7 @@ bool Apply(const SetFields<UdpFields>& set, Packet& packet) {
   if (ports == nullptr) return Without(packet);
   const Sum changed = ChangePorts(set, *ports);
   auto* udp = HeaderAt<UdpHeader>(packet, packet.l4_offset);
-  if (udp != nullptr && HasWholeChecksum(packet)) FollowUdp(udp->checksum, changed);
+  if (udp != nullptr && !HasPartialChecksum(packet)) FollowUdp(udp->checksum, changed);
   return true;
 }
 

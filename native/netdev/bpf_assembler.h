@@ -33,6 +33,7 @@ inline constexpr std::uint8_t kBpfMultiplyNumber = BPF_ALU64 | BPF_MUL;
 inline constexpr std::uint8_t kBpfAnd = BPF_ALU64 | BPF_AND | BPF_X;
 inline constexpr std::uint8_t kBpfAndWordNumber =
     BPF_ALU | BPF_AND;  // Of the low half; the other is 0.
+inline constexpr std::uint8_t kBpfXorWordNumber = BPF_ALU | BPF_XOR;
 inline constexpr std::uint8_t kBpfOr = BPF_ALU64 | BPF_OR | BPF_X;
 inline constexpr std::uint8_t kBpfShiftLeftNumber = BPF_ALU64 | BPF_LSH;
 inline constexpr std::uint8_t kBpfShiftRightNumber = BPF_ALU64 | BPF_RSH;

@@ -58,7 +58,7 @@ class NullNetdev final : public Netdev {
   bool Fits(const Packet& /*packet*/) const override { return true; }
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
-  Offloads tx_offloads() const override { return kOffloadAll; }
+  Offloads tx_offloads() const override { return kOffloadAll | kOffloadUdpTunnel | kOffloadTunnel; }
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
     result.Accept(batch);
     batch.Clear();

@@ -8,7 +8,8 @@
 //
 // A virtio header goes in front of each frame, both ways (IFF_VNET_HDR), and the interface offers
 // its host what it can say (TUNSETOFFLOAD): partial checksums, TCP of up to 64 KiB, UDP since
-// Linux 6.2. See packet/offload.h.
+// Linux 6.2, and since 6.17 both of them inside of a tunnel by UDP, for which the header is longer.
+// See packet/offload.h.
 //
 // Receiving reads into a large packet; a small frame is copied out of it, which costs less than to
 // hand the kernel several buffers. Sending writes from the packet, the header into its headroom, to
@@ -46,11 +47,13 @@ namespace {
 
 constexpr std::uint32_t kMaxQueues = 64;
 
-constexpr std::uint32_t kHeaderSize = sizeof(VirtioNetHeader);
+constexpr std::uint32_t kMaxHeader = sizeof(VirtioTunnelHeader);
 
 // Newer than the headers we may be built with.
 constexpr unsigned kUdp4 = 0x20;  // TUN_F_USO4
 constexpr unsigned kUdp6 = 0x40;
+constexpr unsigned kUdpTunnel = 0x80;           // TUN_F_UDP_TUNNEL_GSO
+constexpr unsigned kUdpTunnelChecksum = 0x100;  // TUN_F_UDP_TUNNEL_GSO_CSUM
 
 void Name(ifreq& request, const std::string& device) {
   std::memset(&request, 0, sizeof request);
@@ -104,6 +107,13 @@ Result<Fd> OpenTun(const std::string& device, bool multi_queue) {
 // Lets the host leave to us what a virtio header can say; returns what we may leave to the host.
 Offloads OfferOffloads(const Fd& fd) {
   constexpr unsigned kTcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+  constexpr unsigned kTunnels = kUdpTunnel | kUdpTunnelChecksum;
+  constexpr int kLong = kMaxHeader;
+  constexpr int kShort = sizeof(VirtioNetHeader);
+  if (ioctl(fd.get(), TUNSETVNETHDRSZ, &kLong) == 0 &&
+      ioctl(fd.get(), TUNSETOFFLOAD, kTcp | kUdp4 | kUdp6 | kTunnels) == 0)
+    return kOffloadAll | kOffloadUdpTunnel;
+  (void)ioctl(fd.get(), TUNSETVNETHDRSZ, &kShort);
   if (ioctl(fd.get(), TUNSETOFFLOAD, kTcp | kUdp4 | kUdp6) == 0) return kOffloadAll;
   // The host may not: it finishes frames itself then. What we write it takes all the same.
   (void)ioctl(fd.get(), TUNSETOFFLOAD, kTcp);
@@ -112,7 +122,8 @@ Offloads OfferOffloads(const Fd& fd) {
 
 class TapRxq final : public Rxq {
  public:
-  TapRxq(PacketPool& pool, Fd fd) : pool_(pool), fd_(std::move(fd)) {}
+  TapRxq(PacketPool& pool, Fd fd, std::uint32_t header_size)
+      : pool_(pool), fd_(std::move(fd)), header_size_(header_size) {}
   Status Open() {
     if (Status status = epoll_.opened(); !status) return status;
     return epoll_.Watch(fd_.get());
@@ -134,12 +145,12 @@ class TapRxq final : public Rxq {
       if (large_ == nullptr) large_ = pool_.Allocate(kMaxFrame);
       if (large_ == nullptr) return;  // The frame waits in the kernel's queue.
       const ssize_t n =
-          read(fd_.get(), large_->data - kHeaderSize, kHeaderSize + std::size_t{kMaxFrame} + 1);
-      if (n <= kHeaderSize) {
+          read(fd_.get(), large_->data - header_size_, header_size_ + std::size_t{kMaxFrame} + 1);
+      if (n <= header_size_) {
         if (n < 0 && errno == EBADFD) Unwatch();
         return;
       }
-      PacketPtr packet = Take(static_cast<std::uint32_t>(n) - kHeaderSize);
+      PacketPtr packet = Take(static_cast<std::uint32_t>(n) - header_size_);
       segments += packet != nullptr ? OnWire(*packet).packets : 1;
       if (packet != nullptr) batch.Add(std::move(packet));
     }
@@ -154,7 +165,7 @@ class TapRxq final : public Rxq {
   // What was read into the large packet: itself, or a copy if it is small.
   PacketPtr Take(std::uint32_t size) {
     VirtioNetHeader header;
-    std::memcpy(&header, large_->data - kHeaderSize, kHeaderSize);
+    std::memcpy(&header, large_->data - header_size_, sizeof header);
     PacketPtr packet;
     if (size + PacketPool::kMaxHeadroom <= PacketPool::kSmallChunk) {
       packet = pool_.Copy({large_->data, size});
@@ -183,6 +194,7 @@ class TapRxq final : public Rxq {
 
   PacketPool& pool_;
   const Fd fd_;
+  const std::uint32_t header_size_;  // What else the long one says we look up in the frame.
   Epoll epoll_;
   PacketPtr large_;  // For the next frame that needs it.
   Counter rx_dropped_;
@@ -207,7 +219,7 @@ class TapNetdev final : public Netdev {
       Result<Fd> fd = OpenTun(device, spec.rxqs > 1);
       if (!fd) return fd.error();
       netdev->tx_offloads_ = OfferOffloads(*fd);
-      auto rxq = std::make_unique<TapRxq>(pool, std::move(*fd));
+      auto rxq = std::make_unique<TapRxq>(pool, std::move(*fd), netdev->header_size());
       if (Status status = rxq->Open(); !status) return status.error();
       netdev->rxqs_.push_back(std::move(rxq));
     }
@@ -289,16 +301,20 @@ class TapNetdev final : public Netdev {
   TapNetdev(const NetdevSpec& spec, std::string device)
       : device_(std::move(device)), numa_(spec.numa.value_or(0)), wanted_mtu_(spec.mtu) {}
 
-  static bool Write(int fd, const Packet& packet) {
-    const VirtioNetHeader header =
-        packet.offloads == 0 ? kNothingLacks : VirtioNetHeader::Of(packet);
-    if (packet.headroom() < kHeaderSize) [[unlikely]] {
-      const iovec parts[2] = {{const_cast<VirtioNetHeader*>(&header), kHeaderSize},
-                              {packet.data, packet.size}};
+  std::uint32_t header_size() const {
+    return (tx_offloads_ & kOffloadUdpTunnel) != 0 ? kMaxHeader : sizeof(VirtioNetHeader);
+  }
+
+  bool Write(int fd, const Packet& packet) const {
+    VirtioTunnelHeader header{};
+    if (packet.offloads != 0) header = VirtioTunnelHeader::Of(packet);
+    const std::uint32_t size = header_size();
+    if (packet.headroom() < size) [[unlikely]] {
+      const iovec parts[2] = {{&header, size}, {packet.data, packet.size}};
       return writev(fd, parts, 2) >= 0;
     }
-    std::memcpy(packet.data - kHeaderSize, &header, kHeaderSize);
-    return write(fd, packet.data - kHeaderSize, kHeaderSize + packet.size) >= 0;
+    std::memcpy(packet.data - size, &header, size);
+    return write(fd, packet.data - size, size + packet.size) >= 0;
   }
 
   // Whether our files are still those of an interface.

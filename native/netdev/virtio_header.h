@@ -27,6 +27,31 @@ struct VirtioNetHeader {
 };
 static_assert(sizeof(VirtioNetHeader) == 10);
 
+// As taps have it that know of tunnels. What is not said is zero.
+struct VirtioTunnelHeader {
+  static constexpr std::uint8_t kTunnelChecksum = 8;  // In `flags`.
+
+  VirtioNetHeader plain;
+  std::uint16_t buffers;
+  std::uint16_t hash[4];
+  std::uint16_t udp_at;  // The tunnel's header.
+  std::uint16_t l3_at;   // What is inside.
+
+  static VirtioTunnelHeader Of(const Packet& packet) {
+    VirtioTunnelHeader header{};
+    header.plain = VirtioNetHeader::Of(packet);
+    if ((packet.offloads & kOffloadUdpTunnel) == 0) return header;
+    const UdpTunnel tunnel = UdpTunnelOf(packet);
+    header.plain.gso_type |=
+        tunnel.ipv6 ? OffloadHeader::kGsoUdpTunnel6 : OffloadHeader::kGsoUdpTunnel4;
+    if (tunnel.checksum) header.plain.flags |= kTunnelChecksum;
+    header.udp_at = tunnel.udp_at;
+    header.l3_at = tunnel.l3_at;
+    return header;
+  }
+};
+static_assert(sizeof(VirtioTunnelHeader) == 24);
+
 // What a packet says that lacks nothing.
 inline constexpr VirtioNetHeader kNothingLacks{};
 

@@ -12,6 +12,7 @@
 
 #include "netdev/bpf.h"
 #include "netdev/bpf_assembler.h"
+#include "packet/layers.h"
 
 // Newer than the headers we may be built with.
 #ifndef BPF_F_MMAPABLE
@@ -58,6 +59,8 @@ void Delete(int map, const void* key) {
   Bpf(BPF_MAP_DELETE_ELEM, attributes);
 }
 
+constexpr int kPayload = kShapeL4Offset + static_cast<int>(sizeof(UdpHeader));
+
 // The shape's checksum, as the sender leaves it to the card: that of the pseudo-header. Compares
 // with r4, for r3 bytes of layer 4.
 std::size_t JumpIfPartial(BpfAssembler& assembler) {
@@ -76,6 +79,36 @@ std::size_t JumpIfPartial(BpfAssembler& assembler) {
     assembler.Add(kBpfAdd, 3, 1, 0, 0);
   }
   return assembler.Jump(kBpfJumpIfSame, 3, 4, 0);
+}
+
+// A tunnel by UDP, whose frames may lack something inside; r3 is the length of IP.
+void JumpIfTunnel(BpfAssembler& assembler, std::vector<std::size_t>& others) {
+  const auto leave_if = [&](std::uint8_t condition, unsigned a, unsigned b, std::int32_t number) {
+    others.push_back(assembler.Jump(condition, a, b, number));
+  };
+  assembler.Add(kBpfLoadWord, 2, kData, kPayload, 0);
+  assembler.Add(kBpfToBigEndian, 2, 0, 0, 32);
+  for (const UdpTunnelMark& mark : kUdpTunnelMarks) {
+    assembler.Add(kBpfMove, 1, 2, 0, 0);
+    assembler.Add(kBpfAndWordNumber, 1, 0, 0, static_cast<std::int32_t>(mark.mask));
+    assembler.Add(kBpfXorWordNumber, 1, 0, 0, static_cast<std::int32_t>(mark.value));
+    leave_if(kBpfJumpIfNumber, 1, 0, 0);
+  }
+  // Plain IP, by its version and length.
+  assembler.Add(kBpfMove, 1, 2, 0, 0);
+  assembler.Add(kBpfShiftRightNumber, 1, 0, 0, 28);
+  const std::size_t not4 = assembler.Jump(kBpfJumpUnlessNumber, 1, 0, 4);
+  assembler.Add(kBpfAndWordNumber, 2, 0, 0, 0xffff);
+  assembler.Add(kBpfAddNumber, 2, 0, 0, kPayload - kShapeL3Offset);
+  leave_if(kBpfJumpIfSame, 2, 3, 0);
+  assembler.Land(not4);
+  const std::size_t not6 = assembler.Jump(kBpfJumpUnlessNumber, 1, 0, 6);
+  assembler.Add(kBpfLoadHalf, 2, kData, kPayload + 4, 0);
+  assembler.Add(kBpfToBigEndian, 2, 0, 0, 16);
+  assembler.Add(kBpfAddNumber, 2, 0, 0,
+                kPayload - kShapeL3Offset + static_cast<std::int32_t>(sizeof(Ipv6Header)));
+  leave_if(kBpfJumpIfSame, 2, 3, 0);
+  assembler.Land(not6);
 }
 
 }  // namespace
@@ -247,6 +280,7 @@ void XdpFlows::AssembleShape(BpfAssembler& assembler, std::vector<std::size_t>& 
   const std::size_t was_tcp = assembler.Jump();
   assembler.Land(is_udp);
   leave_if(kBpfJumpIfBelowNumber, 3, 0, 20 + sizeof(UdpHeader));
+  JumpIfTunnel(assembler, others);
   assembler.Add(kBpfLoadHalf, 4, kData, 40, 0);
   assembler.Land(was_tcp);
   assembler.Add(kBpfSubtractNumber, 3, 0, 0, 20);

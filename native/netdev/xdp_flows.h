@@ -9,7 +9,8 @@
 //     same key. (Not all: those shorter than 54 bytes or of several buffers are left to us.) Every
 //     other frame, and every frame without an entry, goes on to the socket.
 //   - A frame whose checksum its sender left to a card goes to the socket, recognized as
-//     FindPartialChecksum() does: redirected it would arrive with a wrong one.
+//     FindPartialChecksum() does: redirected it would arrive with a wrong one. So does what looks
+//     like a tunnel by UDP, whatever is in it.
 //   - So does a frame that is longer than its way out takes, and one whose way out has gone (the
 //     kernel empties its place in the map): they are dropped, and counted, by us.
 //

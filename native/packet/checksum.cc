@@ -34,6 +34,17 @@ constexpr std::uint32_t Product(std::uint32_t a, std::uint32_t b) {
   return product;
 }
 
+// What a byte becomes while eight of its bits are divided.
+constexpr auto kCrcOfByte = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t byte = 0; byte < 256; ++byte) {
+    std::uint32_t crc = byte;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc & 1) != 0 ? crc >> 1 ^ kCrc32c : crc >> 1;
+    table[byte] = crc;
+  }
+  return table;
+}();
+
 // x to the power of 8 * 2^i.
 constexpr auto kPowers = [] {
   std::array<std::uint32_t, 32> powers{};
@@ -79,6 +90,12 @@ Sum PseudoSum6(std::span<const std::uint8_t, 16> source,
                std::span<const std::uint8_t, 16> destination, std::uint8_t protocol,
                std::uint32_t length) {
   return SumBytes(source) + SumBytes(destination) + NetworkOrder(protocol) + NetworkOrder(length);
+}
+
+std::uint32_t Crc32c(std::span<const std::uint8_t> bytes) {
+  std::uint32_t crc = UINT32_MAX;
+  for (const std::uint8_t byte : bytes) crc = crc >> 8 ^ kCrcOfByte[(crc ^ byte) & 0xff];
+  return ~crc;
 }
 
 // The four bytes are that many bytes away from the end of the message, themselves included: so

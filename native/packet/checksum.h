@@ -1,5 +1,5 @@
-// The Internet checksum (RFC 1071) and its incremental update (RFC 1624); and the incremental
-// update of CRC-32C, which SCTP uses.
+// The Internet checksum (RFC 1071) and its incremental update (RFC 1624); and CRC-32C, which SCTP
+// uses, and its incremental update.
 //
 // A one's complement sum does not care about byte order as long as everything uses the same one.
 // Here every 16-bit value, sums and checksums alike, is as it lies in the packet (network order):
@@ -59,6 +59,9 @@ Sum PseudoSum4(std::span<const std::uint8_t, 4> source,
 Sum PseudoSum6(std::span<const std::uint8_t, 16> source,
                std::span<const std::uint8_t, 16> destination, std::uint8_t protocol,
                std::uint32_t length);
+
+// The CRC-32C of a message; where SCTP has it, least significant byte first, the message has zeros.
+std::uint32_t Crc32c(std::span<const std::uint8_t> bytes);
 
 // By which bits (XOR) the CRC-32C of a message changes when four of its bytes change by those of
 // `difference`, with `behind` bytes of the message after them. Both numbers are as they lie in an

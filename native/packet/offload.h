@@ -9,12 +9,21 @@
 // others they are finished at output: FinishChecksum(), Segmenter. Nobody ever verifies a checksum.
 //
 // What a packet may carry. An Ethernet frame, tags allowed, of IPv4 or IPv6, extension headers
-// allowed, no fragment, with TCP or UDP at csum_start. A GSO frame always has a partial checksum.
-// So the rewrites (actions/) have four rules: a change of addresses goes into the field without
-// complement; a change of ports leaves it alone; tags come and go; and for everything else (other
-// headers that come and go, truncation) the packet is finished, or segmented, first. What cannot be
-// carried, such as the partial checksum of what is inside a tunnel, is finished when it is
-// received.
+// allowed, no fragment, with TCP or UDP at csum_start: its own, or that of what it carries through
+// a tunnel (packet/layers.h), wherever its outermost layer 4 is. A GSO frame always has a partial
+// checksum. So the rewrites (actions/) have four rules: a change of addresses goes into the field
+// without complement if csum_start is the packet's own layer 4; a change of ports leaves it alone
+// then; tags come and go; and for everything else (other headers that come and go, truncation) the
+// packet is finished, or segmented, first.
+//
+// What cannot be carried is finished when it is received, by the sum that its protocol uses: SCTP
+// has a CRC-32C. What cannot be finished is refused: a sum whose place says SCTP and whose packet
+// does not, a fragment (the rest is elsewhere), a place outside of the frame.
+//
+// In a GSO frame of a tunnel, headers outside speak of the whole. Cut, each segment gets lengths,
+// identifications and checksums of its own, outside and inside. An outer UDP checksum that is zero
+// stays zero; another value says no more than that there shall be one. A port that takes no such
+// frames but can cut UDP gets the datagrams of the tunnel as one frame of UDP (Segmenter).
 //
 // Peers write the header (a virtual machine, a container), so every value in it is taken for a lie
 // until checked against the frame: a header that does not fit is refused and nothing outside the
@@ -26,6 +35,7 @@
 #include <cstdint>
 #include <span>
 
+#include "packet/layers.h"
 #include "packet/packet.h"
 
 namespace pollux {
@@ -38,6 +48,9 @@ struct OffloadHeader {
   static constexpr std::uint8_t kGsoTcp4 = 1;
   static constexpr std::uint8_t kGsoTcp6 = 4;
   static constexpr std::uint8_t kGsoUdp = 5;  // VIRTIO_NET_HDR_GSO_UDP_L4, of IPv4 or IPv6.
+  static constexpr std::uint8_t kGsoUdpTunnel4 =
+      0x20;  // By what the tunnel goes; beside the others.
+  static constexpr std::uint8_t kGsoUdpTunnel6 = 0x40;
   static constexpr std::uint8_t kGsoEcn = 0x80;
 
   std::uint8_t flags = 0;
@@ -54,6 +67,8 @@ struct OffloadHeader {
 // The most segments of one frame: 64 KiB of TCP at Linux's smallest segment size, 48 bytes. UDP
 // makes at most 128.
 inline constexpr std::uint32_t kMaxSegments = 65'536 / 48;
+// The most datagrams of a frame of UDP that we make: what all kernels take.
+inline constexpr std::uint32_t kMaxDatagrams = 64;
 
 // Notes on a packet that just arrived what `header` says of it, or does it at once where it cannot
 // be carried. Padding behind a GSO frame goes. False: header and frame do not fit each other.
@@ -62,11 +77,35 @@ bool AcceptOffloads(Packet& packet, const OffloadHeader& header);
 // The header that tells a kernel what the packet lacks.
 OffloadHeader OffloadsOf(const Packet& packet);
 
+// What a kernel that takes kOffloadUdpTunnel must know of such a packet beside that.
+struct UdpTunnel {
+  bool ipv6 = false;         // What the tunnel goes by.
+  bool checksum = false;     // The tunnel's UDP shall have one.
+  std::uint16_t udp_at = 0;  // The tunnel's header.
+  std::uint16_t l3_at = 0;   // What is inside.
+};
+UdpTunnel UdpTunnelOf(const Packet& packet);
+
+// What a frame lacks whose sender left a checksum to a card, by what its bytes say.
+struct Lack {
+  enum class Kind : std::uint8_t {
+    kTcp,  // What a packet may carry, ...
+    kUdp,
+    kInternet,  // ... other Internet checksums, ...
+    kCrc32c,    // ... SCTP's, ...
+    kUnknown,   // ... and nobody knows, or it cannot be had.
+  };
+  Kind kind = Kind::kUnknown;
+  Layers layers;          // Of kTcp and kUdp.
+  std::uint32_t end = 0;  // What is summed ends here; padding follows.
+};
+// Of a sum over what starts at `csum_start`, whose place is `csum_offset` bytes behind that.
+Lack LackOf(std::span<const std::uint8_t> frame, std::uint32_t csum_start,
+            std::uint32_t csum_offset);
+
 // Completes the packet's partial checksum, if it has one. Not for a GSO frame.
 void FinishChecksum(Packet& packet);
-// The same with offsets from anywhere: sums the frame from `csum_start` to its end and writes the
-// result `csum_offset` bytes after `csum_start`. False: that is not inside the frame; nothing was
-// changed.
+// The same with offsets from anywhere. False: that cannot be done; nothing was changed.
 bool FinishChecksum(std::span<std::uint8_t> frame, std::uint32_t csum_start,
                     std::uint32_t csum_offset);
 
@@ -79,39 +118,7 @@ struct WireSize {
 };
 WireSize OnWire(const Packet& packet);
 
-// Cuts one GSO frame into segments as a card would. Segments are made one at a time, when there is
-// room for them.
-class Segmenter {
- public:
-  // Takes the packet and holds it until the next Start(). False, and the packet is the caller's: it
-  // is no GSO frame any more.
-  bool Start(PacketPtr& packet);
-
-  bool done() const { return next_ >= end_; }
-  std::uint32_t segments_left() const {
-    return done() ? 0 : (end_ - next_ + segment_size_ - 1) / segment_size_;
-  }
-  // The next segment, complete with its checksums, with all that is known of the packet; nullptr if
-  // the pool is exhausted, call again then. Not when done().
-  PacketPtr Next(PacketPool& pool);
-  // Whether Next() has not given any yet.
-  bool fresh() const { return next_ == payload_; }
-  // Forgets the rest.
-  void Stop() { next_ = end_; }
-
- private:
-  std::uint64_t PartialSum(std::uint32_t l4_length) const;
-
-  PacketPtr packet_;
-  std::uint32_t l3_ = 0;
-  std::uint32_t l4_ = 0;
-  std::uint32_t payload_ =
-      0;                    // Where the payload starts; all before it is repeated in each segment.
-  std::uint32_t next_ = 0;  // Where the next segment's payload starts.
-  std::uint32_t end_ = 0;   // Where the payload ends.
-  std::uint32_t segment_size_ = 1;
-  bool ipv4_ = false;
-  bool tcp_ = false;
-};
+// Of a GSO frame: all that is repeated in each segment.
+std::uint32_t HeadersOf(const Packet& packet);
 
 }  // namespace pollux

@@ -52,9 +52,13 @@ inline constexpr Offloads kOffloadTcp4 = 4;         // To be segmented: TCP over
 inline constexpr Offloads kOffloadTcp6 = 8;
 inline constexpr Offloads kOffloadUdp = 16;  // ... UDP over either.
 inline constexpr Offloads kOffloadEcn = 32;  // CWR is for the first segment alone.
+// What is lacking is inside of a tunnel: of one by UDP with Ethernet inside (VXLAN, Geneve), ...
+inline constexpr Offloads kOffloadUdpTunnel = 64;
+inline constexpr Offloads kOffloadTunnel = 128;  // ... or of anything else. Of GSO frames alone.
 inline constexpr Offloads kOffloadChecksum = kOffloadTcpChecksum | kOffloadUdpChecksum;
 inline constexpr Offloads kOffloadGso = kOffloadTcp4 | kOffloadTcp6 | kOffloadUdp;
-inline constexpr Offloads kOffloadAll = kOffloadChecksum | kOffloadGso | kOffloadEcn;
+inline constexpr Offloads kOffloadAll =  // But for tunnels, which hardly anybody takes.
+    kOffloadChecksum | kOffloadGso | kOffloadEcn;
 
 struct alignas(64) Packet {
   static constexpr std::uint16_t kNoOffset = UINT16_MAX;
@@ -66,8 +70,8 @@ struct alignas(64) Packet {
   // is none. A later fragment has no layer 4.
   std::uint16_t l3_offset = kNoOffset;
   std::uint16_t l4_offset = kNoOffset;
-  // With kOffloadChecksum: where layer 4 starts. Unlike the offsets it goes along with what is
-  // pushed and pulled.
+  // With kOffloadChecksum: where the layer 4 starts that has it, in a tunnel another one than the
+  // packet's own. Unlike the offsets it goes along with what is pushed and pulled.
   std::uint16_t csum_start = 0;
   std::uint16_t gso_size = 0;  // With kOffloadGso: bytes of payload in a segment.
 

@@ -80,7 +80,7 @@ void Context::FinishAndTransmit(const TxPort& port, PacketBatch& batch) {
     } else if (!packet->is_gso()) {
       FinishChecksum(*packet);
       add(std::move(packet));
-    } else if (!segmenter.Start(packet)) {
+    } else if (!segmenter.Start(packet, port.netdev->tx_offloads())) {
       counters_.Drop(DropReason::kRewrite, 1);
     } else {
       while (!segmenter.done()) {

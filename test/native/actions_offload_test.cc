@@ -12,6 +12,7 @@
 #include "packet/offload.h"
 #include "recording_host.h"
 #include "testbed.h"
+#include "tunnel_builder.h"
 
 namespace pollux::test {
 namespace {
@@ -64,7 +65,18 @@ Unfinished SomeFrame(Random& random) {
   const bool ipv6 = random.OneIn(2);
   const bool tcp = random.OneIn(2);
   Unfinished made;
-  made.frame = SomeHeaders(random, ipv6, tcp).Payload(1 + random.Below(200)).Build();
+  // What is in a tunnel has no tags of its own here.
+  const bool tunnel = random.OneIn(3);
+  EthernetFrame inner = ipv6 ? EthernetFrame().Ipv6("2001:db8::1", "fe80::ffff:2")
+                             : EthernetFrame().Ipv4("10.0.0.1", "192.168.255.254");
+  if (tcp) {
+    inner.Tcp(1000, 80, 0x099);
+  } else {
+    inner.Udp(1000, 53);
+  }
+  EthernetFrame headers = tunnel ? inner : SomeHeaders(random, ipv6, tcp);
+  made.frame = headers.Payload(1 + random.Below(200)).Build();
+  const Frame complete = made.frame;
   HeapPacket located(made.frame);
   Miniflow key;
   ExtractMiniflow(*located, key);
@@ -77,7 +89,19 @@ Unfinished SomeFrame(Random& random) {
   made.header.flags = OffloadHeader::kNeedsChecksum;
   made.header.csum_start = static_cast<std::uint16_t>(l4);
   made.header.csum_offset = static_cast<std::uint16_t>(check_at);
-  if (random.OneIn(3)) return made;
+  const bool whole = random.OneIn(3);
+  if (tunnel) {
+    const std::vector<Tunnel> tunnels = EveryTunnel();
+    const Wrapping wrapping{tunnels[random.Below(static_cast<std::uint32_t>(tunnels.size()))],
+                            random.OneIn(2), random.OneIn(2), ipv6};
+    made.header.csum_start = static_cast<std::uint16_t>(l4 + OuterSize(wrapping));
+    // As its sender sums it: what is inside counts as complete.
+    Frame outside = Wrap(wrapping, complete, !whole);
+    const std::size_t at = made.header.csum_start + check_at;
+    std::memcpy(outside.data() + at, &pseudo, sizeof pseudo);
+    made.frame = outside;
+  }
+  if (whole) return made;
   made.header.gso_type = !tcp   ? OffloadHeader::kGsoUdp
                          : ipv6 ? OffloadHeader::kGsoTcp6
                                 : OffloadHeader::kGsoTcp4;

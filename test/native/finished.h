@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "packet/offload.h"
+#include "packet/segmenter.h"
 
 namespace pollux::test {
 

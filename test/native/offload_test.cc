@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "packet/checksum.h"
+#include "packet/segmenter.h"
 #include "recording_host.h"
 
 namespace {

@@ -23,6 +23,7 @@
 #include "packet/checksum.h"
 #include "packet_builder.h"
 #include "testbed.h"
+#include "tunnel_builder.h"
 
 namespace pollux::test {
 namespace {
@@ -138,6 +139,25 @@ TEST_CASE("xdp flows: any frame, damaged or not, goes as the datapath would have
   CHECK(taken > 1'000);
   CHECK(left > 1'000);
   CHECK(partial > 100);
+}
+
+TEST_CASE("xdp flows: what tunnels carry is looked at by us") {
+  const std::unique_ptr<XdpFlows> flows = MakeFlows(HeaderMask(FlowMask{}));
+  if (flows == nullptr) return;
+  const Program program(*flows);
+  const Frame plain =
+      EthernetFrame().Ipv4("172.16.0.1", "172.16.0.2").Udp(50'000, 4789, false).Payload(40).Build();
+  REQUIRE(flows->Add(*KeyOf(plain, HeaderMask(FlowMask{})), {}));
+  REQUIRE(program.Run(plain) == XDP_DROP);
+  for (const Tunnel& tunnel : EveryTunnel()) {
+    if (tunnel.kind != Tunnel::Kind::kUdp) continue;
+    for (const bool ipv6 : {false, true}) {
+      CAPTURE(tunnel.name);
+      const Frame inner = ipv6 ? EthernetFrame().Ipv6("::1", "::2").Tcp(1, 2).Payload(40).Build()
+                               : EthernetFrame().Ipv4("1.1.1.1", "2.2.2.2").Tcp(1, 2).Build();
+      CHECK(program.Run(Wrap({tunnel, false, false, ipv6}, inner, false)) == XDP_PASS);
+    }
+  }
 }
 
 TEST_CASE("xdp flows: entries come and go, as many as there is room for") {

@@ -75,7 +75,7 @@ export function decodeMatch(key: Uint8Array, mask?: Uint8Array): FlowMatch<numbe
 /** The netlink attributes of actions; no bytes at all mean drop. Throws like `encodeMatch`. */
 export function encodeActions(actions: ActionsLike, ports: PortNames): Buffer {
   return encodeActionList(
-    typeof actions === 'string' ? readActions(actions, ports) : actions,
+    typeof actions === 'string' ? readActions(actions, ports, true) : actions,
     ports,
   );
 }
@@ -120,8 +120,8 @@ export const formatMatch = entry(function formatMatch(
 });
 
 /**
- * The typed form of ODP text; "drop" and an empty text give one `drop`. Throws EINVAL with
- * `position`.
+ * The typed form of ODP text; "drop" and an empty text give one `drop`. What Open vSwitch reads is read,
+ * also what no datapath carries out: `put()` and the like refuse that. Throws EINVAL with `position`.
  */
 export const parseActions = entry(function parseActions(
   text: string,

@@ -436,7 +436,7 @@ function formatEntries(match: Match, group: Group): string {
 /**
  * The inside of vlan(): no tpid, which is the eth_type beside it, and no cfi where it is as usual.
  */
-function formatTag(match: Match, tag: Group, verbose: boolean): string {
+export function formatTag(match: Match, tag: Group, verbose: boolean): string {
   const [, vid, pcp, cfi] = tag.fields as [Field, Field, Field, Field];
   const parts: string[] = [];
   for (const field of [vid, pcp]) {

@@ -67,22 +67,7 @@ describe('text', () => {
     // set
     ['set^', 'expected "(" after "set", found the end'],
     ['set(^foo(1))', 'cannot set "foo"'],
-    ['set(^in_port(1))', 'cannot set "in_port"'],
-    ['set(^eth_type(0x800))', 'cannot set "eth_type"'],
-    ['set(^vlan(vid=1))', 'cannot set "vlan"'],
     ['set(^encap())', 'cannot set "encap"'],
-    ['set(^ct_state(+new))', 'cannot set "ct_state"'],
-    ['set(^ct_zone(1))', 'cannot set "ct_zone"'],
-    ['set(^ct_mark(1))', 'cannot set "ct_mark"'],
-    ['set(^ct_label(1))', 'cannot set "ct_label"'],
-    ['set(^ct_tuple4())', 'cannot set "ct_tuple4"'],
-    ['set(^ct_tuple6())', 'cannot set "ct_tuple6"'],
-    ['set(^tcp_flags(syn))', 'cannot set "tcp_flags"'],
-    ['set(^packet_type(ns=0,id=0))', 'cannot set "packet_type"'],
-    ['set(ipv4(ttl=1,^proto=6))', 'cannot set "proto" of "ipv4"'],
-    ['set(ipv6(^frag=no))', 'cannot set "frag" of "ipv6"'],
-    ['set(nsh(ttl=1,^mdtype=1))', 'cannot set "mdtype" of "nsh"'],
-    ['set(nsh(^np=1))', 'cannot set "np" of "nsh"'],
     ['set(ipv4(ttl=1)^', 'expected ")" to end "set", found the end'],
     ['set(ipv4(ttl=1)^,tcp(dst=1))', 'expected ")" to end "set"'],
     ['set(^icmp(type=1))', '"icmp" can only be set as a whole, and "code" is missing'],
@@ -212,6 +197,46 @@ describe('text', () => {
     expect(error.message).toContain(message);
     expect(error).toMatchObject({ code: 'EINVAL', errno: -22, position: elsewhere ?? position });
     expect(error.message).toMatch(/^bad actions at position /);
+  });
+
+  test.each([
+    ['set(^in_port(1))', 'cannot set "in_port"'],
+    ['set(^eth_type(0x800))', 'cannot set "eth_type"'],
+    ['set(^vlan(vid=1))', 'cannot set "vlan"'],
+    ['set(^ct_state(+new))', 'cannot set "ct_state"'],
+    ['set(^ct_zone(1))', 'cannot set "ct_zone"'],
+    ['set(^ct_mark(1))', 'cannot set "ct_mark"'],
+    ['set(^ct_label(1))', 'cannot set "ct_label"'],
+    ['set(^ct_tuple4())', 'cannot set "ct_tuple4"'],
+    ['set(^ct_tuple6())', 'cannot set "ct_tuple6"'],
+    ['set(^tcp_flags(syn))', 'cannot set "tcp_flags"'],
+    ['set(^packet_type(ns=0,id=0))', 'cannot set "packet_type"'],
+    ['set(ipv4(ttl=1,^proto=6))', 'cannot set "proto" of "ipv4"'],
+    ['set(ipv6(^frag=no))', 'cannot set "frag" of "ipv6"'],
+    ['set(nsh(ttl=1,^mdtype=1))', 'cannot set "mdtype" of "nsh"'],
+    ['set(nsh(^np=1))', 'cannot set "np" of "nsh"'],
+  ])('read, and refused where it is to run: %s', (marked, message) => {
+    const { text, position } = split(marked);
+    const error = thrown(() => encodeActions(text, ports));
+    expect(error.message).toContain(message);
+    expect(error).toMatchObject({ code: 'EINVAL', position });
+    // As Open vSwitch reads and shows it.
+    const typed = parseActions(text);
+    expect(parseActions(formatActions(typed))).toEqual(typed);
+    expect(thrown(() => encodeActions(typed, ports)).code).toBe('EINVAL');
+  });
+
+  test('bits outside of a mask are of no account', () => {
+    for (const [text, same] of [
+      ['set(ipv4(src=1.2.3.4/255.255.0.0))', 'set(ipv4(src=1.2.0.0/255.255.0.0))'],
+      ['set(tcp(src=80/0xff00))', 'set(tcp(src=0/0xff00))'],
+      [
+        'set(eth(dst=01:02:03:04:05:06/ff:00:00:00:00:00))',
+        'set(eth(dst=01:00:00:00:00:00/ff:00:00:00:00:00))',
+      ],
+    ] as const) {
+      expect(encodeActions(text, ports)).toEqual(encodeActions(same, ports));
+    }
   });
 
   const eth = 'eth(dst=00:00:00:00:00:01,src=00:00:00:00:00:02,dl_type=0x0800)';
@@ -397,11 +422,6 @@ describe('typed form', () => {
       [{ type: 'set', field: { ipv4: { ttl: 1 }, tcp: { dst: 1 } } }],
       'exactly one field group, got 2',
     ],
-    [[{ type: 'set', field: { vlan: { vid: 1 } } }], 'cannot set "vlan"'],
-    [[{ type: 'set', field: { ctMark: 1 } }], 'cannot set "ctMark"'],
-    [[{ type: 'set', field: { tcpFlags: 1 } }], 'cannot set "tcpFlags"'],
-    [[{ type: 'set', field: { inPort: 1 } }], 'cannot set "inPort"'],
-    [[{ type: 'set', field: { ipv4: { proto: 1 } } }], 'cannot set "proto" of "ipv4"'],
     [[{ type: 'set', field: { icmp: { type: 1 } } }], '"icmp" can only be set as a whole'],
     [
       [{ type: 'set', field: { icmpv6: { type: { value: 1, mask: 1 }, code: 0 } } }],
@@ -498,6 +518,18 @@ describe('typed form', () => {
       expect(error).toMatchObject({ code: 'EINVAL', errno: -22 });
       expect('position' in error).toBe(false);
     }
+  });
+
+  test.each([
+    [[{ type: 'set', field: { vlan: { vid: 1 } } }], 'cannot set "vlan"'],
+    [[{ type: 'set', field: { ctMark: 1 } }], 'cannot set "ctMark"'],
+    [[{ type: 'set', field: { tcpFlags: 1 } }], 'cannot set "tcpFlags"'],
+    [[{ type: 'set', field: { inPort: 1 } }], 'cannot set "inPort"'],
+    [[{ type: 'set', field: { ipv4: { proto: 1 } } }], 'cannot set "proto" of "ipv4"'],
+  ])('shown, and refused where it is to run: %#', (actions, message) => {
+    const given = actions as unknown as ActionsLike;
+    expect(formatActions(given)).toMatch(/^set\(/);
+    expect(thrown(() => encodeActions(given, ports)).message).toContain(message);
   });
 
   const eth = { dst: '00:00:00:00:00:01', src: '00:00:00:00:00:02' };

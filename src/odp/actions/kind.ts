@@ -17,6 +17,8 @@ export interface Given {
 export interface Reader {
   readonly scanner: Scanner;
   readonly names: PortNames | undefined;
+  /** What is read is for a datapath: what none could carry out is refused where it stands. */
+  readonly runs: boolean;
   /** The list of actions in parentheses that follows; `owner` stands before it, at `start`. */
   list(owner: string, start: number): KnownAction<number>[];
 }

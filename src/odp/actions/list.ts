@@ -41,6 +41,7 @@ class TextReader implements Reader {
   constructor(
     readonly scanner: Scanner,
     readonly names: PortNames | undefined,
+    readonly runs: boolean,
   ) {}
 
   list(owner: string, start: number): KnownAction<number>[] {
@@ -110,9 +111,16 @@ function dropFault(actions: readonly Given[]): string | undefined {
   return early ? '"drop" with a reason must be the last action' : undefined;
 }
 
-/** The actions of a text. With `names`, a bare word may be the name of a port. */
-export function readActions(text: string, names: PortNames | undefined): KnownAction<number>[] {
-  return readItems(new TextReader(new Scanner(text, 'actions'), names), false);
+/**
+ * The actions of a text. With `names`, a bare word may be the name of a port. `runs`: they are to be
+ * carried out, not only to be read.
+ */
+export function readActions(
+  text: string,
+  names: PortNames | undefined,
+  runs = false,
+): KnownAction<number>[] {
+  return readItems(new TextReader(new Scanner(text, 'actions'), names, runs), false);
 }
 
 // ---------- the typed form, checked

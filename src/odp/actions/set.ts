@@ -2,7 +2,8 @@
  * The `set` action. A field group whose every field is given is OVS_ACTION_ATTR_SET; otherwise it
  * is OVS_ACTION_ATTR_SET_MASKED, with a mask that says which bits are written.
  *
- * Not all that a group matches can be written; the protocol of an IP header cannot. Such a field
+ * Not all that can be matched can be written: whole groups cannot, nor the protocol of an IP header. It
+ * is read and shown all the same, as Open vSwitch does, and refused where it is to be run. Such a field
  * may be given only where every field is, as Open vSwitch does it for datapaths without masks: the
  * core then checks that packets have that value already.
  *
@@ -13,10 +14,10 @@ import { invalid } from '../../errors.js';
 import { decodeOptions, hasMasks } from '../geneve.js';
 import { acquire, isFull, type Match, readInteger, release, writeInteger } from '../match.js';
 import { decodeWhole, encodeWhole } from '../match-netlink.js';
-import { formatGroup, readGroup } from '../match-text.js';
+import { formatGroup, formatTag, readGroup } from '../match-text.js';
 import { putGroup, takeGroup } from '../match-typed.js';
 import { type Attribute, attributes } from '../nlattr.js';
-import { checkTunnel } from '../prerequisites.js';
+import { checkTunnel, imply } from '../prerequisites.js';
 import type { Scanner } from '../scan.js';
 import {
   type Field,
@@ -75,8 +76,8 @@ function isWhole({ match, group }: Setting): boolean {
   return group.fields.every((field) => isFull(match.mask, field));
 }
 
-/** Check the match of a group and make it canonical. */
-function settle(setting: Setting, complain: Complain): void {
+/** Check the match of a group and make it canonical. `runs`: a datapath is to write it. */
+function settle(setting: Setting, runs: boolean, complain: Complain): void {
   const { match, group } = setting;
   if (match.present[group.index]! > 1) {
     complain(`only one entry of "${group.name}" can be set, the outermost`);
@@ -85,7 +86,7 @@ function settle(setting: Setting, complain: Complain): void {
     checkUnmasked(setting, complain);
     if (group === tunnel) settleTunnel(match, complain);
     else checkComplete(setting, complain);
-  } else if (group.parts !== undefined || !isWhole(setting)) {
+  } else if (runs && (group.parts !== undefined || !isWhole(setting))) {
     for (const field of group.fields) {
       if (field.set !== true && !match.wild(field)) {
         complain(`cannot set "${field.name}" of "${group.name}"`, field);
@@ -163,7 +164,7 @@ function readSetting(reader: Reader): Setting {
   scanner.open('set');
   const start = scanner.at;
   const group = groupByName.get(scanner.token());
-  if (group === undefined || !group.settable) {
+  if (group === undefined || (reader.runs && !group.settable)) {
     scanner.fail(`cannot set ${scanner.found(start)}`, start, hint('name'));
   }
   const setting = { match: acquire(), group };
@@ -173,7 +174,9 @@ function readSetting(reader: Reader): Setting {
     fields.push(field);
     places.push(at);
   });
-  settle(setting, (message, field) =>
+  // In a match the TPID stands beside the tag.
+  if (group.layer === 'tag') imply(setting.match, group, (field) => fields.includes(field));
+  settle(setting, reader.runs, (message, field) =>
     scanner.fail(message, field === undefined ? start : (places[fields.indexOf(field)] ?? start)),
   );
   scanner.close('set');
@@ -182,7 +185,7 @@ function readSetting(reader: Reader): Setting {
 
 // ---------- typed form
 
-function settingOf(field: unknown): Setting {
+function settingOf(field: unknown, runs: boolean): Setting {
   if (typeof field !== 'object' || field === null) {
     throw invalid(`a set action needs a field, like { ipv4: { ttl: 64 } }, got ${show(field)}`);
   }
@@ -192,12 +195,12 @@ function settingOf(field: unknown): Setting {
   }
   const [name, value] = given[0] as [string, unknown];
   const group = groupByKey.get(name);
-  if (group === undefined || !group.settable) {
+  if (group === undefined || (runs && !group.settable)) {
     throw invalid(`cannot set ${show(name)}`, { hint: hint('key') });
   }
   const setting = { match: acquire(), group };
   putGroup(setting.match, group, value);
-  settle(setting, (message) => {
+  settle(setting, runs, (message) => {
     throw invalid(message);
   });
   return setting;
@@ -239,7 +242,7 @@ function decode({ type, start, end }: Attribute, { bytes }: Decoder): Setting {
   }
   const masked = type === kSetMasked;
   const setting = { group, match: matchOf(group, attribute, bytes, masked) };
-  settle(setting, (message) => {
+  settle(setting, true, (message) => {
     throw invalid(message);
   });
   return setting;
@@ -294,15 +297,18 @@ export const set: ActionKind = {
   keys: ['field'],
   read: (reader) => setOf(readSetting(reader)),
   write({ field }) {
-    const { match, group } = settingOf(field);
-    const text = formatGroup(match, group, false);
+    const { match, group } = settingOf(field, false);
+    const isTag = group.layer === 'tag';
+    const text = isTag
+      ? `${group.name}(${formatTag(match, group, false)})`
+      : formatGroup(match, group, false);
     release(match);
     return `set(${text})`;
   },
   wire: {
     attributes: [kSet, kSetMasked],
     encode({ field }, encoder) {
-      const setting = settingOf(field);
+      const setting = settingOf(field, true);
       encode(setting, encoder);
       release(setting.match);
     },

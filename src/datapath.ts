@@ -62,7 +62,7 @@ export interface DatapathEvents {
   portDown: [port: Port, reason: DatapathError];
   /** The interface vanished; the port stays configured and returns when it does. */
   portGone: [port: Port];
-  /** Aged out, evicted or purged with their thread; final statistics. */
+  /** Flows that went by themselves, each with its `reason` and final statistics. */
   flowsRemoved: [flows: readonly Flow[]];
   /**
    * At most a few times a second: how many packets of a port found its queue full since the last

@@ -1,11 +1,11 @@
 /** Flows on their way up from the core: many in one byte string, decoded when somebody looks. */
 import { inspect } from 'node:util';
-import type { Action, Flow, FlowMatch } from './flow.js';
+import type { Action, Flow, FlowMatch, FlowRemoval } from './flow.js';
 import { forJson } from './json.js';
 import { decodeActions, decodeMatch, formatFlow, formatUfid, type Ufid } from './odp/index.js';
 
 /**
- * Sizes of key, mask and actions (32 bits each), TCP flags and whether it is offloaded (32 bits), packets and bytes (64 bits),
+ * Sizes of key, mask and actions (32 bits each), TCP flags, whether it is offloaded and why it went (32 bits), packets and bytes (64 bits),
  * milliseconds since use (a double; negative: never), idle timeout in milliseconds (a double;
  * negative: the datapath's), ufid; then key, mask, actions.
  */
@@ -13,6 +13,9 @@ const kFlowHeader = 64;
 const kUfidAt = 48;
 const kTcpFlags = 0xffff;
 const kOffloaded = 0x10000;
+/** Why it went, in two bits. */
+const kReasonShift = 17;
+const kReasons = [undefined, 'idle', 'evicted', 'purged'] as const;
 
 /** A field that is worked out when somebody looks. */
 function field(get: () => unknown): PropertyDescriptor {
@@ -35,6 +38,7 @@ export class FlowRecord implements Flow {
   declare readonly tcpFlags: number;
   declare readonly idleTimeoutMs: number | undefined;
   declare readonly offloaded: boolean;
+  declare readonly reason?: FlowRemoval;
 
   static readonly #ufidField = field(function (this: FlowRecord) {
     return formatUfid(this.#slab.subarray(this.#at + kUfidAt, this.#at + kFlowHeader));
@@ -68,6 +72,8 @@ export class FlowRecord implements Flow {
     self.tcpFlags = flags & kTcpFlags;
     self.idleTimeoutMs = idleTimeoutMs < 0 ? undefined : idleTimeoutMs;
     self.offloaded = (flags & kOffloaded) !== 0;
+    const reason = kReasons[(flags >>> kReasonShift) & 3];
+    if (reason !== undefined) self.reason = reason;
   }
 
   /** All records of a slab. */
@@ -107,6 +113,7 @@ export class FlowRecord implements Flow {
     const more = {
       ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
       ...(this.offloaded && { offloaded: true }),
+      ...(this.reason !== undefined && { reason: this.reason }),
     };
     return `Flow ${inspect({ ufid, match, actions, packets, bytes, usedMs, tcpFlags, ...more })}`;
   }

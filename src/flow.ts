@@ -40,6 +40,12 @@ export interface FlowSpec {
   readonly idleTimeoutMs?: number;
 }
 
+/**
+ * Why a flow went by itself: it was not used for its timeout, another one took its place, or `flowLimit`
+ * was lowered.
+ */
+export type FlowRemoval = 'idle' | 'evicted' | 'purged';
+
 /** A snapshot of one flow. Copies (`{ ...flow }`, `structuredClone(flow)`) have all of its fields. */
 export interface Flow {
   readonly ufid: Ufid;
@@ -58,6 +64,8 @@ export interface Flow {
    * `offloadFlows` of `PortSpec`. They are counted here all the same.
    */
   readonly offloaded: boolean;
+  /** With `flowsRemoved`: why it went. */
+  readonly reason?: FlowRemoval;
   /** The line `ovs-appctl dpctl/dump-flows` prints. */
   toString(): string;
   /** Counters as decimal strings. */

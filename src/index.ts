@@ -17,6 +17,7 @@ export type {
   FlowChange,
   FlowMatch,
   FlowRef,
+  FlowRemoval,
   FlowSpec,
   FlowTable,
   MatchLike,

@@ -233,7 +233,9 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
     slab.Number(static_cast<std::uint32_t>(mask.size()));
     slab.Number(static_cast<std::uint32_t>(actions.size()));
     constexpr std::uint32_t kOffloaded = 1u << 16;
-    slab.Number(std::uint32_t{stats.tcp_flags} | (flow.offloaded ? kOffloaded : 0));
+    constexpr int kDepartureShift = 17;
+    slab.Number(std::uint32_t{stats.tcp_flags} | (flow.offloaded ? kOffloaded : 0) |
+                static_cast<std::uint32_t>(flow.departure) << kDepartureShift);
     slab.Number(stats.packets);
     slab.Number(stats.bytes);
     // How long ago; -1: never.

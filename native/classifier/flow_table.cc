@@ -252,7 +252,7 @@ void FlowTable::RollBack(std::vector<Undo>& undo) {
     Megaflow* flow = step->flow;
     switch (step->kind) {
       case Undo::Kind::kAdded:
-        Retire(Unlink(flow), Report::kNo);
+        Retire(Unlink(flow), Departure::kNone);
         break;
       case Undo::Kind::kReplaced: {
         auto tried = std::exchange(flow->owned_actions, std::move(step->old_actions));
@@ -282,10 +282,10 @@ void FlowTable::Commit(std::vector<Undo>& undo) {
         NoteEvictable(step.flow);
         break;
       case Undo::Kind::kDeleted:
-        Retire(std::move(step.unlinked), Report::kNo);
+        Retire(std::move(step.unlinked), Departure::kNone);
         break;
       case Undo::Kind::kEvicted:
-        Retire(std::move(step.unlinked), Report::kYes);
+        Retire(std::move(step.unlinked), Departure::kEvicted);
         break;
     }
   }
@@ -296,7 +296,7 @@ std::size_t FlowTable::Clear() {
   const std::size_t n = by_ufid_.size();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!slots_[i].linked()) continue;
-    Retire(Unlink(&slots_[i]), Report::kNo);
+    Retire(Unlink(&slots_[i]), Departure::kNone);
   }
   ReviewClassifiers();
   SettleCopies();
@@ -316,7 +316,7 @@ void FlowTable::RemoveIdle() {
     const std::int64_t timeout =
         flow.idle_timeout_ms == Megaflow::kTableTimeout ? max_idle_ms_ : flow.idle_timeout_ms;
     if (timeout == 0 || now - LastUse(flow) < timeout) continue;
-    Retire(Unlink(&flow), Report::kYes);
+    Retire(Unlink(&flow), Departure::kIdle);
   }
   ReviewClassifiers();
   SettleCopies();
@@ -351,7 +351,7 @@ void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
     return LastUse(flow);
   };
   for (Megaflow* flow : evictables_.Oldest(excess, last_use)) {
-    Retire(Unlink(flow), Report::kYes);
+    Retire(Unlink(flow), Departure::kPurged);
   }
   SettleCopies();
   qsbr_.Reclaim();
@@ -416,18 +416,28 @@ void FlowTable::Retire(Unpublished<const ActionList*> list,
   qsbr_.Retire(std::move(list), [owner = std::move(owner)](const ActionList*) {});
 }
 
-void FlowTable::Retire(Unpublished<Megaflow*> unlinked, Report report) {
-  qsbr_.Retire(std::move(unlinked), [this, report](Megaflow* flow) {
+void FlowTable::Retire(Unpublished<Megaflow*> unlinked, Departure departure) {
+  qsbr_.Retire(std::move(unlinked), [this, departure](Megaflow* flow) {
     mutex_.AssertHeld();
-    if (report == Report::kYes) {
+    if (departure != Departure::kNone) {
       if (removed_.size() < kMaxReports) {
         removed_.push_back(View(*flow));
+        removed_.back().departure = departure;
       } else {
         ++forgotten_;
       }
     }
     slots_.GiveBack(flow);
   });
+}
+
+void FlowTable::Count(const Ufid& ufid, std::size_t slot, std::uint64_t bytes,
+                      std::uint16_t tcp_flags) {
+  MutexLock lock(mutex_);
+  const Megaflow* flow = by_ufid_.Find(ufid);
+  if (flow == nullptr) return;
+  const auto now = static_cast<std::uint64_t>(clock_.NowMs());
+  slots_.CountersOf(*flow, slot).Hit(1, bytes, now, tcp_flags);
 }
 
 void FlowTable::AddContext(std::size_t slot) {

@@ -41,6 +41,10 @@
 
 namespace pollux {
 
+// Why a flow went by itself: unused for too long; for another one to have its place; because the
+// limit was lowered.
+enum class Departure : std::uint8_t { kNone, kIdle, kEvicted, kPurged };
+
 // A flow as it is shown: a snapshot.
 struct FlowView {
   Ufid ufid{};
@@ -50,6 +54,7 @@ struct FlowView {
   std::optional<std::int64_t> idle_timeout_ms;  // Not set: the table's.
   FlowStats stats;
   bool offloaded = false;  // Some of its packets are forwarded without any context.
+  Departure departure = Departure::kNone;
 
   Match match() const { return mask->UnpackMatch(packed_key.data()); }
 };
@@ -148,6 +153,10 @@ class FlowTable {
   FlowCounters& CountersOf(const Megaflow& flow, std::size_t slot) const {
     return slots_.CountersOf(flow, slot);
   }
+  // A packet that goes the way of a flow without having been looked up: the one that the flow was
+  // put for. For whoever counts in `slot`.
+  void Count(const Ufid& ufid, std::size_t slot, std::uint64_t bytes, std::uint16_t tcp_flags)
+      EXCLUDES(mutex_);
   // Where the context counts what the classifiers found.
   TupleHits* HitsOf(std::size_t slot) const { return hits_[slot].get(); }
 
@@ -162,7 +171,6 @@ class FlowTable {
     std::shared_ptr<const ActionList> old_actions;  // Owns the list.
     std::int64_t old_idle_timeout_ms = 0;
   };
-  enum class Report : bool { kNo, kYes };
   // A call of Apply(): what it did so far.
   struct Run {
     std::int64_t now_ms;
@@ -186,7 +194,7 @@ class FlowTable {
   void Retire(Unpublished<const ActionList*> list, std::shared_ptr<const ActionList> owner)
       REQUIRES(mutex_);
   // Once nothing can undo the unlinking.
-  void Retire(Unpublished<Megaflow*> unlinked, Report report) REQUIRES(mutex_);
+  void Retire(Unpublished<Megaflow*> unlinked, Departure departure) REQUIRES(mutex_);
   // Lists or unlists the flow among those that may be evicted, as it is now.
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
   void Review(Dpcls& classifier) REQUIRES(mutex_);

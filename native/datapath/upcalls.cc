@@ -78,6 +78,7 @@ std::vector<Status> Datapath::AnswerUpcalls(const std::vector<UpcallVerdict>& ve
     const Miniflow* key = nullptr;
     ActionListPtr actions;
     bool installs = false;
+    std::optional<Ufid> flow;  // That was put for it.
   };
   const std::size_t n = verdicts.size();
   std::vector<Answer> answers(n);
@@ -121,15 +122,19 @@ std::vector<Status> Datapath::AnswerUpcalls(const std::vector<UpcallVerdict>& ve
   for (std::size_t i = 0; i < n; ++i) {
     Answer& answer = answers[i];
     if (answer.packet == nullptr) continue;
-    if (answer.installs && (outcome++)->kind == FlowOutcomes::Kind::kFailed)
-      statuses[i] = std::move(*error++);
+    if (answer.installs) {
+      if (outcome->kind == FlowOutcomes::Kind::kFailed) statuses[i] = std::move(*error++);
+      if (outcome->kind == FlowOutcomes::Kind::kPut) answer.flow = outcome->ufid;
+      ++outcome;
+    }
     if (!statuses[i].ok()) {
       drop(std::move(answer.packet), DropReason::kUpcallError);
     } else if (verdicts[i].kind == UpcallVerdict::Kind::kDrop) {
       drop(std::move(answer.packet), DropReason::kUpcallVerdict);
     } else {
       impl_->upcalls.Answered(answer.packet->in_port);
-      executed.push_back({std::move(answer.packet), std::move(answer.actions)});
+      executed.push_back({std::move(answer.packet), std::move(answer.actions), answer.flow,
+                          TcpFlagsOf(*answer.key)});
     }
   }
   if (!dropped.empty()) impl_->DropParked(std::move(dropped), reason);

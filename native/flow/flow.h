@@ -299,6 +299,11 @@ struct Miniflow {
     return different == 0;
   }
 };
+
+inline std::uint16_t TcpFlagsOf(const Miniflow& key) {
+  const auto halves = std::bit_cast<std::array<Be16, 4>>(key.Word(POLLUX_FLOW_WORD(tcp_flags)));
+  return FromBe16(halves[offsetof(Flow, tcp_flags) % 8 / 2]);
+}
 // The words of `flow` that are not zero. For tests: the parser makes its own.
 Miniflow Compress(const Flow& flow);
 

@@ -65,9 +65,7 @@ struct PolledRxq {
   FlowSampler* sampler = nullptr;           // Null: nobody wants to know what is hot.
 };
 
-inline const ActionList& ActionsOf(const Megaflow& flow) {
-  return *flow.actions.Get();
-}
+inline const ActionList& ActionsOf(const Megaflow& flow) { return *flow.actions.Get(); }
 
 class Tracer;
 
@@ -129,6 +127,12 @@ class Context {
   // Cycles asleep count as idle.
   void CountIdle(std::uint64_t cycles) REQUIRES(role_) { counters_.idle_cycles.Add(cycles); }
   void CountExecuted(std::uint64_t n) REQUIRES(role_) { counters_.executed.Add(n); }
+
+  // A packet that was parked, for the flow that was put for it.
+  void CountParked(const Ufid& flow, const Packet& packet, std::uint16_t tcp_flags)
+      REQUIRES(role_) {
+    shared_.flows.Count(flow, slot_, OnWire(packet).bytes, tcp_flags);
+  }
 
   // What actions ask of their host. See actions/execute.h. These run with the role held; they are
   // the callbacks of a template that cannot say so.

@@ -18,11 +18,6 @@
 namespace pollux {
 namespace {
 
-std::uint16_t TcpFlagsOf(const Miniflow& key) {
-  const auto halves = std::bit_cast<std::array<Be16, 4>>(key.Word(POLLUX_FLOW_WORD(tcp_flags)));
-  return FromBe16(halves[offsetof(Flow, tcp_flags) % 8 / 2]);
-}
-
 // The shape of a packet that needs no parsing; its offsets and TCP flags are noted then.
 HeaderShape TakeShape(Packet& packet, std::uint16_t& tcp_flags) {
   const HeaderShape shape = ShapeOf(packet);

@@ -142,6 +142,10 @@ std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& ac
 
 void NonPmd::ExecuteParked(std::span<ParkedPacket> packets) {
   Scope scope(*this);
+  for (const ParkedPacket& parked : packets) {
+    if (parked.flow.has_value())
+      context_.CountParked(*parked.flow, *parked.packet, parked.tcp_flags);
+  }
   for (std::size_t i = 0; i < packets.size();) {
     const ActionList& actions = *packets[i].actions;
     PacketBatch batch = BatchOf(std::move(packets[i].packet));

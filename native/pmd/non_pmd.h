@@ -12,6 +12,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,9 @@ namespace pollux {
 struct ParkedPacket {
   PacketPtr packet;
   ActionListPtr actions;
+  // The flow that was put for it counts it, as if it had been there when the packet came.
+  std::optional<Ufid> flow;
+  std::uint16_t tcp_flags = 0;
 };
 
 class NonPmd {

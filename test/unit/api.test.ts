@@ -342,6 +342,8 @@ describe('flows', () => {
     const [flows] = await removed;
     expect(flows).toHaveLength(1);
     expect(flows[0]).toMatchObject({ ufid: gone, packets: 2n, bytes: 120n, usedMs: 5000 });
+    expect(flows[0]!.reason).toBe('idle');
+    expect('reason' in dp.flows.get(kept)!).toBe(false);
     expect(dp.flows.get(gone)).toBeUndefined();
     expect(dp.flows.get(kept)).toBeDefined();
   });

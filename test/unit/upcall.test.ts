@@ -364,6 +364,39 @@ describe('a handler that', () => {
     expect(errors[0]).toMatchObject({ code: 'ERR_UPCALL_HANDLER', cause: { code: 'EINVAL' } });
   });
 
+  test('installs: the flow counts the packet that it was put for, TCP flags too', async () => {
+    dp.onUpcall((batch) => {
+      for (const upcall of batch) upcall.install('b', { match: { inPort: 'a' } });
+    });
+    const syn = udpFrame(0, 74);
+    syn[23] = 6; // TCP
+    syn[46] = 0x50;
+    syn[47] = 0x02;
+    a.inject(syn);
+    await dp.settle();
+    await answered();
+    expect(dp.flows.get('in_port(a)')).toMatchObject({ packets: 1n, bytes: 74n, tcpFlags: 2 });
+    syn[47] = 0x10;
+    a.inject([syn, udpFrame()]);
+    await dp.settle();
+    expect(dp.flows.get('in_port(a)')).toMatchObject({ packets: 3n, bytes: 208n, tcpFlags: 0x12 });
+    expect(b.drain()).toHaveLength(3);
+  });
+
+  test('installs one flow for several packets of a batch: all of them count', async () => {
+    const frames = udpFrames(300);
+    dp.onUpcall((batch) => {
+      for (const upcall of batch) upcall.install('b');
+    });
+    a.inject([...frames, ...frames]);
+    await dp.settle();
+    await answered();
+    let packets = 0n;
+    for await (const flow of dp.flows.dump()) packets += flow.packets;
+    expect(packets).toBe(600n);
+    expect(b.drain()).toHaveLength(600);
+  });
+
   test('gives a verdict the core refuses: an error event, and the packet is counted', async () => {
     dp.onUpcall((batch) => {
       for (const upcall of batch) {

@@ -167,7 +167,18 @@ export interface NativeDatapath {
   portStats(id: PortId): BigUint64Array;
   inject(id: PortId, rxq: number, frames: Uint8Array | readonly Uint8Array[]): number;
   drain(id: PortId, max: number): { slab: Buffer; lengths: Uint32Array };
-  execute(frame: Uint8Array, actions: Uint8Array, inPort?: number): Buffer;
+  execute(
+    frame: Uint8Array,
+    actions: Uint8Array,
+    inPort: number | undefined,
+    report: false,
+  ): Buffer;
+  execute(
+    frame: Uint8Array,
+    actions: Uint8Array,
+    inPort: number | undefined,
+    report: true,
+  ): { frame: Buffer; steps: NativeTraceStep[] };
   trace(frame: Uint8Array, inPort: number, seed: number): NativeTraceStep[];
   stats(): NativeStats;
 

@@ -49,7 +49,7 @@ import {
 } from './port.js';
 import { type Ports, PortTable } from './port-table.js';
 import { type DatapathStats, statsOf } from './stats.js';
-import { FrameTrace, type Trace } from './trace.js';
+import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
 
 export interface Abortable {
@@ -295,22 +295,34 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   /**
    * Run one frame through actions in the caller's thread, on the non-PMD context. Returns the frame
    * as the last action left it. Never waits for a port being added or deleted. EINVAL: frame under
-   * 14 or over 65535 bytes, bad actions.
+   * 14 or over 65535 bytes, bad actions. With `report`, what became of it, too.
    */
   execute(
     frame: Uint8Array,
     actions: ActionsLike,
-    options?: { readonly inPort?: PortRef },
-  ): Buffer {
+    options: { readonly inPort?: PortRef; readonly report: true },
+  ): Execution;
+  execute(
+    frame: Uint8Array,
+    actions: ActionsLike,
+    options?: { readonly inPort?: PortRef; readonly report?: false },
+  ): Buffer;
+  execute(
+    frame: Uint8Array,
+    actions: ActionsLike,
+    options?: { readonly inPort?: PortRef; readonly report?: boolean },
+  ): Buffer | Execution {
     const native = this.#live();
     checkFrame(frame);
-    const { inPort } = checkOptions(options, 'the options of execute()', ['inPort']) as {
-      readonly inPort?: PortRef;
-    };
+    const given = checkOptions(options, 'the options of execute()', ['inPort', 'report']);
+    const { inPort } = given as { readonly inPort?: PortRef };
+    const report = given.report !== undefined && checkBoolean(given.report, 'report');
     const number = inPort === undefined ? undefined : this.#ports.number(inPort);
     const encoded = encodeActions(actions, this.#ports);
     try {
-      return native.execute(frame, encoded, number);
+      if (!report) return native.execute(frame, encoded, number, false);
+      const { frame: left, steps } = native.execute(frame, encoded, number, true);
+      return executionOf(left, steps, this.#ports);
     } catch (error) {
       throw fromNative(error);
     }

@@ -49,5 +49,5 @@ export type {
 } from './port.js';
 export type { Ports } from './port-table.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
-export type { Trace, TraceStep } from './trace.js';
+export type { Execution, Trace, TraceStep } from './trace.js';
 export type { Upcall, UpcallBatch, UpcallHandler } from './upcall.js';

@@ -74,6 +74,33 @@ export type TraceStep = StepBase &
     | { readonly stage: 'drop'; readonly drop: DropReason; readonly frame: Buffer }
   );
 
+/** What became of one frame that was executed. */
+export interface Execution {
+  /** As the last action left it. */
+  readonly frame: Buffer;
+  /** What was sent, by port name, in order; recirculated or not. */
+  readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
+  /** Why it, or a copy, went no further: empty if nothing was dropped. */
+  readonly dropped: readonly DropReason[];
+}
+
+export function executionOf(
+  frame: Buffer,
+  steps: readonly NativeTraceStep[],
+  ports: PortNames,
+): Execution {
+  const outputs: Execution['outputs'][number][] = [];
+  const dropped: DropReason[] = [];
+  for (const step of steps) {
+    if (step.drop !== undefined) dropped.push(step.drop);
+    else if (step.kind === 'output') {
+      const port = ports.name(step.number) ?? String(step.number);
+      outputs.push({ port, frame: step.frame as Buffer });
+    }
+  }
+  return { frame, outputs, dropped };
+}
+
 /** The path of a frame. */
 export interface Trace {
   readonly steps: readonly TraceStep[];

@@ -174,12 +174,21 @@ Napi::Value NativeDatapath::Drain(Info info) {
   return ToJs(info.Env(), packets);
 }
 
+// (frame, actions, port?, report): the frame; with `report`, {frame, steps}
 Napi::Value NativeDatapath::Execute(Info info) {
   Datapath& datapath = Live(info.Env());
+  const bool report = info[3].ToBoolean();
+  std::vector<TraceStep> steps;
   const PortNumber in_port = info[2].IsUndefined() ? kNoPort : PortNumber{U32FromJs(info[2])};
-  const std::vector<std::uint8_t> frame = ValueOrThrow(
-      info.Env(), datapath.Execute(BytesFromJs(info[0]), BytesFromJs(info[1]), in_port));
-  return Napi::Buffer<std::uint8_t>::Copy(info.Env(), frame.data(), frame.size());
+  const std::vector<std::uint8_t> frame =
+      ValueOrThrow(info.Env(), datapath.Execute(BytesFromJs(info[0]), BytesFromJs(info[1]), in_port,
+                                                report ? &steps : nullptr));
+  const auto bytes = Napi::Buffer<std::uint8_t>::Copy(info.Env(), frame.data(), frame.size());
+  if (!report) return bytes;
+  Napi::Object answer = Napi::Object::New(info.Env());
+  answer["frame"] = bytes;
+  answer["steps"] = ToJs(info.Env(), steps);
+  return answer;
 }
 
 // (frame, port, seed)

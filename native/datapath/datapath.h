@@ -190,7 +190,9 @@ class Datapath {
   // Runs one frame through actions (attributes) on the non-PMD context in the caller's thread;
   // returns the frame as the last action left it. EINVAL: under 14 or over 65535 bytes, bad
   // actions. ERR_DATAPATH_CLOSED.
-  Result<std::vector<std::uint8_t>> Execute(Bytes frame, Bytes actions, PortNumber in_port);
+  // `steps`: what became of it, if that is wanted.
+  Result<std::vector<std::uint8_t>> Execute(Bytes frame, Bytes actions, PortNumber in_port,
+                                            std::vector<TraceStep>* steps = nullptr);
 
   // The path a frame from this port would take; see pmd/trace.h. Errors as for Execute().
   Result<std::vector<TraceStep>> Trace(Bytes frame, PortNumber in_port, std::uint32_t seed);

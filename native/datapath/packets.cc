@@ -17,14 +17,18 @@ Match ExactMatch(Packet& packet) {
 
 // ------------------------------------------------------------------ execute
 
-Result<std::vector<std::uint8_t>> Datapath::Execute(Bytes frame, Bytes actions,
-                                                    PortNumber in_port) {
+Result<std::vector<std::uint8_t>> Datapath::Execute(Bytes frame, Bytes actions, PortNumber in_port,
+                                                    std::vector<TraceStep>* steps) {
   Result<PacketPtr> packet = impl_->PacketOf(frame, in_port);
   if (!packet.ok()) return packet.error();
   const Match match = ExactMatch(**packet);
   const auto list = ActionList::Parse(actions, match);
   if (!list.ok()) return list.error();
-  return impl_->contexts.non_pmd().Execute(std::move(*packet), *list.value());
+  NonPmd& non_pmd = impl_->contexts.non_pmd();
+  if (steps == nullptr) return non_pmd.Execute(std::move(*packet), *list.value());
+  Result<PacketPtr> copy = impl_->PacketOf(frame, in_port);
+  if (!copy.ok()) return copy.error();
+  return non_pmd.Execute(std::move(*packet), *list.value(), std::move(*copy), steps);
 }
 
 Result<std::vector<TraceStep>> Datapath::Trace(Bytes frame, PortNumber in_port,

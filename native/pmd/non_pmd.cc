@@ -130,8 +130,10 @@ void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
   }
 }
 
-std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& actions) {
+std::vector<std::uint8_t> NonPmd::Execute(PacketPtr packet, const ActionList& actions,
+                                          PacketPtr copy, std::vector<TraceStep>* steps) {
   Scope scope(*this);
+  if (steps != nullptr) *steps = Tracer(context_).RunActions(std::move(copy), actions);
   context_.CountExecuted(1);
   CapturingHost host(context_, actions);
   ExecuteActions(host, BatchOf(std::move(packet)), actions);

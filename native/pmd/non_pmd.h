@@ -55,8 +55,10 @@ class NonPmd {
   // --- Any thread.
 
   // Runs one packet through actions; the packet is counted as executed. Returns the frame as the
-  // last action left it.
-  std::vector<std::uint8_t> Execute(PacketPtr packet, const ActionList& actions)
+  // last action left it. `steps`: what becomes of `copy`, which is traced in the same breath.
+  std::vector<std::uint8_t> Execute(PacketPtr packet, const ActionList& actions,
+                                    PacketPtr copy = nullptr,
+                                    std::vector<TraceStep>* steps = nullptr)
       EXCLUDES(non_pmd_mutex_);
   // The same for packets that were parked, in their order: they were counted when they were
   // received.

@@ -34,6 +34,18 @@ Tracer::Tracer(Context& context, std::uint32_t seed)
   if (random_ == 0) random_ = 1;
 }
 
+Tracer::Tracer(Context& context) : context_(context), random_(0) {
+  context_.role().AssertHeld();
+  random_ = context_.random_;
+}
+
+std::vector<TraceStep> Tracer::RunActions(PacketPtr packet, const ActionList& actions) {
+  PacketBatch batch;
+  batch.Add(std::move(packet));
+  ExecuteActions(*this, std::move(batch), actions);
+  return std::move(steps_);
+}
+
 std::vector<TraceStep> Tracer::Run(PacketPtr packet) {
   context_.role().AssertHeld();
   PacketBatch batch;

@@ -57,9 +57,13 @@ class Tracer {
  public:
   // Draws the numbers that follow from `seed`.
   Tracer(Context& context, std::uint32_t seed);
+  // Draws those that the context draws next; the caller has its role.
+  explicit Tracer(Context& context);
 
   // The packet has its in_port; the caller has the context's role.
   std::vector<TraceStep> Run(PacketPtr packet);
+  // Not by its flow, but by these actions.
+  std::vector<TraceStep> RunActions(PacketPtr packet, const ActionList& actions);
 
   // The host of ExecuteActions().
   void Step(const ActionList& list, std::size_t index, const PacketBatch& batch);

@@ -350,6 +350,41 @@ describe('flows', () => {
 });
 
 describe('execute', () => {
+  test('says what became of the frame, where that is asked for', async () => {
+    const dp = makeDatapath();
+    const [a, b] = await memoryPorts(dp, 'a', 'b');
+    dp.flows.put('recirc_id(5),in_port(1)', 'a,9');
+    const frame = udpFrame();
+    const actions = 'b,push_vlan(vid=5,pcp=0),a,recirc(5)';
+    const tagged = dp.execute(frame, 'push_vlan(vid=5,pcp=0)');
+    dp.flows.put('recirc_id(5),in_port(1),eth_type(0x8100),vlan(vid=5),encap()', 'b,9');
+    expect(dp.execute(frame, actions, { inPort: 'a', report: true })).toEqual({
+      frame: tagged,
+      outputs: [
+        { port: 'b', frame },
+        { port: 'a', frame: tagged },
+        { port: 'b', frame: tagged },
+      ],
+      dropped: ['invalid_port'],
+    });
+    expect([a.drain(), b.drain()]).toEqual([[tagged], [frame, tagged]]);
+    expect(dp.stats().drops.invalid_port).toBe(1n);
+    const report = dp.execute(frame, 'drop', { report: true });
+    expect(report).toEqual({ frame, outputs: [], dropped: ['action_drop'] });
+    expect(dp.execute(frame, 'userspace(pid=0)', { inPort: 1, report: true }).dropped).toEqual([
+      'upcall_no_handler',
+    ]);
+    // What is left to chance falls as it is told.
+    let sampled = 0;
+    for (let i = 0; i < 100; i++) {
+      const { outputs } = dp.execute(frame, 'sample(sample=50.0%,actions(b))', { report: true });
+      expect(b.drain()).toHaveLength(outputs.length);
+      sampled += outputs.length;
+    }
+    expect(sampled).toBeGreaterThan(0);
+    expect(sampled).toBeLessThan(100);
+  });
+
   test('sends, and returns the frame as the last action left it', async () => {
     const dp = makeDatapath();
     const [a, b] = await memoryPorts(dp, 'a', 'b');

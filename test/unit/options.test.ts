@@ -55,6 +55,7 @@ const cases: [method: string, option: string, wrong: readonly unknown[], call: C
   ['renumberPort', 'number', notNumber, (number) => dp.renumberPort('a', number)],
   ['reload', 'core', [...notNumber, 'main'], (core) => dp.reload(core)],
   ['execute', 'inPort', notPort, (inPort) => dp.execute(frame, 'a', { inPort })],
+  ['execute', 'report', notBoolean, (report) => dp.execute(frame, 'a', { report })],
   ['trace', 'inPort', notPort, (inPort) => dp.trace(frame, { inPort })],
   ['trace', 'seed', notNumber, (seed) => dp.trace(frame, { inPort: 1, seed })],
   ['advance', 'ms', notNumber, (ms) => dp.advance(ms)],

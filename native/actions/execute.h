@@ -129,7 +129,7 @@ class Execution {
   // Packets that go the same way go together as far as their order allows.
   void Do(const CheckLengthAction& check, bool last) {
     PacketSet greater = Where([&](const Packet& packet, std::uint32_t cut) {
-      return LengthOf(packet) - cut > check.length;
+      return LengthOf(packet, cut) > check.length;
     });
     for (std::size_t at = 0, left = batch_.size(); left > 0;) {
       const bool is_greater = (greater & 1) != 0;

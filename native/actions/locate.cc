@@ -18,7 +18,9 @@ std::optional<Beyond> BeyondEthernet(const Packet& packet) {
   if (FromBe16(type) < kEthTypeMin) {
     type = TakeSnap(rest);
     if (type == ToBe16(kEthTypeNone)) return {};
+    const std::uint32_t length_at = at;
     at += sizeof(SnapHeader);
+    return Beyond{type, at, at + kType, length_at};
   }
   return Beyond{type, at, at + kType};
 }

@@ -20,9 +20,10 @@ H* HeaderAt(Packet& packet, std::uint32_t offset) {
 
 // What the Ethernet header, with its tags, leads to; or what a packet without one starts with.
 struct Beyond {
-  std::uint16_t type;     // EtherType, as on the wire.
-  std::uint32_t type_at;  // Where it stands; 0: nowhere, the packet has no Ethernet header.
-  std::uint32_t at;       // Where what it speaks of starts.
+  std::uint16_t type;           // EtherType, as on the wire.
+  std::uint32_t type_at;        // Where it stands; 0: nowhere, the packet has no Ethernet header.
+  std::uint32_t at;             // Where what it speaks of starts.
+  std::uint32_t length_at = 0;  // Where an 802.3 length stands that covers it; 0: there is none.
 };
 // Nullopt: an 802.2 frame without an EtherType, or not even an Ethernet header.
 std::optional<Beyond> BeyondEthernet(const Packet& packet);

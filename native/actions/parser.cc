@@ -188,7 +188,14 @@ std::vector<std::uint8_t> HeaderOf(const PushedNsh& nsh) {
 }
 
 Status PushNsh(Bytes payload, Known& known, std::vector<Action>& out) {
-  auto nsh = DecodeNsh(payload);
+  AttributeReader reader(payload);
+  const bool any = reader.Next();
+  const Bytes header = any ? reader.payload() : Bytes();
+  const bool known_type = any && reader.type() == OVS_KEY_ATTR_NSH;
+  const bool alone = any && !reader.Next();
+  if (reader.broken()) return Invalid("malformed attribute");
+  if (!known_type || !alone) return Invalid("there must be one attribute, the header");
+  auto nsh = DecodeNsh(header);
   if (!nsh.ok()) return nsh.error();
   Status status = known.PushNsh(nsh->fields.mdtype);
   if (status.ok()) {

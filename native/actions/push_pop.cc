@@ -39,7 +39,32 @@ void ShiftOffsets(Packet& packet, int by) {
     if (*offset != Packet::kNoOffset) *offset = static_cast<std::uint16_t>(*offset + by);
   }
 }
-void ForgetOffsets(Packet& packet) { packet.l3_offset = packet.l4_offset = Packet::kNoOffset; }
+// Where layer 3 is cannot be told any more, but how much padding stands behind it.
+void ForgetOffsets(Packet& packet, std::uint32_t padding) {
+  packet.l3_offset = packet.l4_offset = Packet::kNoOffset;
+  packet.padded = padding > 0;
+  if (packet.padded) packet.gso_size = static_cast<std::uint16_t>(padding);
+}
+// Of a GSO frame there is none.
+std::uint32_t PaddingOf(const Packet& packet) {
+  return packet.is_gso() ? 0 : packet.size - LengthOf(packet);
+}
+
+// What grows or shrinks behind an 802.3 length changes it. False: a length cannot say that.
+bool ChangeLength(Packet& packet, const Beyond& beyond, int by) {
+  if (beyond.length_at == 0) return true;
+  const int length = FromBe16(LoadAs<Be16>(packet.data + beyond.length_at)) + by;
+  if (length < 0 || length >= kEthTypeMin) return false;
+  const Be16 be = ToBe16(static_cast<std::uint16_t>(length));
+  std::memcpy(packet.data + beyond.length_at, &be, sizeof be);
+  return true;
+}
+
+// Bytes taken off the end; an Ethernet header always stays.
+std::uint32_t SizeWithout(std::uint32_t size, std::uint32_t by) {
+  const std::uint32_t least = std::min(size, kMinFrame);
+  return size < least + by ? least : size - by;
+}
 
 void Write16(Packet& packet, std::uint32_t at, Be16 value) {
   std::memcpy(packet.data + at, &value, sizeof value);
@@ -72,15 +97,17 @@ bool Apply(const PushMplsAction& push, Packet& packet) {
   const bool in_front = push.before_ethernet || packet.l3_type != 0;
   const auto beyond = in_front ? Beyond{} : BeyondEthernet(packet);
   if (!beyond.has_value()) return false;
+  const std::uint32_t padding = PaddingOf(packet);
   std::uint8_t* at = Insert(packet, beyond->at, sizeof push.entry);
   if (at == nullptr) return false;
+  if (!ChangeLength(packet, *beyond, sizeof push.entry)) return false;
   std::memcpy(at, &push.entry, sizeof push.entry);
   if (in_front) {
     packet.l3_type = push.ether_type;
   } else {
     Write16(packet, beyond->type_at, push.ether_type);
   }
-  ForgetOffsets(packet);
+  ForgetOffsets(packet, padding);
   return true;
 }
 
@@ -92,13 +119,15 @@ bool Apply(const PopMplsAction& pop, Packet& packet) {
     return false;
   const bool bridged = packet.l3_type != 0 && pop.ether_type == ToBe16(kEthTypeBridged);
   if (bridged && packet.size < sizeof(MplsHeader) + kMinFrame) return false;
+  const std::uint32_t padding = PaddingOf(packet);
+  if (!ChangeLength(packet, *beyond, -static_cast<int>(sizeof(MplsHeader)))) return false;
   Remove(packet, beyond->at, sizeof(MplsHeader));
   if (packet.l3_type != 0) {
     packet.l3_type = bridged ? Be16{0} : pop.ether_type;
   } else {
     Write16(packet, beyond->type_at, pop.ether_type);
   }
-  ForgetOffsets(packet);
+  ForgetOffsets(packet, padding);
   return true;
 }
 
@@ -131,13 +160,14 @@ bool Apply(const PushNshAction& push, Packet& packet) {
   FinishChecksum(packet);
   const std::uint8_t np = packet.l3_type == 0 ? kNshEthernet : NshProtocolOf(packet.l3_type);
   if (np == 0) return false;
+  const std::uint32_t padding = PaddingOf(packet);
   const std::vector<std::uint8_t>& header = *push.header;
   std::uint8_t* at = Prepend(packet, static_cast<std::uint32_t>(header.size()));
   if (at == nullptr) return false;
   std::memcpy(at, header.data(), header.size());
   reinterpret_cast<NshHeader*>(at)->np = np;
   packet.l3_type = ToBe16(kEthTypeNsh);
-  ForgetOffsets(packet);
+  ForgetOffsets(packet, padding);
   return true;
 }
 
@@ -150,27 +180,37 @@ bool Apply(const PopNshAction&, Packet& packet) {
   const bool ethernet = nsh->np == kNshEthernet;
   const Be16 type = NshEtherTypeOf(nsh->np);
   if (ethernet ? packet.size < length + kMinFrame : type == 0) return false;
+  const std::uint32_t padding = PaddingOf(packet);
   packet.Pull(length);
   packet.l3_type = type;
-  ForgetOffsets(packet);
+  ForgetOffsets(packet, padding);
   return true;
 }
 
 std::uint32_t LengthOf(const Packet& packet) {
   if (packet.is_gso()) return OnWire(packet).largest;
   const bool ipv4 = HasLayer3(packet, kEthTypeIpv4);
-  if (!ipv4 && !HasLayer3(packet, kEthTypeIpv6)) return packet.size;
+  if (!ipv4 && !HasLayer3(packet, kEthTypeIpv6)) {
+    const std::uint32_t padding = packet.padded ? packet.gso_size : 0;
+    return packet.size - std::min(packet.size, padding);
+  }
   Reader reader(packet.data + packet.l3_offset, packet.size - packet.l3_offset);
   const bool read = ipv4 ? ReadIpv4(reader) != nullptr : ReadIpv6(reader) != nullptr;
   if (!read) return packet.size;
   return static_cast<std::uint32_t>(reader.data() + reader.size() - packet.data);
 }
 
+std::uint32_t LengthOf(const Packet& packet, std::uint32_t cut) {
+  if (cut == 0) [[likely]]
+    return LengthOf(packet);
+  return std::min(LengthOf(packet), SizeWithout(OnWire(packet).largest, cut));
+}
+
 void Shorten(Packet& packet, std::uint32_t by) {
   if (by > 0) FinishChecksum(packet);
-  const std::uint32_t least = std::min(packet.size, kMinFrame);
-  packet.size = packet.size < least + by ? least : packet.size - by;
-  ForgetOffsets(packet);
+  const std::uint32_t padding = PaddingOf(packet);
+  packet.size = SizeWithout(packet.size, by);
+  ForgetOffsets(packet, padding > by ? padding - by : 0);
 }
 
 }  // namespace pollux

@@ -69,6 +69,8 @@ bool Apply(const HashAction& hash, Packet& packet);
 // Bytes of the packet as the wire sees it, without what is behind the end that an IP header states;
 // of a GSO frame, those of its largest segment.
 std::uint32_t LengthOf(const Packet& packet);
+// The same, of a packet of which trunc will cut so many bytes.
+std::uint32_t LengthOf(const Packet& packet, std::uint32_t cut);
 // Takes bytes off the end; an Ethernet header always stays.
 void Shorten(Packet& packet, std::uint32_t by);
 

@@ -73,15 +73,18 @@ struct alignas(64) Packet {
   // With kOffloadChecksum: where the layer 4 starts that has it, in a tunnel another one than the
   // packet's own. Unlike the offsets it goes along with what is pushed and pulled.
   std::uint16_t csum_start = 0;
-  std::uint16_t gso_size = 0;  // With kOffloadGso: bytes of payload in a segment.
+  // With kOffloadGso: bytes of payload in a segment. With `padded`: bytes behind what an IP header
+  // ends that pushed headers hide.
+  std::uint16_t gso_size = 0;
 
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
   std::uint32_t chunk_size : 24 = 0;
   std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large, 2 of a region (packet_region.h).
 
-  Offloads offloads = 0;      // What is left to be done before the frame is one of the wire.
-  bool has_tunnel = false;    // tunnel() has something to say.
+  Offloads offloads = 0;        // What is left to be done before the frame is one of the wire.
+  bool has_tunnel : 1 = false;  // tunnel() has something to say.
+  bool padded : 1 = false;      // See gso_size.
   std::uint16_t l3_type = 0;  // Not 0: no Ethernet header; the EtherType of what comes first, as on
                               // the wire.
   PacketSlab* slab = nullptr;  // Fixed.

@@ -78,6 +78,7 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->l3_offset = packet->l4_offset = Packet::kNoOffset;
   packet->offloads = 0;
   packet->has_tunnel = false;
+  packet->padded = false;
   packet->l3_type = 0;
   packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
 }
@@ -127,6 +128,7 @@ PacketPtr PacketPool::Clone(const Packet& packet) {
     copy->l4_offset = packet.l4_offset;
     copy->csum_start = packet.csum_start;
     copy->gso_size = packet.gso_size;
+    copy->padded = packet.padded;
     copy->offloads = packet.offloads;
   }
   return copy;

@@ -33,6 +33,7 @@ const inPort = groupOf('inPort');
 const tunnel = groupOf('tunnel');
 const tunnelFlags = fieldOf('tunnel', 'flags');
 const kTunnelId = kTunnelFlagAttributes[kTunnelFlagNames.indexOf('key')];
+const kTunnelTtl = 4;
 
 /** One of the two encodings in the making. */
 class Side {
@@ -113,15 +114,22 @@ export function encode(match: Match, places?: Int32Array): { key: Buffer; mask: 
   return { key: keySide.take(), mask: maskSide.take() };
 }
 
-function encodeParts(match: Match, group: Group, parts: readonly PartSpec[]): void {
+function encodeParts(
+  match: Match,
+  group: Group,
+  parts: readonly PartSpec[],
+  isWhole = false,
+): void {
   const keyStart = keySide.begin();
   const maskStart = maskSide.begin();
   for (const part of parts) {
     const at = group.slot + part.offset;
-    if (isZero(match.mask, at, part.size)) continue;
+    // The TTL of a tunnel to be set is said even if it is zero: other datapaths want one.
+    const isSaid = isWhole && group === tunnel && part.attribute === kTunnelTtl;
+    if (!isSaid && isZero(match.mask, at, part.size)) continue;
     if (group === tunnel && part.attribute === kTunnelId) continue;
     putPart(maskSide, part, match.mask, at);
-    if (group !== tunnel || !isZero(match.key, at, part.size))
+    if (isSaid || group !== tunnel || !isZero(match.key, at, part.size))
       putPart(keySide, part, match.key, at);
   }
   if (group === tunnel) encodeTunnelFlags(match);
@@ -133,7 +141,7 @@ function encodeParts(match: Match, group: Group, parts: readonly PartSpec[]): vo
 export function encodeWhole(match: Match, group: Group): Buffer {
   keySide.at = 0;
   maskSide.at = 0;
-  encodeParts(match, group, group.parts ?? []);
+  encodeParts(match, group, group.parts ?? [], true);
   return keySide.take().subarray(kHeaderSize);
 }
 

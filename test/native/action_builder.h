@@ -93,10 +93,12 @@ class Actions {
   // Metadata: of type 1 sixteen bytes, of type 2 as many as there are.
   Actions& PushNsh(const ovs_nsh_key_base& base, Bytes metadata) {
     const bool type1 = base.mdtype == 1;
-    return Raw(OVS_ACTION_ATTR_PUSH_NSH,
-               Actions()
-                   .Put(OVS_NSH_KEY_ATTR_BASE, base)
-                   .Raw(type1 ? OVS_NSH_KEY_ATTR_MD1 : OVS_NSH_KEY_ATTR_MD2, metadata));
+    return Raw(
+        OVS_ACTION_ATTR_PUSH_NSH,
+        Actions().Raw(OVS_KEY_ATTR_NSH,
+                      Actions()
+                          .Put(OVS_NSH_KEY_ATTR_BASE, base)
+                          .Raw(type1 ? OVS_NSH_KEY_ATTR_MD1 : OVS_NSH_KEY_ATTR_MD2, metadata)));
   }
   Actions& PopNsh() { return Raw(OVS_ACTION_ATTR_POP_NSH, {}); }
 

@@ -339,6 +339,55 @@ TEST_CASE("headers: length") {
     CHECK(padding(EthernetFrame().Arp(1, "1.1.1.1", "2.2.2.2").Padding(18)) == 0);
     CHECK(padding(EthernetFrame().Mpls(1, true).Ipv4("1.1.1.1", "2.2.2.2").Padding(9)) == 0);
   }
+  SUBCASE("padding is known behind headers that were pushed, and less of it when it is cut") {
+    const Frame padded = V4().Udp(1, 2).Payload(4).Padding(7).Build();
+    const std::uint32_t size = static_cast<std::uint32_t>(padded.size());
+    const auto length = [&](auto... changes) {
+      Subject s(padded);
+      const bool all = (Apply(changes, s.packet()) && ... && true);
+      REQUIRE(all);
+      return LengthOf(s.packet());
+    };
+    CHECK(length() == size - 7);
+    CHECK(length(PushLabel(0x1140)) == size - 7 + 4);
+    CHECK(length(PushLabel(0x1040), PushLabel(0x1140)) == size - 7 + 8);
+    CHECK(length(PushLabel(0x1140), PopLabel(0x0800)) == size - 7);
+    CHECK(length(PushLabel(0x1140, true)) == size - 7 + 4);
+    CHECK(length(PushNsh({})) == size - 7 + 24);
+    CHECK(length(PushNsh({}), PushEth()) == size - 7 + 24 + 14);
+    CHECK(length(PushTag(5), PushLabel(0x1140)) == size - 7 + 8);
+    for (const std::uint32_t by : {0u, 3u, 7u, 9u}) {
+      Subject s(padded);
+      REQUIRE(Apply(PushLabel(0x1140), s.packet()));
+      // What trunc is about to cut, and what it has cut.
+      const std::uint32_t expected = std::min(size - 7 + 4, size + 4 - by);
+      CHECK(LengthOf(s.packet(), by) == expected);
+      Shorten(s.packet(), by);
+      CHECK(LengthOf(s.packet()) == expected);
+    }
+    Subject s(padded);
+    CHECK(LengthOf(s.packet(), size - 14) == 14);
+    CHECK(LengthOf(s.packet(), 2 * size) == 14);
+  }
+}
+
+TEST_CASE("headers: labels behind an 802.3 length are in it") {
+  const Frame plain = EthernetFrame().Snap().Ipv4("1.1.1.1", "2.2.2.2").Udp(1, 2).Build();
+  const Frame labelled = [] {
+    Frame frame = EthernetFrame().Snap().Mpls(5, true).Build();
+    const Frame ip = EthernetFrame().Ipv4("1.1.1.1", "2.2.2.2").Udp(1, 2).Build();
+    frame.insert(frame.end(), ip.begin() + 14, ip.end());
+    Poke16(frame, 12, static_cast<std::uint16_t>(frame.size() - 14));
+    return frame;
+  }();
+  Subject s(plain);
+  REQUIRE(Apply(PushLabel(5 << 12 | 0x140), s.packet()));
+  CHECK(s.frame() == labelled);
+  REQUIRE(Apply(PopLabel(0x0800), s.packet()));
+  CHECK(s.frame() == plain);
+  // No length can say that there are 1,536 bytes.
+  Subject longest(EthernetFrame().Snap().Payload(1'524).Build());
+  CHECK_FALSE(Apply(PushLabel(0x1140), longest.packet()));
 }
 
 TEST_CASE("headers: hash") {

@@ -370,7 +370,7 @@ TEST_CASE("set: what is beside the frame") {
   apply(tunnel(Actions()
                    .Put(OVS_TUNNEL_KEY_ATTR_ID, std::uint64_t{5})
                    .Put(OVS_TUNNEL_KEY_ATTR_IPV4_DST, Ip4("1.2.3.4"))));
-  REQUIRE(packet->has_tunnel);
+  REQUIRE(bool{packet->has_tunnel});
   CHECK(packet->tunnel().id == 5);
   CHECK(packet->tunnel().ipv4_dst == Ip4("1.2.3.4"));
   CHECK(packet->tunnel().flags == kTunnelKey);
@@ -380,7 +380,7 @@ TEST_CASE("set: what is beside the frame") {
   CHECK(packet->tunnel().id == 0);
   CHECK(packet->tunnel().ttl == 9);
   apply(tunnel({}));
-  CHECK_FALSE(packet->has_tunnel);
+  CHECK_FALSE(bool{packet->has_tunnel});
 }
 
 TEST_CASE("set: TTL and hop limit, one off") {

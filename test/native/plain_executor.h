@@ -33,6 +33,7 @@ struct PlainPacket {
   std::size_t cut = 0;       // Bytes that trunc wants off the end.
   bool layers_known = true;  // Layer 3 is where it was when the packet came.
   std::size_t memory = 0;    // How long it can get.
+  std::size_t padding = 0;   // Behind what IP said when layer 3 was last known.
 
   // All that can be seen of it from outside.
   std::string Text() const {
@@ -78,6 +79,7 @@ class PlainView {
         if (bytes_.size() < at + 8 || !std::equal(kSnap.begin(), kSnap.end(),
                                                   bytes_.begin() + static_cast<std::ptrdiff_t>(at)))
           return;
+        length_at = type_at;
         type_at = at + 6;
         type = Peek16(bytes_, type_at);
         at += 8;
@@ -100,6 +102,7 @@ class PlainView {
 
   bool typed = false;  // There is an EtherType...
   std::uint16_t type = 0;
+  std::size_t length_at = 0;
   std::size_t type_at = 0;  // ... here, if there is an Ethernet header...
   std::size_t beyond = 0;   // ... and what it speaks of starts here.
 
@@ -255,7 +258,8 @@ class PlainExecutor {
           break;
         }
         case OVS_ACTION_ATTR_CHECK_PKT_LEN: {
-          const std::size_t length = packet.bytes.size() - packet.cut - Layers(packet).padding();
+          const std::size_t length =
+              std::min(packet.bytes.size() - Padding(packet), Cut(packet).bytes.size());
           const bool greater =
               length > Get<std::uint16_t>(Find(payload, OVS_CHECK_PKT_LEN_ATTR_PKT_LEN));
           Run(Mine(packet, last),
@@ -359,6 +363,22 @@ class PlainExecutor {
     packet.bytes.resize(
         std::max(least, packet.bytes.size() - std::min(packet.cut, packet.bytes.size())));
     return packet;
+  }
+
+  static std::size_t Padding(const PlainPacket& packet) {
+    return packet.layers_known ? Layers(packet).padding() : packet.padding;
+  }
+  static void Forget(PlainPacket& packet, std::size_t padding) {
+    packet.layers_known = false;
+    packet.padding = padding;
+  }
+  // The length of 802.3, where there is one, speaks of so many bytes more.
+  static bool Lengthen(PlainPacket& packet, const PlainView& front, int by) {
+    if (packet.l3_type != 0 || front.length_at == 0) return true;
+    const int length = Peek16(packet.bytes, front.length_at) + by;
+    if (length < 0 || length >= 0x600) return false;
+    Poke16(packet.bytes, front.length_at, static_cast<std::uint16_t>(length));
+    return true;
   }
 
   static PlainView Layers(const PlainPacket& packet) {
@@ -693,16 +713,18 @@ class PlainExecutor {
 
   static bool PushMpls(PlainPacket& packet, Bytes entry, std::uint16_t type, bool in_front) {
     const PlainView front(packet, 2);
+    const std::size_t padding = Padding(packet);
     in_front = in_front || packet.l3_type != 0;
     if (!in_front && !front.typed) return false;
     const Frame header(entry.begin(), entry.end());
+    if (!in_front && !Lengthen(packet, front, 4)) return false;
     if (!Insert(packet, in_front ? 0 : front.beyond, header)) return false;
     if (in_front) {
       packet.l3_type = type;
     } else {
       Poke16(packet.bytes, front.type_at, type);
     }
-    packet.layers_known = false;
+    Forget(packet, padding);
     return true;
   }
 
@@ -711,13 +733,15 @@ class PlainExecutor {
     if (!front.mpls() || packet.bytes.size() < front.beyond + 4) return false;
     const bool bridged = packet.l3_type != 0 && type == 0x6558;
     if (bridged && packet.bytes.size() < 18) return false;
+    const std::size_t padding = Padding(packet);
+    if (!Lengthen(packet, front, -4)) return false;
     Erase(packet, front.beyond, 4);
     if (packet.l3_type == 0) {
       Poke16(packet.bytes, front.type_at, type);
     } else {
       packet.l3_type = bridged ? 0 : type;
     }
-    packet.layers_known = false;
+    Forget(packet, padding);
     return true;
   }
 
@@ -729,10 +753,12 @@ class PlainExecutor {
                             : type == 0x894f ? 4
                                              : 0;
     if (np == 0) return false;
-    const auto base = Get<ovs_nsh_key_base>(Find(payload, OVS_NSH_KEY_ATTR_BASE));
+    const std::size_t padding = Padding(packet);
+    const Bytes nsh = Find(payload, OVS_KEY_ATTR_NSH);
+    const auto base = Get<ovs_nsh_key_base>(Find(nsh, OVS_NSH_KEY_ATTR_BASE));
     Frame header(8);
     const Bytes metadata =
-        Find(payload, base.mdtype == 1 ? OVS_NSH_KEY_ATTR_MD1 : OVS_NSH_KEY_ATTR_MD2);
+        Find(nsh, base.mdtype == 1 ? OVS_NSH_KEY_ATTR_MD1 : OVS_NSH_KEY_ATTR_MD2);
     header.insert(header.end(), metadata.begin(), metadata.end());
     Poke16(header, 0,
            static_cast<std::uint16_t>(base.flags << 12 | base.ttl << 6 | header.size() / 4));
@@ -741,7 +767,7 @@ class PlainExecutor {
     std::memcpy(header.data() + 4, &base.path_hdr, 4);
     if (!Insert(packet, 0, header)) return false;
     packet.l3_type = 0x894f;
-    packet.layers_known = false;
+    Forget(packet, padding);
     return true;
   }
 
@@ -750,9 +776,10 @@ class PlainExecutor {
     const std::size_t length = (packet.bytes[1] & 63u) * 4;
     const std::uint8_t np = packet.bytes[3];
     if (np < 1 || np > 4 || (np == 3 && packet.bytes.size() < length + 14)) return false;
+    const std::size_t padding = Padding(packet);
     Erase(packet, 0, length);
     packet.l3_type = np == 1 ? 0x0800 : np == 2 ? 0x86dd : np == 4 ? 0x894f : 0;
-    packet.layers_known = false;
+    Forget(packet, padding);
     return true;
   }
 

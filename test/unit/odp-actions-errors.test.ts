@@ -698,8 +698,10 @@ describe('bytes', () => {
     ['0c00 1400 0c00 0d00 0100 0000', 'netlink attribute of 12 bytes where 8 are left'],
     ['0c00 0800 02000000 00000000', 'unknown hash algorithm 2'],
     ['0800 0800 00000000', 'hash attribute has 4 bytes, not 8'],
-    ['0800 1100 0400 0100', 'nsh base attribute has 0 bytes, not 8'],
-    ['0800 1100 0400 0500', 'unknown nsh attribute 5'],
+    ['0400 1100', 'a push_nsh attribute holds one other, the header'],
+    ['0800 1100 0400 0100', 'a push_nsh attribute holds one other, the header'],
+    ['0c00 1100 0800 1c00 0400 0100', 'nsh base attribute has 0 bytes, not 8'],
+    ['0c00 1100 0800 1c00 0400 0500', 'unknown nsh attribute 5'],
     ['0600 1800 0000 0000', 'a 32-bit attribute has 2 bytes'],
   ])('%s', (actions, message) => {
     const error = thrown(() => decodeActions(hex(actions)));

@@ -6,7 +6,7 @@ import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
 import { attributes } from '../nlattr.js';
 import type { Scanner } from '../scan.js';
-import { kNshMdType1 } from '../schema.js';
+import { groupOf, kNshMdType1 } from '../schema.js';
 import type { KnownAction } from '../types.js';
 import { show } from '../value.js';
 import { printNumber, readNumber } from './bytes.js';
@@ -23,6 +23,8 @@ import {
 
 /** OVS_ACTION_ATTR_PUSH_NSH. */
 const kPushNsh = 17;
+/** OVS_KEY_ATTR_NSH, around all of it. */
+const kNsh = groupOf('nsh').attribute;
 /** OVS_NSH_KEY_ATTR_*. */
 const kBase = 1;
 const kMd1 = 2;
@@ -123,15 +125,21 @@ export const pushNsh: ActionKind = {
       const { md2, ...rest } = action;
       const bytes = layOut(layoutOf(action), rest, names);
       const start = writer.begin(kPushNsh);
+      const header = writer.begin(kNsh);
       writer.putBytes(kBase, bytes.subarray(0, kBaseSize));
       if (bytes.length > kBaseSize) writer.putBytes(kMd1, bytes.subarray(kBaseSize));
       if (isUint8Array(md2) && md2.length > 0) writer.putBytes(kMd2, md2);
+      writer.end(header, kNsh);
       writer.end(start, kPushNsh);
     },
     decode({ start: from, end: to }, { bytes }) {
       const header = new Uint8Array(kBaseSize + kMd1Size);
       let md2: Uint8Array | undefined;
-      for (const attribute of attributes(bytes, from, to)) {
+      const [nsh, more] = attributes(bytes, from, to);
+      if (nsh?.type !== kNsh || more !== undefined) {
+        throw invalid('a push_nsh attribute holds one other, the header');
+      }
+      for (const attribute of attributes(bytes, nsh.start, nsh.end)) {
         const { type, start, end } = attribute;
         if (type === kBase) {
           checkSize('nsh base', attribute, kBaseSize);

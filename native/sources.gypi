@@ -72,6 +72,7 @@
       "native/datapath/packets.cc",
       "native/datapath/port_commands.cc",
       "native/datapath/reconfigure.cc",
+      "native/datapath/settling.cc",
       "native/datapath/topology.cc",
       "native/datapath/upcalls.cc",
       "native/datapath/verdict_reader.cc"

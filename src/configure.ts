@@ -334,6 +334,19 @@ export class Configurator {
       );
       const change = waiting[Math.max(next, 0)]!;
       if (next < 0) {
+        const owner = [...host.ports.published.values()].find(
+          ({ number }) => number === change.number,
+        );
+        if (owner !== undefined && !waiting.some(({ port }) => port === owner)) {
+          throw new DatapathError(
+            `port number ${change.number} is in use by "${owner.name}", which was added meanwhile`,
+            {
+              code: 'EBUSY',
+              port: owner.name,
+              hint: 'call configure() again, with that port in it or without',
+            },
+          );
+        }
         // They wait for each other's numbers: one steps aside.
         let aside = 65_535;
         while (taken.has(aside)) aside--;

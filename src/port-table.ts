@@ -99,6 +99,19 @@ export class PortTable implements PortNames {
   readonly #byId = new Map<PortId, DatapathPort>();
   readonly #native: () => NativeDatapath;
 
+  /** What packets come from that come from nowhere; not in the table. */
+  readonly none: Port = new DatapathPort({
+    native: () => this.#native(),
+    name: 'none',
+    type: 'null',
+    id: 0,
+    number: 0xffffffff,
+    pmd: false,
+    mode: '',
+    state: 'closed',
+    spec: undefined,
+  });
+
   constructor(native: () => NativeDatapath) {
     this.#native = native;
   }

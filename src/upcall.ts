@@ -26,6 +26,10 @@ import type { PortTable } from './port-table.js';
  */
 export interface Upcall {
   readonly reason: 'miss' | 'action';
+  /**
+   * Where it came from. Of a packet that `execute()` handed over without an `inPort`: a port of the name
+   * "none", which is closed and has a number that no port has; a verdict may execute or drop it.
+   */
   readonly inPort: Port;
   /**
    * A copy, up to `upcall.snapLength` bytes. It shares its memory with the other frames of the
@@ -79,7 +83,7 @@ const kBatchesPerTurn = 8;
 const kMaxUnderWay = 8;
 
 /**
- * A record: reason, port, length of the whole frame, lengths of frame, key and userdata, and
+ * A record: reason, port (0: none), length of the whole frame, lengths of frame, key and userdata, and
  * whether there is userdata, 32 bits each; then frame, key (for `addon.encodeKey`), userdata.
  * Little-endian.
  */
@@ -204,7 +208,8 @@ class QueuedBatch implements UpcallBatch {
     this.#decided = new Uint8Array(count);
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const port = source.ports.get(slab.readUInt32LE(at + 4));
+      const id = slab.readUInt32LE(at + 4);
+      const port = id === 0 ? source.ports.none : source.ports.get(id);
       // A port that is gone: nothing is known of it any more, and the packet is dropped.
       if (port !== undefined) this.#upcalls.push(new QueuedUpcall(this, i, port, at));
       const sizes =

@@ -47,8 +47,12 @@ std::shared_ptr<EventBridge> EventBridge::Open(Napi::Env env, std::unique_ptr<Da
 }
 
 Napi::Value EventBridge::Close() {
-  return RunStatus([this](auto done) { datapath_->Close(std::move(done)); },
-                   [this] { close_done_ = true; });
+  return RunStatus([this](const Datapath::DoneStatus& done) {
+    datapath_->Close([this, done](const Status& status) {
+      close_done_.store(true, std::memory_order_release);
+      done(status);
+    });
+  });
 }
 
 void EventBridge::Ref(bool wanted) {
@@ -82,24 +86,24 @@ void EventBridge::Push(Completion completion) {
 void EventBridge::OnReadable() {
   const Napi::HandleScope scope(env_);
   datapath_->AcknowledgeEvents();
-  Settle();
-  if (close_done_) {
-    // Calls `done` of whatever was still waiting.
-    Shutdown();
-    Settle();
-    return;
-  }
-  Wake();
+  std::vector<Completion> completions = TakeCompletions();
+  // Whoever awaits close() finds no thread and no descriptor of the datapath any more.
+  const bool done = close_done_.load(std::memory_order_acquire);
+  if (done) Shutdown();
+  Settle(completions);
+  if (!done) return Wake();
+  completions = TakeCompletions();
+  Settle(completions);
+}
+
+std::vector<EventBridge::Completion> EventBridge::TakeCompletions() {
+  MutexLock lock(mutex_);
+  return std::exchange(completions_, {});
 }
 
 // Promises are settled within a callback scope, at whose end microtasks run: when Wake() tells of a
 // port, whoever awaited that port has seen it.
-void EventBridge::Settle() {
-  std::vector<Completion> completions;
-  {
-    MutexLock lock(mutex_);
-    completions.swap(completions_);
-  }
+void EventBridge::Settle(const std::vector<Completion>& completions) {
   if (completions.empty()) return;
   under_way_ -= completions.size();
   UpdateRef();
@@ -138,7 +142,7 @@ void EventBridge::Shutdown() {
   datapath_.reset();
   wake_.Reset();
   context_.reset();
-  if (close_done_) closed_();
+  if (close_done_.load(std::memory_order_acquire)) closed_();
 }
 
 }  // namespace pollux

@@ -19,6 +19,7 @@
 
 #include <uv.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -98,7 +99,8 @@ class EventBridge {
   void Begin();
   void Push(Completion completion) EXCLUDES(mutex_);
   void OnReadable();
-  void Settle() EXCLUDES(mutex_);
+  std::vector<Completion> TakeCompletions() EXCLUDES(mutex_);
+  void Settle(const std::vector<Completion>& completions);
   void Wake();
   void UpdateRef();
   void Shutdown();
@@ -115,9 +117,9 @@ class EventBridge {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   std::size_t under_way_ = 0;  // Commands.
   bool ref_ = true;
-  bool close_done_ = false;
 
   // Everybody's.
+  std::atomic<bool> close_done_{false};  // Set before the promise of close() is pushed.
   Mutex mutex_;
   std::vector<Completion> completions_ GUARDED_BY(mutex_);
 };

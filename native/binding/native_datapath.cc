@@ -156,9 +156,11 @@ Napi::Value NativeDatapath::Inject(Info info) {
   const std::uint32_t rxq = U32FromJs(info[1]);
   std::vector<Bytes> frames;
   if (info[2].IsArray()) {
+    // All elements before the bytes of any: a getter may do what it likes to the others.
     const auto array = info[2].As<Napi::Array>();
-    frames.reserve(array.Length());
-    for (std::uint32_t i = 0; i < array.Length(); ++i) frames.push_back(BytesFromJs(array.Get(i)));
+    std::vector<Napi::Value> elements;
+    for (std::uint32_t i = 0; i < array.Length(); ++i) elements.push_back(array.Get(i));
+    for (const Napi::Value& element : elements) frames.push_back(BytesFromJs(element));
   } else {
     frames.push_back(BytesFromJs(info[2]));
   }

@@ -105,7 +105,8 @@ void Contexts::Remove(Context& context, const ContextChange& change) {
 void Contexts::Add(Context& context, const ContextChange& change, const FindPort& find_port) {
   for (const PortKey& key : change.add_ports) {
     Port& port = find_port(key);
-    context.AddTxPort({port.number, port.netdev.get(), &port.tx_counters[context.slot()], false});
+    context.AddTxPort({port.number, port.netdev.get(), &port.tx_counters[context.slot()], false,
+                       static_cast<std::uint32_t>(port.id)});
   }
   for (const QueueKey& key : change.add_queues) {
     Port& port = find_port(key.port);

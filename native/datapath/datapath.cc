@@ -1,5 +1,6 @@
 #include "datapath/datapath.h"
 
+#include <algorithm>
 #include <future>
 #include <set>
 #include <string>
@@ -11,6 +12,14 @@ namespace {
 
 constexpr int kTickMs = 100;
 constexpr std::uint32_t kMaxCores = 65'536;
+// While so many events wait, since the program is busy with something else, news of a port takes
+// the place of older news of it.
+constexpr std::size_t kManyEvents = 1000;
+
+bool IsOfLink(Event::Kind kind) {
+  return kind == Event::Kind::kPortUp || kind == Event::Kind::kPortDown ||
+         kind == Event::Kind::kPortGone;
+}
 
 Topology TopologyOf(const DatapathOptions& options) {
   return options.topology.empty() ? DiscoverTopology() : InjectedTopology(options.topology);
@@ -115,7 +124,7 @@ bool Datapath::closed() const { return impl_->closed.load(std::memory_order_acqu
 
 void Datapath::Impl::Post(std::function<void()> command, std::function<void()> when_closed) {
   control.Post([this, command = std::move(command), when_closed = std::move(when_closed)] {
-    closed.load(std::memory_order_relaxed) ? when_closed() : command();
+    closing.load(std::memory_order_acquire) ? when_closed() : command();
   });
 }
 
@@ -160,12 +169,7 @@ void Datapath::SetOptions(DatapathOptions options, const DoneStatus& done) {
 }
 
 void Datapath::Settle(const DoneStatus& done) {
-  impl_->Post(
-      [impl = impl_.get(), done] {
-        impl->Settle();
-        done({});
-      },
-      [done] { done(ClosedError()); });
+  impl_->Post([impl = impl_.get(), done] { impl->Settle(done); }, [done] { done(ClosedError()); });
 }
 
 void Datapath::Advance(std::int64_t ms, const DoneStatus& done) {
@@ -185,12 +189,10 @@ void Datapath::Advance(std::int64_t ms, const DoneStatus& done) {
 
 void Datapath::Close(const DoneStatus& done) {
   impl_->closing.store(true, std::memory_order_release);
-  impl_->Post(
-      [impl = impl_.get(), done] {
-        impl->Close();
-        done({});
-      },
-      [done] { done({}); });
+  impl_->control.Post([impl = impl_.get(), done] {
+    if (!impl->closed.load(std::memory_order_relaxed)) impl->Close();
+    done({});
+  });
 }
 
 // ------------------------------------------------------------------ showing
@@ -213,6 +215,7 @@ std::string Datapath::Impl::NameOf(PortNumber number) const {
 
 Result<PortInfo> Datapath::port(PortId port) const {
   MutexLock lock(impl_->port_mutex);
+  if (impl_->arriving != nullptr && impl_->arriving->id == port) return impl_->arriving->Info();
   const auto found = impl_->ports.find(static_cast<std::uint32_t>(port));
   if (found == impl_->ports.end()) return SystemError(ENODEV, {}, "the port was deleted");
   return found->second->Info();
@@ -260,9 +263,23 @@ void Datapath::Signal() { impl_->event_bell.RingAlways(); }
 void Datapath::Impl::Emit(Event event) {
   {
     MutexLock lock(event_mutex);
-    events.push_back(std::move(event));
+    if (events.size() < kManyEvents || !TakePlace(event)) events.push_back(std::move(event));
   }
   event_bell.RingAlways();
+}
+
+bool Datapath::Impl::TakePlace(Event& event) {
+  const bool overflow = event.kind == Event::Kind::kUpcallOverflow;
+  if (!overflow && !IsOfLink(event.kind)) return false;
+  const auto before = std::find_if(events.begin(), events.end(), [&](const Event& other) {
+    return other.port == event.port && (overflow ? other.kind == event.kind : IsOfLink(other.kind));
+  });
+  if (before == events.end()) return false;
+  if (overflow) event.dropped += before->dropped;
+  // The newest comes last, where it would have been.
+  events.erase(before);
+  events.push_back(std::move(event));
+  return true;
 }
 
 std::vector<Event> Datapath::TakeEvents() {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <atomic>
+#include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,13 +38,27 @@ struct Datapath::Impl {
   // EMFILE, ENOMEM, EAGAIN: what a datapath takes from the system is not to be had.
   Status Start();
 
-  // --- Control thread (port_commands.cc).
+  // --- Control thread (port_commands.cc; settling.cc).
+
+  // Somebody who waits until frames that were handed in have been taken by their threads.
+  struct Settling {
+    struct Mark {
+      PortId port;
+      std::uint32_t queue;
+      std::uint64_t until;  // Of the frames taken.
+    };
+    std::vector<Mark> marks;  // Those that are not reached.
+    DoneStatus done;
+    std::uint64_t taken = 0;     // By all queues of marks, when last looked at,
+    std::int64_t moved_ns = 0;   // and since when that is so,
+    std::uint64_t refusals = 0;  // and how often there was no packet memory until then.
+  };
 
   Result<PortInfo> AddPort(const PortSpec& spec);
   Status DeletePort(PortId id);
   Result<PortInfo> RenumberPort(PortId id, std::uint32_t number);
   Status SetOptions(const DatapathOptions& options);
-  void Settle();
+  void Settle(const DoneStatus& done);
   void Advance(std::int64_t ms);
   void Close();
   void Tick();
@@ -58,7 +74,18 @@ struct Datapath::Impl {
   Wanted MakeWanted() const;
   // Brings the contexts to what `members` and `current` ask for.
   Status Apply();
-  void StartWatching(const Port& port);
+  // Answers those who wait for packets to settle, if they have, or cannot any more.
+  void LookAtSettling();
+  void LookAtSettlingAgain();
+  // Why nothing moves; empty: it may yet.
+  std::optional<Error> WhyStuck(const Settling& settling) const;
+  // What ports of interfaces, and ports that no PMD thread polls, need besides. EAGAIN: there is no
+  // thread to be had.
+  Status StartWatching(const NetdevType& type, bool pmd);
+  // If it is wanted and not there yet; what fails is tried again at every tick.
+  void OpenLinkMonitor();
+  // Whether interfaces are still there, of which the listener may not know.
+  void CheckInterfaces();
   void ProbePorts();
   void AnnounceLink(Port& port, LinkState state, const std::string& reason);
   void RemoveIdleFlows();
@@ -67,6 +94,8 @@ struct Datapath::Impl {
   // Closes the device and frees the port, which no context knows any more.
   void Forget(std::shared_ptr<Port> port) EXCLUDES(port_mutex);
   Port* FindMember(PortId id);
+  // Null: nobody is.
+  void SetArriving(const std::shared_ptr<Port>& port) EXCLUDES(port_mutex);
   void Publish(const std::shared_ptr<Port>& port) EXCLUDES(port_mutex);
   void Unpublish(PortId id) EXCLUDES(port_mutex);
 
@@ -74,12 +103,16 @@ struct Datapath::Impl {
 
   void Post(std::function<void()> command, std::function<void()> when_closed);
   void Emit(Event event) EXCLUDES(event_mutex);
+  // That of an older event about the same; false: there is none.
+  bool TakePlace(Event& event) REQUIRES(event_mutex);
   // A packet as if it came from this port.
   Result<PacketPtr> PacketOf(Bytes frame, PortNumber in_port);
-  // Fills in the ids of the ports.
-  void NamePorts(std::vector<UpcallView>& views) const EXCLUDES(port_mutex);
   void DropParked(PacketBatch batch, DropReason reason);
-  void DropAllParked(DropReason reason, bool taken_too);
+  void DropAll(std::vector<Upcall> parked, DropReason reason);
+  // What was taken and not answered, too.
+  void DropAllParked(DropReason reason);
+  // What was parked for a consumer that has gone.
+  void DropUnwanted() EXCLUDES(consumer_mutex);
   // The netdev of a published memory port, kept open while the answer lives.
   Result<std::shared_ptr<MemoryNetdev>> FindMemory(PortId id, std::uint32_t rxq) const
       EXCLUDES(port_mutex);
@@ -100,11 +133,15 @@ struct Datapath::Impl {
   std::map<std::uint32_t, std::shared_ptr<Port>>
       members;  // By id, with those that are not published yet.
   std::uint32_t next_port_id = 1;
+  bool wants_link_monitor = false;
+  bool warned_of_link_monitor = false;
   std::unique_ptr<LinkMonitor> link_monitor;
   std::int64_t next_aging_ms = 0;
   std::int64_t next_probe_ns = 0;
   std::vector<std::string> warned;  // By the last plan.
-  Background background;            // What devices leave to be closed.
+  std::list<Settling> settling;
+  bool looks_at_settling = false;  // A look is due.
+  Background background;           // What devices leave to be closed.
 
   Contexts contexts;
 
@@ -113,9 +150,14 @@ struct Datapath::Impl {
   mutable Mutex port_mutex;
   std::map<std::uint32_t, std::shared_ptr<Port>> ports GUARDED_BY(port_mutex);  // By id.
 
+  // The one that is being added, from when its packets may come: known by its id alone.
+  std::shared_ptr<Port> arriving GUARDED_BY(port_mutex);
+
   Mutex event_mutex;
   std::vector<Event> events GUARDED_BY(event_mutex);
 
+  // Held while a consumer comes or goes.
+  Mutex consumer_mutex ACQUIRED_BEFORE(upcall_mutex);
   Mutex upcall_mutex;
   TakenUpcalls taken GUARDED_BY(upcall_mutex);
   std::uint64_t reported_lost GUARDED_BY(upcall_mutex) = 0;

@@ -128,6 +128,12 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     error.port = name;
     return error;
   }
+  const bool pmd = spec.pmd.value_or(type->pmd_by_default);
+  // Before the device is opened: what becomes of its interface from then on is told.
+  if (Status status = StartWatching(*type, pmd); !status) {
+    status.error().port = name;
+    return status.error();
+  }
   Result<std::unique_ptr<Netdev>> netdev = type->open(spec.netdev, pool);
   if (!netdev.ok()) {
     netdev.error().port = name;
@@ -140,7 +146,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->name = name;
   port->type = spec.netdev.type;
   port->device = spec.netdev.device.empty() ? name : spec.netdev.device;
-  port->pmd = spec.pmd.value_or(type->pmd_by_default);
+  port->pmd = pmd;
   port->pmd_sleep_max_us = spec.pmd_sleep_max_us;
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
@@ -154,13 +160,14 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
 
   const auto id = static_cast<std::uint32_t>(port->id);
   members[id] = port;
+  SetArriving(port);
   if (Status status = Apply(); !status.ok()) {
     members.erase(id);
+    SetArriving(nullptr);
     Forget(std::move(port));
     return status.error();
   }
   offload->AddPort(*port);
-  StartWatching(*port);
   Publish(port);
   return port->Info();
 }
@@ -204,8 +211,14 @@ Port* Datapath::Impl::FindMember(PortId id) {
   return found == members.end() ? nullptr : found->second.get();
 }
 
+void Datapath::Impl::SetArriving(const std::shared_ptr<Port>& port) {
+  MutexLock lock(port_mutex);
+  arriving = port;
+}
+
 void Datapath::Impl::Publish(const std::shared_ptr<Port>& port) {
   MutexLock lock(port_mutex);
+  arriving = nullptr;
   ports[static_cast<std::uint32_t>(port->id)] = port;
 }
 
@@ -228,33 +241,46 @@ void Datapath::Impl::Forget(std::shared_ptr<Port> port) {
 
 // -------------------------------------------------------------------- links
 
-void Datapath::Impl::StartWatching(const Port& port) {
-  const bool kernel = port.netdev->ifindex() != 0;
-  const bool event_driven = !port.pmd && !port.netdev->rxqs().empty();
-  if (!kernel && !event_driven) return;
-  if (link_monitor == nullptr && !contexts.non_pmd().running()) {
-    Result<std::unique_ptr<LinkMonitor>> opened = LinkMonitor::Open();
-    if (opened.ok()) {
-      link_monitor = std::move(opened.value());
-    } else {
-      Event event{Event::Kind::kWarning};
-      event.text = "changes of interfaces go unnoticed: " + opened.error().message;
-      Emit(std::move(event));
-    }
+Status Datapath::Impl::StartWatching(const NetdevType& type, bool pmd) {
+  if (!type.is_interface && pmd) return {};
+  if (Status status = contexts.non_pmd().Start(); !status) return status;
+  wants_link_monitor |= type.is_interface;
+  OpenLinkMonitor();
+  return {};
+}
+
+void Datapath::Impl::OpenLinkMonitor() {
+  if (!wants_link_monitor) return;
+  if (link_monitor != nullptr) return link_monitor->RefreshIfOwed();
+  Result<std::unique_ptr<LinkMonitor>> opened = LinkMonitor::Open();
+  if (opened.ok()) {
+    link_monitor = std::move(opened.value());
+    contexts.non_pmd().Watch(link_monitor->fd(), [this, monitor = link_monitor.get()] {
+      monitor->Read(
+          [this](const LinkEvent& event) { control.Post([this, event] { OnLink(event); }); });
+    });
+    return;
   }
-  const Status status =
-      contexts.non_pmd().Start(link_monitor == nullptr ? -1 : link_monitor->fd(), [this] {
-        link_monitor->Read(
-            [this](const LinkEvent& event) { control.Post([this, event] { OnLink(event); }); });
-      });
-  if (!status.ok()) {
-    Event event{Event::Kind::kWarning};
-    event.text = status.error().message;
-    Emit(std::move(event));
+  if (std::exchange(warned_of_link_monitor, true)) return;
+  Event event{Event::Kind::kWarning};
+  event.text = "changes of interfaces go unnoticed for now: " + opened.error().message;
+  Emit(std::move(event));
+}
+
+void Datapath::Impl::CheckInterfaces() {
+  for (const auto& [id, port] : members) {
+    const int ifindex = port->netdev->ifindex();
+    if (ifindex == 0 || port->nsid != kHere || port->announced == LinkState::kGone) continue;
+    if (!InterfaceIsGone(ifindex)) continue;
+    LinkEvent event;
+    event.ifindex = ifindex;
+    event.deleted = true;
+    FollowLink(*port, event);
   }
 }
 
 void Datapath::Impl::OnLink(const LinkEvent& event) {
+  if (event.list_is_complete) return CheckInterfaces();
   for (const auto& [id, port] : members) {
     if (port->netdev->ifindex() == 0) continue;
     if (port->announced == LinkState::kGone) {
@@ -369,27 +395,6 @@ Status Datapath::Impl::SetOptions(const DatapathOptions& options) {
 
 // --------------------------------------------------------------------- time
 
-void Datapath::Impl::Settle() {
-  struct Mark {
-    const Rxq* rxq;
-    std::uint64_t until;
-  };
-  std::vector<Mark> marks;
-  for (const auto& [id, port] : members) {
-    const auto rxqs = port->netdev->rxqs();
-    for (std::uint32_t q = 0; q < rxqs.size(); ++q) {
-      if (contexts.Polls({port->key(), q})) marks.push_back({rxqs[q].get(), rxqs[q]->injected()});
-    }
-  }
-  for (const Mark& mark : marks) {
-    while (mark.rxq->taken() < mark.until)
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-  }
-  // Taken is not yet forwarded; but a context that reloads has finished its burst and sent what it
-  // held.
-  (void)contexts.Reload({});
-}
-
 void Datapath::Impl::Advance(std::int64_t ms) {
   flows->CountCopies();  // At the time that it was counted.
   clock.Advance(ms);
@@ -436,6 +441,8 @@ void Datapath::Impl::Tick() {
     next_aging_ms = clock.NowMs() + kAgingIntervalMs;
   }
   TellOfRemovedFlows();
+  DropUnwanted();
+  OpenLinkMonitor();
   ProbePorts();
   offload->Tick();
   for (const auto& [id, port] : members) {
@@ -455,6 +462,7 @@ void Datapath::Impl::Tick() {
 // ---------------------------------------------------------------------- end
 
 void Datapath::Impl::Close() {
+  for (Settling& waiting : std::exchange(settling, {})) waiting.done(ClosedError());
   {
     MutexLock lock(port_mutex);
     ports.clear();
@@ -466,8 +474,11 @@ void Datapath::Impl::Close() {
   contexts.Stop();
   for (auto& [id, port] : leaving) Forget(std::move(port));
   background.Wait();
-  upcalls.SetConsumer(false);
-  DropAllParked(DropReason::kClosed, true);
+  {
+    MutexLock lock(consumer_mutex);
+    upcalls.SetConsumer(false);
+  }
+  DropAllParked(DropReason::kClosed);
   link_monitor.reset();
   flows->Clear();
   closed.store(true, std::memory_order_release);

@@ -19,8 +19,25 @@ Error NoSuchUpcall() { return SystemError(ENOENT, {}, "this upcall has its verdi
 // -------------------------------------------------------------------- taking
 
 void Datapath::SetUpcallConsumer(bool present) {
-  impl_->upcalls.SetConsumer(present && !impl_->closing.load());
-  if (!present) impl_->DropAllParked(DropReason::kNoConsumer, false);
+  {
+    MutexLock lock(impl_->consumer_mutex);
+    impl_->upcalls.SetConsumer(present && !impl_->closing.load());
+  }
+  if (!present) impl_->DropUnwanted();
+}
+
+// A thread that saw the last consumer may park a packet after that one has gone: control looks
+// again.
+void Datapath::Impl::DropUnwanted() {
+  std::vector<Upcall> parked;
+  {
+    // Nobody becomes a consumer meanwhile, whose packets these would be.
+    MutexLock lock(consumer_mutex);
+    if (upcalls.has_consumer()) return;
+    while (upcalls.Take(1024, parked)) {
+    }
+  }
+  DropAll(std::move(parked), DropReason::kNoConsumer);
 }
 
 std::vector<UpcallView> Datapath::TakeUpcalls(std::size_t max, std::uint64_t& dropped) {
@@ -39,11 +56,11 @@ std::vector<UpcallView> Datapath::TakeUpcalls(std::size_t max, std::uint64_t& dr
     UpcallView& view = views[i];
     view.reason = taken.upcall.reason;
     view.in_port = taken.upcall.packet->in_port;
+    view.port = PortId{taken.upcall.port_id};
     view.key = &taken.key;
     view.frame = taken.upcall.packet->bytes();
     view.userdata = taken.upcall.userdata.get();
   }
-  impl_->NamePorts(views);
   const std::uint64_t lost = impl_->contexts.lost_upcalls();
   MutexLock lock(impl_->upcall_mutex);
   dropped = lost - impl_->reported_lost;
@@ -52,21 +69,6 @@ std::vector<UpcallView> Datapath::TakeUpcalls(std::size_t max, std::uint64_t& dr
   std::uint64_t id = impl_->taken.Add(std::move(batch));
   for (UpcallView& view : views) view.id = UpcallId{id++};
   return views;
-}
-
-void Datapath::Impl::NamePorts(std::vector<UpcallView>& views) const {
-  MutexLock lock(port_mutex);
-  const UpcallView* before = nullptr;
-  for (UpcallView& view : views) {
-    if (before != nullptr && before->in_port == view.in_port) {
-      view.port = before->port;
-      continue;
-    }
-    for (const auto& [id, port] : ports) {
-      if (port->number == view.in_port) view.port = PortId{id};
-    }
-    before = &view;
-  }
 }
 
 // ----------------------------------------------------------------- answering
@@ -149,23 +151,24 @@ void Datapath::Impl::DropParked(PacketBatch batch, DropReason reason) {
   contexts.non_pmd().DropParked(std::move(batch), reason);
 }
 
-void Datapath::Impl::DropAllParked(DropReason reason, bool taken_too) {
+void Datapath::Impl::DropAll(std::vector<Upcall> parked, DropReason reason) {
+  PacketBatch batch;
+  for (Upcall& upcall : parked) {
+    batch.Add(std::move(upcall.packet));
+    if (batch.full()) DropParked(std::exchange(batch, {}), reason);
+  }
+  if (!batch.empty()) DropParked(std::move(batch), reason);
+}
+
+void Datapath::Impl::DropAllParked(DropReason reason) {
   std::vector<Upcall> parked;
   while (upcalls.Take(1024, parked)) {
   }
-  std::vector<PacketPtr> packets;
-  packets.reserve(parked.size());
-  for (Upcall& upcall : parked) packets.push_back(std::move(upcall.packet));
-  if (taken_too) {
+  {
     MutexLock lock(upcall_mutex);
-    for (PacketPtr& packet : taken.Clear()) packets.push_back(std::move(packet));
+    for (PacketPtr& packet : taken.Clear()) parked.push_back({std::move(packet)});
   }
-  PacketBatch batch;
-  for (PacketPtr& packet : packets) {
-    batch.Add(std::move(packet));
-    if (batch.full()) DropParked(std::exchange(batch, {}), reason);
-  }
-  DropParked(std::move(batch), reason);
+  DropAll(std::move(parked), reason);
 }
 
 }  // namespace pollux

@@ -346,10 +346,10 @@ class AfPacketNetdev final : public Netdev {
       ring->Close();
     }
     xsk_->Close();
-    sockets_.GiveSender(std::move(tx_), true);
-    sockets_.GiveSender(std::move(gso_tx_), false);
     // A function can be copied; what it closes cannot.
     const auto rest = std::make_shared<Rest>();
+    rest->senders.push_back(sockets_.GiveSender(std::move(tx_), true));
+    rest->senders.push_back(sockets_.GiveSender(std::move(gso_tx_), false));
     rest->rings = std::move(rings_);
     rest->xsk = std::move(xsk_);
     rest->ingress_drop = std::move(ingress_drop_);
@@ -397,11 +397,13 @@ class AfPacketNetdev final : public Netdev {
       std::vector<Background::Work> parts;
       for (std::unique_ptr<PacketRing>& ring : rings) parts.emplace_back([&ring] { ring.reset(); });
       parts.emplace_back([this] { xsk.reset(); });
+      parts.emplace_back([this] { senders.clear(); });
       DoTogether(std::move(parts));
       ingress_drop.reset();
     }
 
     std::vector<std::unique_ptr<PacketRing>> rings;
+    std::vector<Fd> senders;
     std::unique_ptr<XskSender> xsk;
     std::unique_ptr<IngressDrop> ingress_drop;
   };

@@ -76,6 +76,12 @@ Result<int> FindInterface(const std::string& device) {
   return error;
 }
 
+bool InterfaceIsGone(int ifindex) {
+  char name[IF_NAMESIZE];
+  if (if_indextoname(static_cast<unsigned>(ifindex), name) != nullptr) return false;
+  return errno == ENXIO || errno == ENODEV;
+}
+
 Result<Interface> QueryInterface(const std::string& device) {
   const Result<int> index = FindInterface(device);
   if (!index) return index.error();

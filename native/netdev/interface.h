@@ -25,7 +25,9 @@ struct Interface {
 
 // Its index. ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
 Result<int> FindInterface(const std::string& device);
-// As above; EINVAL: it cannot be a port.
+// Whether there is no interface with this index. False also where nobody could be asked.
+bool InterfaceIsGone(int ifindex);
+// As FindInterface(); EINVAL: it cannot be a port.
 Result<Interface> QueryInterface(const std::string& device);
 // The NUMA node that the device is on, 0 if it has none.
 std::uint32_t NumaOfInterface(const std::string& device);

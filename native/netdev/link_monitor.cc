@@ -86,6 +86,16 @@ LinkMonitor::LinkMonitor(int fd) : fd_(fd), buffer_(kBufferSize) {}
 LinkMonitor::~LinkMonitor() { close(fd_); }
 
 void LinkMonitor::Refresh() {
+  MutexLock lock(mutex_);
+  AskForList();
+}
+
+void LinkMonitor::RefreshIfOwed() {
+  MutexLock lock(mutex_);
+  if (stale_ && !listing_) AskForList();
+}
+
+void LinkMonitor::AskForList() {
   if (listing_) {  // The kernel makes one list at a time.
     stale_ = true;
     return;
@@ -105,13 +115,14 @@ void LinkMonitor::Refresh() {
   request.filter = kSkipStatistics;
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  stale_ = false;
   list_started_ = false;
   listing_ = sendto(fd_, &request, sizeof request, 0, reinterpret_cast<const sockaddr*>(&kernel),
                     sizeof kernel) >= 0;
+  stale_ = !listing_;
 }
 
 void LinkMonitor::Read(const Callback& callback) {
+  MutexLock lock(mutex_);
   for (;;) {
     sockaddr_nl sender{};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int)) * 2];
@@ -127,7 +138,7 @@ void LinkMonitor::Read(const Callback& callback) {
     if (n >= 0) {
       if (sender.nl_pid == 0) Parse(static_cast<std::size_t>(n), NamespaceOf(message), callback);
     } else if (errno == ENOBUFS) {
-      Refresh();
+      AskForList();
     } else if (errno != EINTR) {
       return;
     }
@@ -147,8 +158,10 @@ void LinkMonitor::Parse(std::size_t size, int nsid, const Callback& callback) {
     if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
       if (of_list) {
         listing_ = false;
-        if (stale_ || header.nlmsg_type == NLMSG_ERROR) {
-          if (stale_) Refresh();
+        if (header.nlmsg_type == NLMSG_ERROR) {
+          stale_ = true;  // Not at once: the kernel may go on failing.
+        } else if (stale_) {
+          AskForList();
         } else {
           ReportMissing(callback);
         }
@@ -189,6 +202,7 @@ void LinkMonitor::Parse(std::size_t size, int nsid, const Callback& callback) {
 void LinkMonitor::ReportMissing(const Callback& callback) {
   std::vector<LinkEvent> gone;
   std::erase_if(links_, [&](const auto& entry) {
+    mutex_.AssertHeld();
     if (entry.second.generation == generation_) return false;
     LinkEvent event;
     event.ifindex = entry.first;
@@ -198,6 +212,9 @@ void LinkMonitor::ReportMissing(const Callback& callback) {
     return true;
   });
   for (const LinkEvent& event : gone) callback(event);
+  LinkEvent complete;
+  complete.list_is_complete = true;
+  callback(complete);
 }
 
 }  // namespace pollux

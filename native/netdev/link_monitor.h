@@ -4,11 +4,12 @@
 // and says ENOBUFS once. Then the monitor asks for the list of all interfaces, and reports those
 // that are no longer on it as deleted. The same list is asked for when the monitor opens, so the
 // first Read() reports every interface there is. A link may be reported again though nothing
-// changed.
+// changed. When a list is complete, that is reported, too: whoever knows an interface that has gone
+// before the first list was made can find out then.
 //
 // It listens in the network namespace of the thread that opened it, and, where it may, in those
 // that have a number in it (an interface that is moved gives its new one a number): so an interface
-// can be followed. Only of its own does it know what there is. One thread reads.
+// can be followed. Only of its own does it know what there is. One thread reads at a time.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/sync.h"
 
 namespace pollux {
 
@@ -37,6 +39,8 @@ struct LinkEvent {
   int moved_nsid = kHere;
   int moved_ifindex = 0;
   std::uint32_t mtu = 0;  // 0: not said.
+  // About no interface: a list of all has been reported.
+  bool list_is_complete = false;
 };
 
 class LinkMonitor {
@@ -51,9 +55,11 @@ class LinkMonitor {
   // Readable when there is something to Read().
   int fd() const { return fd_; }
   // Reports what has arrived, oldest first; never blocks.
-  void Read(const Callback& callback);
+  void Read(const Callback& callback) EXCLUDES(mutex_);
   // Asks for the list of all interfaces; later calls of Read() report it.
-  void Refresh();
+  void Refresh() EXCLUDES(mutex_);
+  // The same if the last request could not be made.
+  void RefreshIfOwed() EXCLUDES(mutex_);
 
  private:
   struct Link {
@@ -63,16 +69,20 @@ class LinkMonitor {
   };
 
   explicit LinkMonitor(int fd);
-  void Parse(std::size_t size, int nsid, const Callback& callback);
-  void ReportMissing(const Callback& callback);
+  void AskForList() REQUIRES(mutex_);
+  void Parse(std::size_t size, int nsid, const Callback& callback) REQUIRES(mutex_);
+  void ReportMissing(const Callback& callback) REQUIRES(mutex_);
 
   const int fd_;
-  std::vector<char> buffer_;
-  std::unordered_map<int, Link> links_;
-  std::uint32_t generation_ = 0;  // Sequence number of the newest list asked for.
-  bool listing_ = false;          // That list is under way.
-  bool list_started_ = false;     // Its first message was read.
-  bool stale_ = false;            // It must be asked for again when it has arrived.
+  Mutex mutex_;
+  std::vector<char> buffer_ GUARDED_BY(mutex_);
+  std::unordered_map<int, Link> links_ GUARDED_BY(mutex_);
+  // Sequence number of the newest list asked for.
+  std::uint32_t generation_ GUARDED_BY(mutex_) = 0;
+  bool listing_ GUARDED_BY(mutex_) = false;       // That list is under way.
+  bool list_started_ GUARDED_BY(mutex_) = false;  // Its first message was read.
+  // It must be asked for again when it has arrived, or at the next occasion.
+  bool stale_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace pollux

@@ -13,7 +13,9 @@
 //
 // Sending. A FIFO of bounded length behind one mutex, taken once a batch; what does not fit is
 // dropped as tx_queue_full. `queue_length` bounds each receive queue and this FIFO; the defaults
-// are 1024 and 4096.
+// are 1024 and 4096. Memory bounds them too, so that a port nobody drains leaves some to others:
+// each queue holds the share of packet memory that is a port's, and the FIFO next to nothing when
+// memory is scarce.
 //
 // Cost: Recv is an index comparison and a copy of pointers; Send a mutex and a copy of pointers a
 // batch.
@@ -36,6 +38,8 @@ constexpr std::uint32_t kDefaultTxLength = 4096;
 constexpr std::uint32_t kMaxQueueLength = 1u << 22;
 constexpr std::uint64_t kMaxFrames = 1u << 24;  // In all receive queues of a port together.
 constexpr std::uint32_t kMaxQueues = 1024;
+// A queue keeps so many however scarce memory is.
+constexpr std::uint64_t kFramesAlways = 64;
 
 class MemoryRxq final : public Rxq {
  public:
@@ -68,7 +72,7 @@ class MemoryRxq final : public Rxq {
           ++errors;
           continue;
         }
-        PacketPtr packet = room > 0 ? pool_.Copy(frame) : nullptr;
+        PacketPtr packet = room > 0 && InShare(used + took, frame) ? pool_.Copy(frame) : nullptr;
         if (packet == nullptr) {
           ++dropped;
           continue;
@@ -113,6 +117,12 @@ class MemoryRxq final : public Rxq {
   std::uint64_t rx_errors() const { return rx_errors_.Get(); }
 
  private:
+  // Whether so many frames like this one leave memory to others.
+  bool InShare(std::uint64_t held, std::span<const std::uint8_t> frame) const {
+    const auto size = static_cast<std::uint32_t>(frame.size());
+    return held < kFramesAlways || held * PacketPool::ChunkSizeFor(size) < pool_.share();
+  }
+
   PacketPool& pool_;
   const std::uint64_t length_;
   const std::uint64_t mask_;
@@ -136,7 +146,8 @@ class MemoryRxq final : public Rxq {
 class MemoryNetdevImpl final : public MemoryNetdev {
  public:
   MemoryNetdevImpl(const NetdevSpec& spec, PacketPool& pool)
-      : numa_(spec.numa.value_or(0)),
+      : pool_(pool),
+        numa_(spec.numa.value_or(0)),
         mtu_(spec.mtu),
         tx_(spec.queue_length != 0 ? spec.queue_length : kDefaultTxLength) {
     const std::uint32_t length = spec.queue_length != 0 ? spec.queue_length : kDefaultRxLength;
@@ -176,12 +187,13 @@ class MemoryNetdevImpl final : public MemoryNetdev {
         if (!Fits(*packet)) {
           result.Drop(DropReason::kMtu);
           refused.AddRaw(packet);
-        } else if (tx_tail_ - tx_head_ == tx_.size()) {
+        } else if (!HasRoomFor(*packet)) {
           ++full;
           refused.AddRaw(packet);
         } else {
           result.Accept(*packet);
           tx_[tx_tail_++ % tx_.size()] = packet;
+          tx_bytes_ += packet->chunk_size;
         }
       }
     }
@@ -189,6 +201,10 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     if (full > 0) result.Drop(DropReason::kTxQueueFull, full);
   }
 
+  std::size_t held() const override EXCLUDES(tx_mutex_) {
+    MutexLock lock(tx_mutex_);
+    return tx_tail_ - tx_head_;
+  }
   NetdevStats stats() const override {
     NetdevStats stats;
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
@@ -209,20 +225,33 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     MutexLock lock(tx_mutex_);
     const std::size_t n = std::min<std::size_t>(max, tx_tail_ - tx_head_);
     out.reserve(out.size() + n);
-    for (std::size_t i = 0; i < n; ++i) out.emplace_back(tx_[tx_head_++ % tx_.size()]);
+    for (std::size_t i = 0; i < n; ++i) {
+      Packet* packet = tx_[tx_head_++ % tx_.size()];
+      tx_bytes_ -= packet->chunk_size;
+      out.emplace_back(packet);
+    }
     return n;
   }
 
  private:
+  bool HasRoomFor(const Packet& packet) const REQUIRES(tx_mutex_) {
+    const std::uint64_t held = tx_tail_ - tx_head_;
+    if (held == tx_.size()) return false;
+    return held < kFramesAlways ||
+           (!pool_.scarce() && tx_bytes_ + packet.chunk_size <= pool_.share());
+  }
+
+  const PacketPool& pool_;
   const std::string mode_ = "memory";
   const std::uint32_t numa_;
   const std::uint32_t mtu_;  // 0: no limit.
   std::vector<std::unique_ptr<Rxq>> rxqs_;
 
-  Mutex tx_mutex_;
+  mutable Mutex tx_mutex_;
   std::vector<Packet*> tx_ GUARDED_BY(tx_mutex_);  // A ring; [tx_head_, tx_tail_) are held.
   std::uint64_t tx_head_ GUARDED_BY(tx_mutex_) = 0;
   std::uint64_t tx_tail_ GUARDED_BY(tx_mutex_) = 0;
+  std::size_t tx_bytes_ GUARDED_BY(tx_mutex_) = 0;  // Of the chunks held.
 };
 
 }  // namespace

@@ -71,16 +71,16 @@ std::string TapUnavailable() {
 }
 
 constexpr NetdevType kTypes[] = {
-    {"memory", true, Available, OpenMemoryNetdev},
-    {"null", true, Available, OpenNullNetdev},
-    {"af_packet", true, AfPacketUnavailable, OpenAfPacketNetdev},
-    {"tap", false, TapUnavailable, OpenTapNetdev},
-    {"af_xdp", true, AfXdpUnavailable, OpenAfXdpNetdev},
-    {"pcap", true, Available, OpenPcapNetdev},
-    {"dpdk", true, NotBuilt, OpenNotBuilt},
-    {"vxlan", false, NotBuilt, OpenNotBuilt},
-    {"geneve", false, NotBuilt, OpenNotBuilt},
-    {"gre", false, NotBuilt, OpenNotBuilt},
+    {"memory", true, false, Available, OpenMemoryNetdev},
+    {"null", true, false, Available, OpenNullNetdev},
+    {"af_packet", true, true, AfPacketUnavailable, OpenAfPacketNetdev},
+    {"tap", false, true, TapUnavailable, OpenTapNetdev},
+    {"af_xdp", true, true, AfXdpUnavailable, OpenAfXdpNetdev},
+    {"pcap", true, false, Available, OpenPcapNetdev},
+    {"dpdk", true, false, NotBuilt, OpenNotBuilt},
+    {"vxlan", false, false, NotBuilt, OpenNotBuilt},
+    {"geneve", false, false, NotBuilt, OpenNotBuilt},
+    {"gre", false, false, NotBuilt, OpenNotBuilt},
 };
 
 }  // namespace

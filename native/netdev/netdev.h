@@ -173,6 +173,8 @@ class Netdev {
   // Takes every packet of the batch, sent or not. `sender` is the calling context's slot, 0..63.
   virtual void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) = 0;
 
+  // Packets that wait in it for the program.
+  virtual std::size_t held() const { return 0; }
   virtual NetdevStats stats() const = 0;
 };
 
@@ -196,6 +198,7 @@ bool FitsMtu(const Packet& packet, std::uint32_t mtu);
 struct NetdevType {
   const char* name;
   bool pmd_by_default;
+  bool is_interface;  // Of the kernel's: what becomes of it is listened for.
   // Empty: this build and machine can offer the type; else the reason why not.
   std::string (*unavailable)();
   Result<std::unique_ptr<Netdev>> (*open)(const NetdevSpec& spec, PacketPool& pool);

@@ -24,6 +24,8 @@ namespace {
 constexpr std::uint32_t kBlockSize = 128 * 1024;
 constexpr int kReceiveBuffer = 16 << 20;  // For frames that do not fit a slot.
 constexpr int kSendBuffer = 16 << 20;
+// Of each kind, for the next ports: more stay closed.
+constexpr std::size_t kIdleSenders = 2;
 constexpr int kOn = 1;
 
 Result<Fd> OpenSocket() {
@@ -111,11 +113,14 @@ Result<Fd> PacketSockets::TakeSender(bool past_qdisc) {
   return fd;
 }
 
-void PacketSockets::GiveSender(Fd sender, bool past_qdisc) {
-  if (sender.get() < 0 || !BindTo(sender, 0, 0)) return;
+Fd PacketSockets::GiveSender(Fd sender, bool past_qdisc) {
+  if (sender.get() < 0 || !BindTo(sender, 0, 0)) return sender;
   MutexLock lock(mutex_);
   EnterNamespace();
-  senders_[past_qdisc ? 1 : 0].push_back(std::move(sender));
+  std::vector<Fd>& idle = senders_[past_qdisc ? 1 : 0];
+  if (idle.size() == kIdleSenders) return sender;
+  idle.push_back(std::move(sender));
+  return Fd();
 }
 
 // ------------------------------------------------------------------------------------ receiving

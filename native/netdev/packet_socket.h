@@ -81,7 +81,8 @@ class PacketSockets {
  public:
   // Not bound. `past_qdisc`: frames do not queue there; some old drivers cannot, which works too.
   Result<Fd> TakeSender(bool past_qdisc) EXCLUDES(mutex_);
-  void GiveSender(Fd sender, bool past_qdisc) EXCLUDES(mutex_);
+  // For the next port. It comes back, to be closed, if there are enough; that waits for the kernel.
+  Fd GiveSender(Fd sender, bool past_qdisc) EXCLUDES(mutex_);
 
   // As many as queues, bound and sharing the interface's frames; nothing comes in until Start().
   Result<std::vector<std::unique_ptr<PacketRing>>> OpenRings(int ifindex, std::uint32_t n)

@@ -80,7 +80,7 @@ struct alignas(64) Packet {
   // Fixed when the slab was made.
   std::uint8_t* chunk = nullptr;
   std::uint32_t chunk_size : 24 = 0;
-  std::uint32_t chunk_class : 8 = 0;  // 0 small, 1 large, 2 of a region (packet_region.h).
+  std::uint32_t chunk_class : 8 = 0;  // By size; 0: small. PacketRegion::kChunkClass: of a region.
 
   Offloads offloads = 0;        // What is left to be done before the frame is one of the wire.
   bool has_tunnel : 1 = false;  // tunnel() has something to say.
@@ -230,6 +230,7 @@ class PacketPool {
  public:
   static constexpr std::uint32_t kSmallChunk = 2048;
   static constexpr std::uint32_t kLargeChunk = 66 * 1024;
+  static constexpr std::uint32_t kClasses = 4;  // Of chunks; see packet_pool.cc.
   // Room in front of a fresh frame, for tags and tunnel headers; up to three cache lines more, so
   // that the first lines of the frames of a burst do not all fall into the same cache set.
   static constexpr std::uint32_t kHeadroom = 128;
@@ -241,6 +242,9 @@ class PacketPool {
   PacketPool(const PacketPool&) = delete;
   PacketPool& operator=(const PacketPool&) = delete;
 
+  // Bytes of the chunk that a frame of `size` bytes gets.
+  static std::uint32_t ChunkSizeFor(std::uint32_t size);
+
   // A packet of `size` bytes (at most kMaxFrame), not initialised, offsets unset; nullptr when the
   // pool is exhausted.
   PacketPtr Allocate(std::uint32_t size);
@@ -251,6 +255,13 @@ class PacketPool {
   static void CopyMetadata(const Packet& from, Packet& to);
   // Appends up to `n` packets of `size` bytes to `batch`, as far as it has room; returns how many.
   std::size_t AllocateBatch(PacketBatch& batch, std::size_t n, std::uint32_t size);
+
+  // Whoever keeps packets for later (a queue that somebody else drains) keeps at most share() bytes
+  // of chunks, and next to nothing once memory is scarce: the rest is for what arrives. Any thread.
+  std::size_t share() const { return limit_bytes_ / 8; }
+  bool scarce() const { return lent_bytes_.load(std::memory_order_relaxed) > limit_bytes_ / 4 * 3; }
+  // How often there was no packet to be had.
+  std::uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
 
   // Packets that are not in the pool: in a thread's cache or held by somebody. After the last cache
   // is gone: leaked.
@@ -278,6 +289,14 @@ class PacketPool {
   friend class PacketBatch;
 
   Packet* Take(std::uint32_t size);
+  Packet* Refuse() {
+    refusals_.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  void Lend(std::size_t bytes) REQUIRES(mutex_) {
+    lent_bytes_.store(lent_bytes_.load(std::memory_order_relaxed) + bytes,
+                      std::memory_order_relaxed);
+  }
   void Refill(PacketCache& cache) EXCLUDES(mutex_);
   void GiveBack(Packet* const* packets, std::size_t n) noexcept EXCLUDES(mutex_);
   void Free(Packet* packet) noexcept;
@@ -285,10 +304,12 @@ class PacketPool {
   static void Reset(Packet* packet, std::uint32_t size);
 
   const std::size_t limit_bytes_;
+  std::atomic<std::size_t> lent_bytes_{0};  // Of chunks that are not free. Written under mutex_.
+  std::atomic<std::uint64_t> refusals_{0};
   mutable Mutex mutex_;
   std::size_t mapped_bytes_ GUARDED_BY(mutex_) = 0;
   std::size_t total_ GUARDED_BY(mutex_) = 0;
-  std::array<std::vector<Packet*>, 2> free_ GUARDED_BY(mutex_);
+  std::array<std::vector<Packet*>, kClasses> free_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketSlab>> slabs_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PacketRegion>> regions_ GUARDED_BY(mutex_);
   std::map<const void*, std::shared_ptr<void>> shared_ GUARDED_BY(mutex_);

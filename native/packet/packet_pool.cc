@@ -9,8 +9,17 @@ namespace {
 
 thread_local PacketCache* current_cache = nullptr;
 
-constexpr std::uint32_t kChunkSize[2] = {PacketPool::kSmallChunk, PacketPool::kLargeChunk};
-constexpr std::size_t kChunksPerSlab[2] = {1024, 32};
+// Of frames up to a usual MTU, somewhat above (tunnels), jumbo frames, and GSO frames.
+constexpr std::array<std::uint32_t, PacketPool::kClasses> kChunkSize = {
+    PacketPool::kSmallChunk, 4 * 1024, 10 * 1024, PacketPool::kLargeChunk};
+constexpr std::array<std::size_t, PacketPool::kClasses> kChunksPerSlab = {1024, 256, 128, 32};
+
+// The smallest chunks that hold a frame.
+std::uint32_t ClassOf(std::uint32_t size) {
+  std::uint32_t chunk_class = 0;
+  while (size + PacketPool::kMaxHeadroom > kChunkSize[chunk_class]) ++chunk_class;
+  return chunk_class;
+}
 
 }  // namespace
 
@@ -53,6 +62,8 @@ std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class
 
 TunnelMetadata& Packet::tunnel() const { return slab->tunnels[this - slab->packets.get()]; }
 
+std::uint32_t PacketPool::ChunkSizeFor(std::uint32_t size) { return kChunkSize[ClassOf(size)]; }
+
 PacketPool::PacketPool(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 PacketPool::~PacketPool() = default;
 
@@ -85,18 +96,19 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
 
 Packet* PacketPool::Take(std::uint32_t size) {
   POLLUX_DCHECK(size <= kMaxFrame);
-  const std::uint32_t chunk_class = size + kMaxHeadroom > kSmallChunk ? 1 : 0;
+  const std::uint32_t chunk_class = ClassOf(size);
   Packet* packet = nullptr;
   PacketCache* cache = current_cache;
   if (chunk_class == 0 && cache != nullptr && &cache->pool_ == this) {
     if (cache->size_ == 0) Refill(*cache);
-    if (cache->size_ == 0) return nullptr;
+    if (cache->size_ == 0) return Refuse();
     packet = cache->packets_[--cache->size_];
   } else {
     MutexLock lock(mutex_);
-    if (free_[chunk_class].empty() && !Grow(chunk_class)) return nullptr;
+    if (free_[chunk_class].empty() && !Grow(chunk_class)) return Refuse();
     packet = free_[chunk_class].back();
     free_[chunk_class].pop_back();
+    Lend(packet->chunk_size);
   }
   Reset(packet, size);
   return packet;
@@ -163,11 +175,17 @@ void PacketPool::Refill(PacketCache& cache) {
             cache.packets_.begin() + static_cast<std::ptrdiff_t>(cache.size_));
   free_[0].resize(free_[0].size() - n);
   cache.size_ += n;
+  Lend(n * kSmallChunk);
 }
 
 void PacketPool::GiveBack(Packet* const* packets, std::size_t n) noexcept {
   MutexLock lock(mutex_);
-  for (std::size_t i = 0; i < n; ++i) free_[packets[i]->chunk_class].push_back(packets[i]);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    free_[packets[i]->chunk_class].push_back(packets[i]);
+    bytes += packets[i]->chunk_size;
+  }
+  lent_bytes_.store(lent_bytes_.load(std::memory_order_relaxed) - bytes, std::memory_order_relaxed);
 }
 
 void PacketPool::Free(Packet* packet) noexcept {
@@ -189,7 +207,8 @@ void PacketPool::Free(Packet* packet) noexcept {
 
 std::size_t PacketPool::held() const {
   MutexLock lock(mutex_);
-  std::size_t held = total_ - free_[0].size() - free_[1].size();
+  std::size_t held = total_;
+  for (const std::vector<Packet*>& free : free_) held -= free.size();
   for (const auto& region : regions_) held += region->chunks() - region->free();
   return held;
 }

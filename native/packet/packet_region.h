@@ -19,7 +19,7 @@ namespace pollux {
 
 class PacketRegion {
  public:
-  static constexpr std::uint32_t kChunkClass = 2;
+  static constexpr std::uint32_t kChunkClass = PacketPool::kClasses;
   static constexpr std::uint32_t kChunk = PacketPool::kSmallChunk;
 
   // What the driver that uses the region keeps with it.

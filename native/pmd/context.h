@@ -116,6 +116,10 @@ class Context {
   bool Arm() REQUIRES(role_);
   void Disarm() REQUIRES(role_);
 
+  // Before packets are handled, whichever way they came: when their flows are used is noted.
+  void LookAtClock() REQUIRES(role_) {
+    now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
+  }
   // A batch received from a queue: finds flows, runs actions.
   void Input(PacketBatch& batch, const PolledRxq& rxq) REQUIRES(role_);
   void FlushOutputs() REQUIRES(role_);
@@ -249,7 +253,7 @@ class Context {
   std::vector<PolledRxq> polled_ GUARDED_BY(role_);
   std::vector<PortCache::Entry*> dirty_ GUARDED_BY(role_);  // Entries with pending packets.
   Emc emc_ GUARDED_BY(role_);
-  std::uint64_t now_ms_ GUARDED_BY(role_) = 0;  // Of the burst in work.
+  std::uint64_t now_ms_ GUARDED_BY(role_) = 0;  // Of the packets in work.
   // Some packet received since all outputs were last flushed lacks something: see
   // packet/offload.h.
   bool seen_offloads_ GUARDED_BY(role_) = false;

@@ -55,6 +55,7 @@ class SCOPED_CAPABILITY NonPmd::Scope {
     non_pmd_.context_.role().Enter();
     cache_ = std::make_unique<PacketCacheScope>(non_pmd_.context_.packet_cache());
     non_pmd_.context_.qsbr_reader().Online();
+    non_pmd_.context_.LookAtClock();
   }
   ~Scope() RELEASE() {
     non_pmd_.context_.qsbr_reader().Offline();
@@ -82,14 +83,21 @@ void NonPmd::Reload() {
   doorbell_.Ring();  // The event thread waits for other descriptors now.
 }
 
-Status NonPmd::Start(int watched_fd, std::function<void()> on_readable) {
+Status NonPmd::Start() {
   if (running()) return {};
   Result<std::unique_ptr<IdleThread>> thread = IdleThread::Start("non-pmd");
   if (!thread) return thread.error();
   thread_ = std::move(*thread);
-  thread_->Run(
-      [this, watched_fd, on_readable = std::move(on_readable)] { Run(watched_fd, on_readable); });
+  thread_->Run([this] { Run(); });
   return {};
+}
+
+void NonPmd::Watch(int fd, std::function<void()> on_readable) {
+  {
+    Scope scope(*this);
+    watched_ = std::make_shared<const Watched>(Watched{fd, std::move(on_readable)});
+  }
+  doorbell_.Ring();
 }
 
 void NonPmd::Stop() {
@@ -103,15 +111,17 @@ void NonPmd::Stop() {
   context_.FreeCachedPorts();
 }
 
-void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
+void NonPmd::Run() {
   std::vector<pollfd> fds;
   for (;;) {
-    fds = {{doorbell_.fd(), POLLIN, 0}, {watched_fd, POLLIN, 0}};
+    std::shared_ptr<const Watched> watched;
     bool all_waitable = true;
     bool idle = false;
     doorbell_.Announce();
     {
       Scope scope(*this);
+      watched = watched_;
+      fds = {{doorbell_.fd(), POLLIN, 0}, {watched == nullptr ? -1 : watched->fd, POLLIN, 0}};
       const std::size_t packets = context_.PollOnce();
       context_.WaitFds(fds, all_waitable);
       idle = context_.Arm() && packets == 0 && !context_.has_pending_outputs();
@@ -126,7 +136,7 @@ void NonPmd::Run(int watched_fd, const std::function<void()>& on_readable) {
       context_.Disarm();
     }
     doorbell_.Awake();
-    if ((fds[1].revents & POLLIN) != 0) on_readable();
+    if ((fds[1].revents & POLLIN) != 0) watched->on_readable();
   }
 }
 

@@ -45,9 +45,10 @@ class NonPmd {
   // What it takes from the system is there; else it must not be used.
   Status opened() const { return doorbell_.opened(); }
   void Reload() EXCLUDES(non_pmd_mutex_);
-  // Starts the event thread unless it runs. `watched_fd`: when readable, `on_readable` is called on
-  // the event thread; -1: none.
-  Status Start(int watched_fd, std::function<void()> on_readable);
+  // Starts the event thread unless it runs.
+  Status Start();
+  // From now on `on_readable` is called on the event thread when `fd` is readable.
+  void Watch(int fd, std::function<void()> on_readable) EXCLUDES(non_pmd_mutex_);
   // Stops the event thread and forgets all ports.
   void Stop() EXCLUDES(non_pmd_mutex_);
   bool running() const { return thread_ != nullptr; }
@@ -71,10 +72,15 @@ class NonPmd {
 
  private:
   class Scope;
-  void Run(int watched_fd, const std::function<void()>& on_readable) EXCLUDES(non_pmd_mutex_);
+  struct Watched {
+    int fd;
+    std::function<void()> on_readable;
+  };
+  void Run() EXCLUDES(non_pmd_mutex_);
 
   FairMutex non_pmd_mutex_ ACQUIRED_BEFORE(context_.role());
   Context context_;
+  std::shared_ptr<const Watched> watched_ GUARDED_BY(non_pmd_mutex_);
   Doorbell doorbell_;
   std::atomic<bool> exit_{false};
   std::unique_ptr<IdleThread> thread_;  // Control's.

@@ -8,7 +8,7 @@
 namespace pollux {
 
 void Context::Input(PacketBatch& batch, const PolledRxq& rxq) {
-  now_ms_ = static_cast<std::uint64_t>(shared_.clock.RecentMs());
+  LookAtClock();
   // Runts go; the others learn where they came from.
   WireTotal total{batch.size(), 0};
   bool runts = false;
@@ -188,8 +188,10 @@ void Context::Park(PacketPtr packet, UpcallReason reason, const Userdata& userda
   counters_.upcalls.Add(1);
   DropReason why = DropReason::kNoConsumer;
   if (shared_.upcalls.has_consumer()) {
-    pollux::Upcall upcall{std::move(packet), reason, userdata};
-    if (shared_.upcalls.Park(slot_, upcall)) {
+    // By the port's identity: its number may be another's when somebody looks.
+    const PortCache::Entry* from = port_cache_.Find(packet->in_port);
+    pollux::Upcall upcall{std::move(packet), reason, userdata, from == nullptr ? 0 : from->port.id};
+    if (shared_.upcalls.Park(slot_, upcall, shared_.pool.scarce())) {
       parked_ = true;
       return;
     }

@@ -26,6 +26,7 @@ struct TxPort {
   Netdev* netdev = nullptr;
   TxCounters* counters = nullptr;  // This context's, for this port.
   bool tunnel = false;             // Can push and pop headers.
+  std::uint32_t id = 0;            // Of the port itself, whatever its number; 0: not said.
 };
 using TxPortMap = std::map<PortNumber, TxPort>;
 

@@ -1,5 +1,6 @@
 #include "pmd/upcall.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -23,7 +24,7 @@ UpcallQueue::~UpcallQueue() {
   for (auto& ring : rings_) delete ring.load(std::memory_order_relaxed);
 }
 
-bool UpcallQueue::Park(std::size_t slot, Upcall& upcall) {
+bool UpcallQueue::Park(std::size_t slot, Upcall& upcall, bool scarce) {
   Ring* ring = rings_[slot].load(std::memory_order_relaxed);
   if (ring == nullptr) {
     ring = new (std::nothrow) Ring;
@@ -33,8 +34,9 @@ bool UpcallQueue::Park(std::size_t slot, Upcall& upcall) {
   // Without memory for a ring, there is no room.
   const std::uint64_t head = ring == nullptr ? 0 : ring->head.load(std::memory_order_relaxed);
   bool room = ring != nullptr && head - ring->tail.load(std::memory_order_acquire) < kRingSize;
-  if (room && port.parked.fetch_add(1, std::memory_order_relaxed) >=
-                  port_limit_.load(std::memory_order_relaxed)) {
+  std::uint32_t limit = port_limit_.load(std::memory_order_relaxed);
+  if (scarce) limit = std::min(limit, kScarceLimit);
+  if (room && port.parked.fetch_add(1, std::memory_order_relaxed) >= limit) {
     port.parked.fetch_sub(1, std::memory_order_relaxed);
     room = false;
   }

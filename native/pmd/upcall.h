@@ -27,12 +27,14 @@ struct Upcall {
   PacketPtr packet;
   UpcallReason reason = UpcallReason::kMiss;
   Userdata userdata;
+  std::uint32_t port_id = 0;  // Of the port it came from; 0: from none that is known.
 };
 
 class UpcallQueue {
  public:
   static constexpr std::size_t kContexts = 64;
   static constexpr std::size_t kRingSize = 4096;  // Of one context.
+  static constexpr std::uint32_t kScarceLimit = 64;
 
   // `wake` is called after packets were parked, at most once until Take() was called; any thread.
   explicit UpcallQueue(std::uint32_t port_limit, std::function<void()> wake);
@@ -49,13 +51,18 @@ class UpcallQueue {
   bool has_consumer() const { return has_consumer_.load(std::memory_order_relaxed); }
   // Takes the packet over and returns true, or leaves it with the caller: the queue of its port, or
   // the ring, is full.
-  bool Park(std::size_t slot, Upcall& upcall);
+  // When memory is `scarce`, a port's queue is next to nothing.
+  bool Park(std::size_t slot, Upcall& upcall, bool scarce = false);
   // After a burst that parked something.
   void Wake();
 
   // --- The consumer.
 
-  void SetConsumer(bool present) { has_consumer_.store(present, std::memory_order_relaxed); }
+  // Whoever comes is woken: the wake-up for what was parked meanwhile may have been the last one's.
+  void SetConsumer(bool present) {
+    has_consumer_.store(present, std::memory_order_relaxed);
+    if (present) wake_();
+  }
   void SetPortLimit(std::uint32_t limit) { port_limit_.store(limit, std::memory_order_relaxed); }
   // Appends up to `max` packets to `out`, taking turns among contexts. True: more wait.
   bool Take(std::size_t max, std::vector<Upcall>& out) EXCLUDES(take_mutex_);

@@ -30,7 +30,7 @@ std::vector<LinkEvent> ReadEvents(LinkMonitor& monitor) {
     pollfd wait{monitor.fd(), POLLIN, 0};
     poll(&wait, 1, 20);
     monitor.Read([&](const LinkEvent& event) {
-      events.push_back(event);
+      if (!event.list_is_complete) events.push_back(event);
       end = Clock::now() + patience;
     });
   }

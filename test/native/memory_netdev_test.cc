@@ -173,9 +173,47 @@ TEST_CASE("memory: a pool without memory drops, counted") {
   NetdevSpec spec = Spec("memory", "m");
   spec.queue_length = 4096;
   std::unique_ptr<Netdev> netdev = Open(spec, pool);
+  // Somebody else has nearly all.
+  std::vector<PacketPtr> held;
+  for (int i = 0; i < 1000; ++i) held.push_back(pool.Allocate(60));
   const std::vector<Bytes> frames(2000, Frame(60));
-  CHECK(static_cast<MemoryNetdev&>(*netdev).Inject(0, Views(frames)) == 1024);
-  CHECK(netdev->stats().rx_dropped == 976);
+  CHECK(static_cast<MemoryNetdev&>(*netdev).Inject(0, Views(frames)) == 24);
+  CHECK(netdev->stats().rx_dropped == 1976);
+  CHECK(pool.refusals() > 0);
+}
+
+TEST_CASE("memory: a queue keeps to its share of the pool, and to little when memory is scarce") {
+  PacketPool pool(std::size_t{2} << 20);  // 1024 small chunks, of which an eighth is a share.
+  NetdevSpec spec = Spec("memory", "m");
+  spec.queue_length = 4096;
+  std::unique_ptr<Netdev> netdev = Open(spec, pool);
+  auto& memory = static_cast<MemoryNetdev&>(*netdev);
+  const std::vector<Bytes> frames(2000, Frame(60));
+  CHECK(memory.Inject(0, Views(frames)) == 128);
+
+  const auto send = [&](int n) {
+    SendResult sum;
+    for (int i = 0; i < n; ++i) {
+      const SendResult result = Send(*netdev, pool, {Frame(60)});
+      sum.packets += result.packets;
+      sum.Drop(DropReason::kTxQueueFull, Dropped(result, DropReason::kTxQueueFull));
+    }
+    return sum;
+  };
+  SendResult result = send(200);
+  CHECK(result.packets == 128);
+  CHECK(Dropped(result, DropReason::kTxQueueFull) == 72);
+  CHECK(netdev->held() == 128);
+  std::vector<PacketPtr> drained;
+  CHECK(memory.Drain(1000, drained) == 128);
+  drained.clear();
+
+  std::vector<PacketPtr> held;
+  while (!pool.scarce()) held.push_back(pool.Allocate(60));
+  CHECK(send(200).packets == 64);
+  held.clear();
+  CHECK_FALSE(pool.scarce());
+  CHECK(send(200).packets == 64);
 }
 
 TEST_CASE("memory: bad wishes, and a slow device") {

@@ -353,10 +353,8 @@ class PlainExecutor {
     mine.memory = MemoryFor(mine.bytes.size());
     return mine;
   }
-  // Chunks have two sizes.
   static std::size_t MemoryFor(std::size_t size) {
-    const bool small = size + PacketPool::kMaxHeadroom <= PacketPool::kSmallChunk;
-    return small ? PacketPool::kSmallChunk : PacketPool::kLargeChunk;
+    return PacketPool::ChunkSizeFor(static_cast<std::uint32_t>(size));
   }
   static PlainPacket Cut(PlainPacket packet) {
     const std::size_t least = std::min<std::size_t>(packet.bytes.size(), 14);

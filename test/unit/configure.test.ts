@@ -283,3 +283,23 @@ test('two at a time: one after the other', async () => {
   expect(second).toMatchObject({ added: ['y'], removed: ['x'] });
   expect([...dp.ports.values()].map((port: Port) => port.name)).toEqual(['y']);
 });
+
+test('a number that a port has taken meanwhile is EBUSY, and all is as before', async () => {
+  const many = Array.from({ length: 3000 }, (_, i) => ({
+    match: `in_port(a),eth_type(0x0800),ipv4(src=10.0.${i >> 8}.${i & 255})`,
+    actions: 'b',
+  }));
+  await dp.configure({ flows: many });
+  const before = numbers();
+  // The plan takes some turns of the event loop: the new port comes in between.
+  const configured = dp.configure({
+    ports: [...base.ports!.slice(1), { name: 'a', type: 'memory', number: 9 }],
+    flows: [],
+  });
+  await dp.addPort({ name: 'other', type: 'memory', number: 9 });
+  expect(await failure('EBUSY', () => configured)).toMatchObject({ port: 'other' });
+  expect(numbers()).toEqual({ ...before, other: 9 });
+  expect(dp.flows.size).toBe(3000);
+  await dp.configure(base);
+  expect(numbers()).toEqual({ a: 1, b: 2, c: 7 });
+});

@@ -1,9 +1,13 @@
 // How a datapath lives and dies with its process, its worker thread and its event loop.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { Datapath } from 'pollux';
 import { describe, expect, test } from 'vitest';
 
 const run = promisify(execFile);
@@ -69,6 +73,98 @@ describe('a process that runs out of descriptors', () => {
       for (const dp of open) await dp.close();`,
     );
     expect(printed[0]).toMatch(/^true EMFILE .*ulimit -n/);
+  });
+});
+
+describe('close()', () => {
+  test('refuses what is queued, and does not wait for it', async () => {
+    const dp = new Datapath({ topology: { numa: [[0]] } });
+    const first = dp.addPort({ name: 'first', type: 'memory', openDelayMs: 50 });
+    const others = Array.from({ length: 500 }, (_, i) =>
+      dp.addPort({ name: `p${i}`, type: 'memory', openDelayMs: 1000 }),
+    );
+    const settled = dp.settle();
+    const closed = dp.close();
+    const outcomes = await Promise.allSettled([first, ...others, settled]);
+    await closed;
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ reason: { code: 'ERR_DATAPATH_CLOSED' } });
+    }
+  });
+
+  test('resolves when threads and descriptors are gone', async () => {
+    const open = () => readdirSync('/proc/self/fd').length;
+    const threads = () => readdirSync('/proc/self/task').length;
+    const before = [open(), threads()];
+    const dp = new Datapath({ topology: { numa: [[0, 1]] }, pmdCpus: [0, 1] });
+    await dp.addPort({ name: 'a', type: 'memory', rxqs: 4 });
+    await dp.addPort({ name: 'b', type: 'memory', pmd: false });
+    expect(open()).toBeGreaterThan(before[0]! + 5);
+    expect(threads()).toBe(before[1]! + 4);
+    await dp.close();
+    expect(open()).toBe(before[0]);
+    // A thread that was joined may be listed a moment longer.
+    await expect.poll(threads, { interval: 1 }).toBe(before[1]);
+  });
+});
+
+describe('packet memory', () => {
+  test('that is used up ends settle(), which says by whom, and close() does not wait', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pollux-memory-'));
+    const file = join(folder, 'few.pcap');
+    await using dp = new Datapath({ topology: { numa: [[0]] } });
+    const source = await dp.addPort({ name: 'source', type: 'memory' });
+    await dp.addPort({ name: 'record', type: 'pcap', number: 500, write: file });
+    const large = Buffer.alloc(60_000, 1);
+    dp.flows.put('in_port(source)', 'record');
+    source.inject([large, large, large]);
+    await dp.settle();
+    await dp.deletePort('record');
+    // Each keeps a few frames, however scarce memory is.
+    const sinks = Array.from({ length: 140 }, (_, i) => `sink${i}`);
+    for (const name of sinks) await dp.addPort({ name, type: 'memory' });
+    dp.flows.put('in_port(source)', sinks.join(','));
+    source.inject(Array.from({ length: 64 }, () => large));
+    await dp.settle();
+    expect(dp.stats().ports.sink0?.txPackets).toBe(64n);
+    await dp.addPort({ name: 'replay', type: 'pcap', number: 501, read: file });
+    await expect(dp.settle()).rejects.toMatchObject({
+      code: 'ENOBUFS',
+      port: 'replay',
+      message: expect.stringMatching(/port "sink\d+" holds 64 packets that nobody drains/),
+      hint: expect.stringContaining('drain()'),
+    });
+    const waits = expect(dp.settle()).rejects.toMatchObject({ code: 'ERR_DATAPATH_CLOSED' });
+    await dp.close();
+    await waits;
+    rmSync(folder, { recursive: true });
+  });
+
+  test('is not used up by ports that nobody drains', async () => {
+    await using dp = new Datapath({ topology: { numa: [[0]] } });
+    const source = await dp.addPort({ name: 'source', type: 'memory', queueLength: 16384 });
+    const names = Array.from({ length: 12 }, (_, i) => `sink${i}`);
+    for (const name of names) await dp.addPort({ name, type: 'memory', queueLength: 16384 });
+    dp.flows.put('in_port(source)', names.join(','));
+    const jumbo = Buffer.alloc(9000, 1);
+    for (let i = 0; i < 16; i++) {
+      source.inject(Array.from({ length: 1024 }, () => jumbo));
+      await dp.settle();
+    }
+    const { ledger, drops } = dp.stats();
+    expect(ledger.received).toBe(16n * 1024n);
+    expect(drops.tx_queue_full).toBeGreaterThan(0n);
+    expect(ledger.received + ledger.copied).toBe(ledger.transmitted + ledger.dropped);
+    // There is memory for others.
+    expect(dp.execute(jumbo, 'drop')).toHaveLength(9000);
+    const [a, b] = [
+      await dp.addPort({ name: 'a', type: 'memory' }),
+      await dp.addPort({ name: 'b', type: 'memory' }),
+    ];
+    dp.flows.put('in_port(a)', 'b');
+    a.inject(Array.from({ length: 50 }, () => jumbo));
+    await dp.settle();
+    expect(b.drain()).toHaveLength(50);
   });
 });
 

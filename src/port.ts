@@ -71,7 +71,7 @@ export type PortSpec =
   /**
    * Frames in and out by the program itself. `queueLength`: frames that each receive queue, and
    * the queue of frames to be drained, hold (default 1024 and 4096, up to 4,194,304); all receive
-   * queues of the port together at most 16,777,216. Each queue also keeps to an eighth of packet
+   * queues of the port together at most 16,777,216. Each queue also keeps to half of the packet
    * memory, so that a port nobody drains leaves some to others; what does not fit is dropped
    * (`rxDropped`, `tx_queue_full`). `openDelayMs`: a device that is slow to open, for tests.
    */

@@ -65,6 +65,8 @@ class MemoryRxq final : public Rxq {
       const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
       const std::uint64_t used = tail - head_.load(std::memory_order_acquire);
       std::uint64_t room = length_ - std::min<std::uint64_t>(used, length_);
+      std::uint64_t bytes = injected_bytes_ - taken_bytes_.Get();
+      const std::uint64_t bytes_before = bytes;
       std::uint64_t dropped = 0;
       std::uint64_t errors = 0;
       for (const std::span<const std::uint8_t> frame : frames) {
@@ -72,14 +74,17 @@ class MemoryRxq final : public Rxq {
           ++errors;
           continue;
         }
-        PacketPtr packet = room > 0 && InShare(used + took, frame) ? pool_.Copy(frame) : nullptr;
+        const bool keeps = room > 0 && InShare(used + took, bytes, frame.size());
+        PacketPtr packet = keeps ? pool_.Copy(frame) : nullptr;
         if (packet == nullptr) {
           ++dropped;
           continue;
         }
         --room;
+        bytes += packet->chunk_size;
         ring_[(tail + took++) & mask_] = packet.release();
       }
+      injected_bytes_ += bytes - bytes_before;
       rx_dropped_.Add(dropped);
       rx_errors_.Add(errors);
       // Counted before they can be taken: taken() never runs ahead of injected().
@@ -97,7 +102,13 @@ class MemoryRxq final : public Rxq {
       if (seen_tail_ == head) return;
     }
     const std::uint64_t n = std::min<std::uint64_t>(seen_tail_ - head, batch.room());
-    for (std::uint64_t i = 0; i < n; ++i) batch.AddRaw(ring_[(head + i) & mask_]);
+    std::uint64_t bytes = 0;
+    for (std::uint64_t i = 0; i < n; ++i) {
+      Packet* packet = ring_[(head + i) & mask_];
+      bytes += packet->chunk_size;
+      batch.AddRaw(packet);
+    }
+    taken_bytes_.Add(bytes);
     head_.store(head + n, std::memory_order_release);
     taken_.store(head + n, std::memory_order_release);
   }
@@ -117,10 +128,10 @@ class MemoryRxq final : public Rxq {
   std::uint64_t rx_errors() const { return rx_errors_.Get(); }
 
  private:
-  // Whether so many frames like this one leave memory to others.
-  bool InShare(std::uint64_t held, std::span<const std::uint8_t> frame) const {
-    const auto size = static_cast<std::uint32_t>(frame.size());
-    return held < kFramesAlways || held * PacketPool::ChunkSizeFor(size) < pool_.share();
+  // Whether one frame more leaves memory to others.
+  bool InShare(std::uint64_t held, std::uint64_t bytes, std::size_t size) const {
+    const std::uint64_t chunk = PacketPool::ChunkSizeFor(static_cast<std::uint32_t>(size));
+    return held < kFramesAlways || bytes + chunk <= pool_.share();
   }
 
   PacketPool& pool_;
@@ -134,6 +145,7 @@ class MemoryRxq final : public Rxq {
   alignas(64) std::atomic<std::uint64_t> head_{0};
   std::atomic<std::uint64_t> taken_{0};
   std::uint64_t seen_tail_ = 0;
+  Counter taken_bytes_;  // Of chunks.
 
   // The producers', written under the mutex.
   alignas(64) std::atomic<std::uint64_t> tail_{0};
@@ -141,6 +153,7 @@ class MemoryRxq final : public Rxq {
   Counter rx_dropped_;
   Counter rx_errors_;
   Mutex mutex_;
+  std::uint64_t injected_bytes_ GUARDED_BY(mutex_) = 0;  // Of chunks.
 };
 
 class MemoryNetdevImpl final : public MemoryNetdev {

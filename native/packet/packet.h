@@ -258,7 +258,7 @@ class PacketPool {
 
   // Whoever keeps packets for later (a queue that somebody else drains) keeps at most share() bytes
   // of chunks, and next to nothing once memory is scarce: the rest is for what arrives. Any thread.
-  std::size_t share() const { return limit_bytes_ / 8; }
+  std::size_t share() const { return limit_bytes_ / 2; }
   bool scarce() const { return lent_bytes_.load(std::memory_order_relaxed) > limit_bytes_ / 4 * 3; }
   // How often there was no packet to be had.
   std::uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }

@@ -6,9 +6,10 @@
  * caller has long returned: so the error that it would reject with is made at the call, with the stack
  * of that moment, and filled in when it is needed.
  *
- * The frames are noted twice. Node shows the source line of an uncaught error by those that V8 noted in
- * the error itself, as long as nobody has read them as text; the text, with the hint in it, is made from
- * those of a `Caller` when somebody asks for `stack`.
+ * Node shows the source line of an uncaught error by the frames that V8 noted in the error itself, as
+ * long as nobody has read them as text. So the text, with the hint in it, is made when somebody asks for
+ * `stack`: by V8's own getter, or before Node 22, which has none, from a `Caller` that has noted the same
+ * frames.
  */
 import { isAsyncFunction } from 'node:util/types';
 import { DatapathError, hintLines, invalid } from './errors.js';
@@ -35,23 +36,46 @@ function isNew(error: unknown): error is DatapathError {
   return error instanceof DatapathError && !pointed.has(error);
 }
 
-function point(error: DatapathError, caller: Caller): void {
+/** V8's getter of `stack`, where there is one. */
+const stackOf = Object.getOwnPropertyDescriptor(new Error(), 'stack')?.get;
+
+/** The frames of whoever called `entered`, where they must be noted apart. */
+function callerOf(entered: Callable): Caller | undefined {
+  return stackOf === undefined ? new Caller(entered) : undefined;
+}
+
+function point(error: DatapathError, caller: Caller | undefined): void {
   pointed.add(error);
-  caller.message = error.message + hintLines(error.hint);
+  const shown = error.message + hintLines(error.hint);
+  const get =
+    caller === undefined
+      ? () => withMessage(error, shown, () => stackOf!.call(error))
+      : () => caller.stack;
+  if (caller !== undefined) caller.message = shown;
   // Deleted, not replaced: to replace it reads it first.
   Reflect.deleteProperty(error, 'stack');
   Object.defineProperty(error, 'stack', {
-    get: () => caller.stack,
+    get,
     set: (value) => Object.defineProperty(error, 'stack', { value, writable: true }),
     configurable: true,
   });
+}
+
+function withMessage(error: DatapathError, message: string, look: () => string): string {
+  const own = error.message;
+  error.message = message;
+  try {
+    return look();
+  } finally {
+    error.message = own;
+  }
 }
 
 /** The error, showing whoever called `entered`; only while that is on the stack. */
 export function pointAt(error: unknown, entered: unknown): unknown {
   if (!isNew(error)) return error;
   Error.captureStackTrace(error, entered as Callable);
-  point(error, new Caller(entered as Callable));
+  point(error, callerOf(entered as Callable));
   return error;
 }
 
@@ -90,7 +114,7 @@ function synchronous(inner: Callable, check?: Check): Callable {
 function asynchronous(inner: Callable, check?: Check): Callable {
   return async function entered(this: unknown, ...args) {
     const failure = blankError(entered);
-    const caller = new Caller(entered);
+    const caller = callerOf(entered);
     try {
       check?.(this);
       return await inner.apply(this, args);

@@ -27,6 +27,7 @@ const inPortValue = fieldOf('inPort', '');
 const ethType = groupOf('ethType');
 const ethTypeValue = fieldOf('ethType', '');
 const ctState = groupOf('ctState');
+const kOldQinq = 0x9100;
 const kClose = 41;
 
 /**
@@ -99,14 +100,27 @@ function readLevel(
       };
     } else {
       if (match.has(group)) scanner.fail(`"${name}" is given twice`, start);
+      let says = true;
       if (group === inPort) readInPort(scanner, match, start, names);
-      else readGroup(scanner, match, group, start);
-      if (group.layer !== 'meta' && group.layer !== 'l2') inner ??= group;
+      else says = readGroup(scanner, match, group, start);
+      // Fields that are all wildcarded ask for no header, as in the lines of `dump-flows -m`.
+      if (says && kHeaderLayers.has(group.layer) && match.wildGroup(group)) match.remove(group);
+      else if (group.layer !== 'meta' && group.layer !== 'l2') inner ??= group;
     }
     scanner.endItem();
   }
 
-  if (tagAt >= 0 && tag !== undefined) {
+  // Open vSwitch leaves out what is wildcarded of a tag, and with it the word; its 0x9100 is a type
+  // like others, with anything behind it.
+  const isUnsaid =
+    (depth > 0 && encapAt >= 0) ||
+    (encapAt < 0 && type?.value === kOldQinq && type.mask === ethTypeValue.max);
+  if (tagAt < 0 && tag !== undefined && isUnsaid && type !== undefined) {
+    match.present[tag.index] = 1;
+    match.position[tag.index] = type.at;
+    imply(match, tag, (field) => field.name === 'tpid');
+    finishTag(scanner, match, tag, type);
+  } else if (tagAt >= 0 && tag !== undefined) {
     if (encapAt < 0)
       scanner.fail('"vlan" needs "encap" beside it, for what is behind the tag', tagAt);
     if (inner !== undefined) {
@@ -167,31 +181,38 @@ function findGroup(scanner: Scanner, name: string, start: number): Group {
 
 const kGroupNames = [...new Set(groups.map((group) => group.name)), 'encap'].join(', ');
 
-/** From the '(' to the ')' of a group. `visit` sees each named field and where it stands. */
+/** Groups of the layers of packets. */
+const kHeaderLayers: ReadonlySet<string> = new Set(['l3', 'l4', 'nd']);
+
+/**
+ * From the '(' to the ')' of a group. `visit` sees each named field and where it stands. Answers whether
+ * there was any.
+ */
 export function readGroup(
   scanner: Scanner,
   match: Match,
   group: Group,
   start: number,
   visit?: Visit,
-): void {
+): boolean {
   match.present[group.index] = 1;
   match.position[group.index] = start;
   scanner.open(group.name);
   if (group.single === true) {
     scanner.value(group.fields[0]!, group.name, match.key, match.mask);
     scanner.close(group.name);
-    return;
+    return true;
   }
   if (group.entries !== undefined) {
-    readEntries(scanner, match, group, visit);
+    const any = readEntries(scanner, match, group, visit);
     scanner.close(group.name);
-    return;
+    return any;
   }
   const seen = readMembers(scanner, match, group, visit);
   scanner.close(group.name);
   // In text the TPID of a tag is the eth_type beside it.
   imply(match, group, (field) => field.name === 'tpid' || (seen & (1 << field.order)) !== 0);
+  return seen !== 0;
 }
 
 type Visit = (field: Field, at: number) => void;
@@ -225,7 +246,12 @@ function readMembers(
 }
 
 /** A list of entries without anything between them: one ends where a field comes again. */
-function readEntries(scanner: Scanner, match: Match, group: Group, visit: Visit | undefined): void {
+function readEntries(
+  scanner: Scanner,
+  match: Match,
+  group: Group,
+  visit: Visit | undefined,
+): boolean {
   const entries = group.entries as NonNullable<Group['entries']>;
   let entry = 0;
   let seen = 0;
@@ -242,6 +268,7 @@ function readEntries(scanner: Scanner, match: Match, group: Group, visit: Visit 
     readMember(scanner, match, entries[entry]!.members[order]!, at, visit);
   }
   match.present[group.index] = entry + 1;
+  return seen !== 0;
 }
 
 function findMember(scanner: Scanner, inside: Parenthesis): Member {

@@ -146,9 +146,23 @@ function checkNsh(match: Match, supply: boolean, complain: Complain): void {
   const context = nshContext.find((field) => !match.wild(field));
   if (context === undefined) return;
   if (supply && match.wild(nshMdType)) match.setExact(nsh, nshMdType, kNshMdType1);
+  // Other types have none, which reads as zero.
+  const type = match.exact(nshMdType);
+  if (
+    type !== undefined &&
+    type !== kNshMdType1 &&
+    nshContext.every((f) => isZeroOrWild(match, f))
+  ) {
+    for (const field of nshContext) writeInteger(match.mask, field, 0);
+    return;
+  }
   if (match.exact(nshMdType) !== kNshMdType1) {
     complain(nsh, `"${context.name}" of "nsh" needs an exact mdtype=${kNshMdType1}`);
   }
+}
+
+function isZeroOrWild(match: Match, field: Field): boolean {
+  return (readInteger(match.key, field) & readInteger(match.mask, field)) === 0;
 }
 
 /** The bottom of the stack is nowhere but in its last entry. */
@@ -204,7 +218,9 @@ function checkNd(match: Match, group: Group, supply: boolean, complain: Complain
       `"${group.name}" needs an exact "icmpv6" type of 135 (solicitation) or 136 (advertisement)`,
     );
   }
-  if (supply && match.wild(icmpv6Code)) match.setExact(icmpv6, icmpv6Code, 0);
+  // Others have no such message.
+  if (match.wild(icmpv6Code) && (supply || !match.wildGroup(group)))
+    match.setExact(icmpv6, icmpv6Code, 0);
   if (match.exact(icmpv6Code) !== 0) {
     complain(group, `"${group.name}" needs an exact "icmpv6" code of 0`);
   }

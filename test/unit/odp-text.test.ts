@@ -434,3 +434,68 @@ describe('addresses', () => {
     expect(readAddress('mac', text, new Uint8Array(6), 0)).toBe(false);
   });
 });
+
+// As `dump-flows -m` prints them: every field, wildcarded or not; and what it leaves out.
+describe('lines of Open vSwitch with wildcarded headers', () => {
+  test.each([
+    [
+      'eth_type(0x0800),ipv4(proto=6/0,frag=no),tcp(src=443/0,dst=1000/0),tcp_flags(0/0)',
+      'eth_type(0x0800),ipv4(frag=no)',
+    ],
+    [
+      'eth_type(0x0800),ipv4(src=10.0.0.1/0.0.0.0,proto=17/0,frag=no),udp(src=1/0,dst=2/0)',
+      'eth_type(0x0800),ipv4(frag=no)',
+    ],
+    [
+      'eth_type(0x86dd),ipv6(proto=132/0,frag=no),sctp(src=1/0,dst=2/0)',
+      'eth_type(0x86dd),ipv6(frag=no)',
+    ],
+    [
+      'eth_type(0x0800),ipv4(proto=1/0,frag=no),icmp(type=8/0,code=0/0)',
+      'eth_type(0x0800),ipv4(frag=no)',
+    ],
+    [
+      'eth_type(0x86dd),ipv6(proto=58/0,frag=no),icmpv6(type=135/0,code=0/0)',
+      'eth_type(0x86dd),ipv6(frag=no)',
+    ],
+    [
+      'eth_type(0x86dd),ipv6(proto=58,frag=no),icmpv6(type=135/0,code=0/0),nd(target=::1/::,sll=00:00:00:00:00:01/00:00:00:00:00:00)',
+      'eth_type(0x86dd),ipv6(proto=58,frag=no)',
+    ],
+    ['eth_type(0x0806/0x0000),arp(sip=1.2.3.4/0.0.0.0,op=1/0)', ''],
+    [
+      'eth_type(0x86dd),ipv6(proto=58,frag=no),icmpv6(type=135),nd(target=fe80::1)',
+      'eth_type(0x86dd),ipv6(proto=58,frag=no),icmpv6(type=135,code=0),nd(target=fe80::1)',
+    ],
+    [
+      'eth_type(0x88a8),vlan(vid=1,pcp=4/0x0),encap(eth_type(0x8100),encap(eth_type(0x0800),ipv4(frag=no)))',
+      'eth_type(0x88a8),vlan(vid=1),encap(eth_type(0x8100),vlan(),encap(eth_type(0x0800),ipv4(frag=no)))',
+    ],
+    ['eth_type(0x9100)', 'eth_type(0x9100),vlan(),encap()'],
+    [
+      'eth_type(0x894f),nsh(flags=0,ttl=63,mdtype=2,np=1,spi=0x20,si=255,c1=0x0,c2=0x0,c3=0x0,c4=0x0)',
+      'eth_type(0x894f),nsh(flags=0,ttl=63,mdtype=2,np=1,spi=0x20,si=255)',
+    ],
+  ])('%s', (text, meant) => {
+    const start = 'recirc_id(0),in_port(1)';
+    const expected = meant === '' ? start : `${start},${meant}`;
+    expect(formatMatch(`${start},${text}`)).toBe(expected);
+    expect(formatMatch(expected)).toBe(expected);
+    expect(parseMatch(`${start},${text}`)).toEqual(parseMatch(expected));
+  });
+
+  test('what is asked for is still needed', () => {
+    for (const text of [
+      'eth_type(0x0800),ipv4(proto=6/0),tcp(src=443,dst=1000/0)',
+      'eth_type(0x894f),nsh(mdtype=2,c1=0x1)',
+      'eth_type(0x894f),nsh(c1=0x0)',
+      'encap(eth_type(0x0800))',
+      'eth_type(0x0800),encap(eth_type(0x0800))',
+      'eth_type(0x8100)',
+      'eth_type(0x8100),encap(eth_type(0x0800),ipv4(frag=no))',
+      'eth_type(0x86dd),ipv6(proto=58),icmpv6(type=135),nd()',
+    ]) {
+      expect(() => formatMatch(`in_port(1),${text}`), text).toThrow(/needs/);
+    }
+  });
+});

@@ -62,7 +62,7 @@ TEST_CASE("recirculation: what came to light is parsed, and can be changed") {
   const Frame labelled =
       EthernetFrame().Mpls(5, true).Ipv4("10.0.0.1", "10.0.0.2").Udp(1, 2).Payload(20).Build();
   bed.Flow(Decoded(A().Port().Type(0x8847)), Actions().PopMpls(0x0800).Recirc(1));
-  bed.Flow(Recirculated(1, A().Type(0x0800).Ipv4(17, 0, Ip4("10.0.0.1"))), Actions().Output(9));
+  bed.Flow(Recirculated(1, A().Type(0x0800).Ipv4(6, 0, Ip4("10.0.0.1"))), Actions().Output(9));
   Match udp = Decoded(A().Port()
                           .Put(OVS_KEY_ATTR_RECIRC_ID, 1)
                           .Type(0x0800)

@@ -194,6 +194,13 @@ class ActionList {
   Bytes attributes() const { return attributes_; }
   // The list is exactly one output: the common case, for the fast path. kNoPort otherwise.
   PortNumber sole_output() const { return sole_output_; }
+  // Packets that go through the list together reach every destination in their order: no two places
+  // of the list, nested ones included, lead to the same.
+  bool keeps_order() const { return keeps_order_; }
+  // Of a list that changes fields and tags and then outputs, where its outputs begin; kNone of
+  // others.
+  static constexpr std::size_t kNone = SIZE_MAX;
+  std::size_t first_output() const { return first_output_; }
 
  private:
   friend class ActionParser;
@@ -203,6 +210,8 @@ class ActionList {
   Bytes attributes_;  // In `storage_`, which all lists of a tree share.
   std::shared_ptr<const std::vector<std::uint8_t>> storage_;
   PortNumber sole_output_ = kNoPort;
+  bool keeps_order_ = true;
+  std::size_t first_output_ = kNone;
 };
 
 }  // namespace pollux

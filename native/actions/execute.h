@@ -58,6 +58,13 @@ class Execution {
  public:
   Execution(Host& host, PacketBatch& batch, Cuts& cuts) : host_(host), batch_(batch), cuts_(cuts) {}
 
+  // The actions before `end`, which change packets and nothing else. Those that cannot be changed
+  // leave the batch.
+  void Change(const ActionList& list, std::size_t end) {
+    for (std::size_t i = 0; i < end && !batch_.empty(); ++i)
+      std::visit([&](const auto& action) { Do(action, false); }, list.actions()[i]);
+  }
+
   // From action `first` on.
   void Run(const ActionList& list, std::size_t first = 0) {
     const std::span<const Action> actions = list.actions();

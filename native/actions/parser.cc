@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "actions/parting.h"
+#include "actions/rewrite.h"
 #include "flow/nsh_attributes.h"
 #include "flow/ovs_attributes.h"
 #include "packet/headers.h"
@@ -335,6 +337,63 @@ Status ActionParser::One(std::uint16_t type, Bytes payload, Scope& scope) {
   return name != nullptr ? NotSupportedYet(name) : Invalid("unknown action");
 }
 
+namespace {
+
+// Where the actions of a list lead, with those of nested lists.
+struct Destinations {
+  std::vector<PortNumber> ports;
+  std::size_t handlers = 0;
+  std::size_t recirculations = 0;
+
+  void Add(const ActionList& list) {
+    for (const Action& action : list.actions()) {
+      if (const auto* output = std::get_if<OutputAction>(&action)) {
+        ports.push_back(output->port);
+      } else if (std::holds_alternative<UserspaceAction>(action)) {
+        ++handlers;
+      } else if (std::holds_alternative<RecircAction>(action)) {
+        ++recirculations;  // To anywhere.
+      } else if (const auto* clone = std::get_if<CloneAction>(&action)) {
+        Add(*clone->actions);
+      } else if (const auto* sample = std::get_if<SampleAction>(&action)) {
+        Add(*sample->actions);
+      } else if (const auto* check = std::get_if<CheckLengthAction>(&action)) {
+        Add(*check->if_greater);
+        Add(*check->otherwise);
+      } else if (const auto* dec_ttl = std::get_if<DecTtlAction>(&action)) {
+        Add(*dec_ttl->expired);
+      }
+    }
+  }
+  bool distinct() {
+    std::sort(ports.begin(), ports.end());
+    return std::adjacent_find(ports.begin(), ports.end()) == ports.end() && handlers <= 1 &&
+           (recirculations == 0 || (recirculations == 1 && ports.empty() && handlers == 0));
+  }
+};
+
+// Changes after which a packet that had an Ethernet header has one, and outputs behind them.
+std::size_t FirstOutput(std::span<const Action> actions) {
+  const auto is_output = [](const Action& action) {
+    return std::holds_alternative<OutputAction>(action);
+  };
+  const auto is_change = [](const Action& action) {
+    return std::visit(
+        []<typename A>(const A&) {
+          return requires(const A& change, Packet& packet) { Apply(change, packet); }
+          &&!(kMayPart<A> && !std::is_same_v<A, PushVlanAction>);
+        },
+        action);
+  };
+  const auto first = std::find_if(actions.begin(), actions.end(), is_output);
+  if (first == actions.end() || !std::all_of(actions.begin(), first, is_change) ||
+      !std::all_of(first, actions.end(), is_output))
+    return ActionList::kNone;
+  return static_cast<std::size_t>(first - actions.begin());
+}
+
+}  // namespace
+
 Result<ActionListPtr> ActionParser::List(Bytes attributes, const Known& known, int depth) {
   Scope scope{known, depth};
   AttributeReader reader(attributes);
@@ -352,6 +411,10 @@ Result<ActionListPtr> ActionParser::List(Bytes attributes, const Known& known, i
   list->actions_ = std::move(scope.actions);
   list->attributes_ = attributes;
   list->storage_ = storage_;
+  Destinations destinations;
+  destinations.Add(*list);
+  list->keeps_order_ = destinations.distinct();
+  if (list->keeps_order_) list->first_output_ = FirstOutput(list->actions_);
   if (list->actions_.size() == 1) {
     if (const auto* output = std::get_if<OutputAction>(&list->actions_[0]))
       list->sole_output_ = output->port;

@@ -216,6 +216,8 @@ class Context {
   void Dispatch(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
   // False, and nothing done: some packet's flow does something else than to output it.
   bool OutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
+  // The same where they also change it before, and output it to several ports.
+  bool ChangeAndOutputEach(PacketBatch& batch, const Lookups& lookups) REQUIRES(role_);
   void RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tcp_flags, bool located)
       REQUIRES(role_);
   // What the program sees are frames of the wire.
@@ -229,6 +231,7 @@ class Context {
 
   // Take packets that have an Ethernet header; without a port they are dropped.
   void Enqueue(PacketBatch& batch, PortNumber port) REQUIRES(role_);
+  PacketPtr CloneOne(const Packet& packet) REQUIRES(role_);
   void EnqueueOne(PacketPtr packet, PortCache::Entry* entry) REQUIRES(role_);
   void MarkPending(PortCache::Entry& entry) REQUIRES(role_);
   void Send(PortCache::Entry& entry) REQUIRES(role_);

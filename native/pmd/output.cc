@@ -156,18 +156,19 @@ void Context::Drop(PacketBatch batch, DropReason reason) {
   counters_.Drop(reason, batch.size());
 }
 
+PacketPtr Context::CloneOne(const Packet& packet) {
+  PacketPtr copy = shared_.pool.Clone(packet);
+  counters_.copied.Add(1);
+  // A copy that never was: made and lost at once, so the ledger closes.
+  if (copy == nullptr) counters_.Drop(DropReason::kNoMemory, 1);
+  return copy;
+}
+
 PacketBatch Context::Clone(const PacketBatch& batch) {
   role_.AssertHeld();
   PacketBatch copies;
   for (const Packet* packet : batch) {
-    PacketPtr copy = shared_.pool.Clone(*packet);
-    counters_.copied.Add(1);
-    if (copy == nullptr) {
-      counters_.Drop(DropReason::kNoMemory,
-                     1);  // A copy that never was: made and lost at once, so the ledger closes.
-    } else {
-      copies.Add(std::move(copy));
-    }
+    if (PacketPtr copy = CloneOne(*packet)) copies.Add(std::move(copy));
   }
   return copies;
 }

@@ -1,6 +1,7 @@
 // From a received batch to its actions: look up (lookup.cc), group by flow, execute.
 
 #include <algorithm>
+#include <bit>
 
 #include "flow/extract.h"
 #include "pmd/context.h"
@@ -72,8 +73,10 @@ void Context::DropRunts(PacketBatch& batch) {
   Drop(std::move(runts), DropReason::kRxInvalid);
 }
 
-// Packets of flows that only output go out one by one, in the order of arrival. Others are grouped
-// by flow; groups keep the order of arrival; a burst of one flow is one group as it stands.
+// What leaves by a port leaves in the order of arrival, whatever its flow. Packets of flows that
+// only output go out one by one; changes are made flow by flow, since nobody sees their order, and
+// the outputs behind them one by one. Other lists run over packets of one flow that follow each
+// other.
 void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
   const std::size_t n = batch.size();
   const auto& flows = lookups.flows;
@@ -82,25 +85,91 @@ void Context::Dispatch(PacketBatch& batch, const Lookups& lookups) {
     return;
   }
   // Recirculated packets may have no Ethernet header.
-  if (recirculations_ == 0 && OutputEach(batch, lookups)) return;
+  if (recirculations_ == 0 && (OutputEach(batch, lookups) || ChangeAndOutputEach(batch, lookups)))
+    return;
   std::array<Packet*, kBatchSize> waiting;
   std::copy(batch.begin(), batch.end(), waiting.begin());
   batch.Release();
-  for (std::size_t i = 0; i < n; ++i) {
-    if (waiting[i] == nullptr) continue;
-    if (flows[i] == nullptr) {
-      Park(PacketPtr(waiting[i]), UpcallReason::kMiss, nullptr);
+  for (std::size_t i = 0; i < n;) {
+    Megaflow* const flow = flows[i];
+    if (flow == nullptr) {
+      Park(PacketPtr(waiting[i++]), UpcallReason::kMiss, nullptr);
       continue;
     }
-    PacketBatch group;
+    PacketBatch run;
     std::uint16_t tcp_flags = 0;
-    for (std::size_t j = i; j < n; ++j) {
-      if (flows[j] != flows[i] || waiting[j] == nullptr) continue;
-      group.AddRaw(std::exchange(waiting[j], nullptr));
-      tcp_flags |= lookups.tcp_flags[j];
+    for (; i < n && flows[i] == flow; ++i) {
+      run.AddRaw(waiting[i]);
+      tcp_flags |= lookups.tcp_flags[i];
     }
-    RunFlow(*flows[i], group, tcp_flags, lookups.located);
+    RunFlow(*flow, run, tcp_flags, lookups.located);
   }
+}
+
+bool Context::ChangeAndOutputEach(PacketBatch& batch, const Lookups& lookups) {
+  const std::size_t n = batch.size();
+  if (seen_offloads_ || !lookups.located) return false;
+  // Read once: control may replace actions at any moment.
+  std::array<const ActionList*, kBatchSize> lists;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Megaflow* flow = lookups.flows[i];
+    if (flow == nullptr) return false;
+    lists[i] = &ActionsOf(*flow);
+    if (lists[i]->first_output() == ActionList::kNone) return false;
+  }
+  std::array<Packet*, kBatchSize> packets;
+  std::copy(batch.begin(), batch.end(), packets.begin());
+  batch.Release();
+  PacketSet waiting = FirstPackets(n);
+  while (waiting != 0) {
+    const auto first = static_cast<std::size_t>(std::countr_zero(waiting));
+    PacketBatch group;
+    PacketSet members = 0;
+    std::uint16_t tcp_flags = 0;
+    for (PacketSet left = waiting; left != 0; left &= left - 1) {
+      const auto i = static_cast<std::size_t>(std::countr_zero(left));
+      if (lookups.flows[i] != lookups.flows[first]) continue;
+      members |= PacketSet{1} << i;
+      lists[i] = lists[first];
+      group.AddRaw(packets[i]);
+      tcp_flags |= lookups.tcp_flags[i];
+    }
+    waiting &= ~members;
+    shared_.flows.CountersOf(*lookups.flows[first], slot_)
+        .Hit(group.size(), group.Bytes(), now_ms_, tcp_flags);
+    const std::size_t outputs = lists[first]->first_output();
+    if (outputs == 0) {
+      group.Release();
+      continue;
+    }
+    Cuts none;
+    Execution<Context>(*this, group, none).Change(*lists[first], outputs);
+    // Those that are left are in their order.
+    std::size_t left = 0;
+    for (; members != 0; members &= members - 1) {
+      Packet*& packet = packets[static_cast<std::size_t>(std::countr_zero(members))];
+      if (left < group.size() && group[left] == packet) {
+        ++left;
+      } else {
+        packet = nullptr;
+      }
+    }
+    group.Release();
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    if (packets[i] == nullptr) continue;
+    PacketPtr packet(packets[i]);
+    const auto outputs = lists[i]->actions().subspan(lists[i]->first_output());
+    for (const Action& action : outputs) {
+      PortCache::Entry* const entry = port_cache_.Find(std::get<OutputAction>(action).port);
+      if (&action == &outputs.back()) {
+        EnqueueOne(std::move(packet), entry);
+      } else if (PacketPtr copy = CloneOne(*packet)) {
+        EnqueueOne(std::move(copy), entry);
+      }
+    }
+  }
+  return true;
 }
 
 bool Context::OutputEach(PacketBatch& batch, const Lookups& lookups) {
@@ -151,7 +220,17 @@ void Context::RunFlow(const Megaflow& flow, PacketBatch& batch, std::uint16_t tc
     Miniflow key;
     for (Packet* packet : batch) ExtractMiniflow(*packet, key);
   }
-  ExecuteActions(*this, std::move(batch), actions);
+  if (actions.keeps_order()) [[likely]] {
+    ExecuteActions(*this, std::move(batch), actions);
+    return;
+  }
+  // All that becomes of one, then of the next.
+  for (Packet* packet : batch) {
+    PacketBatch one;
+    one.AddRaw(packet);
+    ExecuteActions(*this, std::move(one), actions);
+  }
+  batch.Release();
 }
 
 Context::WireTotal Context::TotalOf(const PacketBatch& batch) const {

@@ -25,10 +25,28 @@ inline void Must(const Status& status) {
   if (!status.ok()) Fail(Status(status).error().message);
 }
 
-inline std::shared_ptr<const ActionList> OutputTo(std::uint32_t port, const Match& match) {
+// What flows do before they output: nothing, a rewrite of the TTL, or an output to `mirror`.
+struct Before {
+  bool rewrite = false;
+  std::uint32_t mirror = UINT32_MAX;
+};
+
+inline std::shared_ptr<const ActionList> OutputTo(std::uint32_t port, const Match& match,
+                                                  Before before = {}) {
   std::vector<std::uint8_t> attributes;
-  AppendAttribute(attributes, OVS_ACTION_ATTR_OUTPUT,
-                  {reinterpret_cast<const std::uint8_t*>(&port), sizeof port});
+  const auto output = [&](std::uint32_t to) {
+    AppendAttribute(attributes, OVS_ACTION_ATTR_OUTPUT,
+                    {reinterpret_cast<const std::uint8_t*>(&to), sizeof to});
+  };
+  if (before.rewrite) {
+    const ovs_key_ipv4 ttl[] = {{.ipv4_ttl = 9}, {.ipv4_ttl = 0xff}};
+    std::vector<std::uint8_t> set;
+    AppendAttribute(set, OVS_KEY_ATTR_IPV4,
+                    {reinterpret_cast<const std::uint8_t*>(ttl), sizeof ttl});
+    AppendAttribute(attributes, OVS_ACTION_ATTR_SET_MASKED, set);
+  }
+  if (before.mirror != UINT32_MAX) output(before.mirror);
+  output(port);
   return Must(ActionList::Parse(attributes, match));
 }
 
@@ -77,12 +95,12 @@ class Loop {
         {}, [&](Result<std::vector<ReloadReport>> r) { promise.set_value(std::move(r)); });
     return Must(promise.get_future().get());
   }
-  std::vector<Ufid> Put(const std::vector<Match>& matches, std::uint32_t to) {
+  std::vector<Ufid> Put(const std::vector<Match>& matches, std::uint32_t to, Before before = {}) {
     std::vector<FlowChange> changes;
     for (const Match& match : matches) {
       FlowPut put;
       put.match = match;
-      put.actions = OutputTo(to, match);
+      put.actions = OutputTo(to, match, before);
       changes.emplace_back(std::move(put));
     }
     std::vector<Ufid> ufids;

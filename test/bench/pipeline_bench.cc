@@ -3,7 +3,7 @@
 // A null port that writes frames, one PMD thread on the last core, a null port that swallows them.
 //
 //   pipeline_bench [--rules=port|masks|each] [--masks=1] [--flows=1] [--order=uniform] [--size=60]
-//                  [--windows=5] [--window-ms=200] [--cache=1]
+//                  [--windows=5] [--window-ms=200] [--cache=1] [--actions=output|rewrite|mirror]
 //   perf record -g -- out/bench/bench/pipeline_bench --masks=20 --flows=100000 --windows=20
 #include <arpa/inet.h>
 
@@ -112,7 +112,14 @@ int main(int argc, char** argv) {
   Pin(cores.front());  // Everything but the PMD thread, which pins itself.
   Loop loop(cores.back(), options.Number("cache", 1) != 0);
   const PortInfo to = loop.Add("to", Loop::kTo);
-  loop.Put(Matches(options.Text("rules", "masks"), generator), Loop::kTo);
+  const std::string actions = options.Text("actions", "output");
+  Before before;
+  before.rewrite = actions == "rewrite";
+  if (actions == "mirror") {
+    before.mirror = Loop::kTo + 1;
+    loop.Add("mirror", before.mirror);
+  }
+  loop.Put(Matches(options.Text("rules", "masks"), generator), Loop::kTo, before);
   const PortInfo from = loop.AddSource("from", Loop::kFrom, generator);
   Loop::Confine(cores.front());
   SleepMs(2 * window_ms);  // Caches, page faults, the clock of the core.
@@ -121,11 +128,11 @@ int main(int argc, char** argv) {
   Windows mpps;
   Windows ns;  // Of the thread's time on its core, for a packet.
   for (std::uint64_t i = options.Number("windows", 5); i > 0; --i) {
-    const std::uint64_t before = sent();
+    const std::uint64_t start = sent();
     const double ran = Loop::RanNs();
     const std::int64_t begin = Clock::MonotonicNs();
     SleepMs(window_ms);
-    const auto packets = static_cast<double>(sent() - before);
+    const auto packets = static_cast<double>(sent() - start);
     mpps.Add(packets * 1e3 / static_cast<double>(Clock::MonotonicNs() - begin));
     ns.Add((Loop::RanNs() - ran) / packets);
   }
@@ -133,5 +140,7 @@ int main(int argc, char** argv) {
   const Ledger ledger = loop->stats().ledger;
   Row row;
   row.Put("bench", "pipeline").Put("unit", "Mpps").Put(mpps).Put("ns", ns.median());
-  row.Put("packets", ledger.received).Put("lost", ledger.received - ledger.transmitted).Print();
+  row.Put("packets", ledger.received)
+      .Put("lost", ledger.received + ledger.copied - ledger.transmitted)
+      .Print();
 }

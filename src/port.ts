@@ -128,7 +128,8 @@ export type PortSpec =
     })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })
   /**
-   * Replays a capture file (pcap or pcapng, of Ethernet), records what is sent to it in another, or
+   * Replays a capture file (pcap or pcapng, of Ethernet; frames of other link types in pcapng are rx errors,
+   * and check sequences that the file announces are left out), records what is sent to it in another, or
    * both. '-' is standard input or output; a named pipe will do, too. When all is read the port goes
    * down.
    */

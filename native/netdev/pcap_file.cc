@@ -19,8 +19,10 @@ constexpr std::uint32_t kSimplePacket = 3;
 constexpr std::uint32_t kEnhancedPacket = 6;
 constexpr std::uint16_t kOptionName = 2;
 constexpr std::uint16_t kOptionResolution = 9;
+constexpr std::uint16_t kOptionCheckSequence = 13;  // In bits.
 constexpr std::uint16_t kOptionOffset = 14;
 
+constexpr std::uint32_t kHasCheckSequence = 0x04000000;  // In the link type of pcap.
 constexpr std::size_t kPcapHead = 24;
 constexpr std::size_t kPcapRecord = 16;
 constexpr std::size_t kBlockHead = 8;
@@ -51,6 +53,13 @@ template <typename T>
 void Put(std::uint8_t*& at, T value) {
   std::memcpy(at, &value, sizeof value);
   at += sizeof value;
+}
+
+// Bytes of a frame of which `size` were kept, of `original` with a check sequence of `check` bytes.
+std::uint32_t WithoutCheckSequence(std::uint32_t size, std::uint32_t original,
+                                   std::uint32_t check) {
+  const std::uint32_t lost = original > size ? original - size : 0;
+  return size - std::min(size, lost < check ? check - lost : 0);
 }
 
 }  // namespace
@@ -91,13 +100,6 @@ PcapParser::Step PcapParser::Skip(std::span<const std::uint8_t> window, std::uin
   return step;
 }
 
-bool PcapParser::IsEthernet(std::uint32_t link_type, Step& failure) {
-  if (link_type == kEthernet) return true;
-  failure = Fail("frames of link type " + std::to_string(link_type) +
-                 ", and only Ethernet (1) can be read");
-  return false;
-}
-
 PcapParser::Step PcapParser::Next(std::span<const std::uint8_t> window, bool at_end) {
   if (!error_.empty()) return {};
   Step step;
@@ -129,9 +131,13 @@ PcapParser::Step PcapParser::StartFile(std::span<const std::uint8_t> window, boo
   ticks_ = is(kMicroseconds) ? 1'000'000 : 1'000'000'000;
   const std::uint16_t major = Load16(window.data() + 4);
   if (major != 2) return Fail("pcap of version " + std::to_string(major) + ", and only 2 is known");
-  Step failure;
-  // The upper half may say how long the frames' check sequences are.
-  if (!IsEthernet(Load32(window.data() + 20) & 0xffff, failure)) return failure;
+  const std::uint32_t network = Load32(window.data() + 20);
+  if ((network & 0xffff) != kEthernet) {
+    return Fail("frames of link type " + std::to_string(network & 0xffff) +
+                ", and only Ethernet (1) can be read");
+  }
+  // The upper half may say how long the frames' check sequences are, in units of 16 bits.
+  check_sequence_ = (network & kHasCheckSequence) != 0 ? (network >> 28) * 2 : 0;
   format_ = Format::kPcap;
   return Skip(window, kPcapHead, Kind::kSkipped);
 }
@@ -143,7 +149,10 @@ PcapParser::Step PcapParser::NextRecord(std::span<const std::uint8_t> window, bo
   if (size == 0 || size > kMaxFrame) return Skip(window, kPcapRecord + size, Kind::kBad);
   if (window.size() < kPcapRecord + size) return Cut(at_end, "a frame");
   Step step = Skip(window, kPcapRecord + size, Kind::kFrame);
-  step.frame = window.subspan(kPcapRecord, size);
+  const std::uint32_t frame =
+      WithoutCheckSequence(size, Load32(window.data() + 12), check_sequence_);
+  if (frame == 0) step.kind = Kind::kBad;
+  step.frame = window.subspan(kPcapRecord, frame);
   const std::uint64_t seconds = Load32(window.data());
   step.time_ns = Nanoseconds(seconds * ticks_ + Load32(window.data() + 4), ticks_, 0);
   return step;
@@ -233,6 +242,8 @@ PcapParser::Step PcapParser::AddInterface(std::span<const std::uint8_t> block) {
       if (exponent > (binary ? 63u : 19u)) return Fail("a time stamp resolution beyond measure");
       interface.ticks = 1;
       for (unsigned i = 0; i < exponent; ++i) interface.ticks *= binary ? 2 : 10;
+    } else if (code == kOptionCheckSequence && size == 1) {
+      interface.check_sequence = *value / 8u;
     } else if (code == kOptionOffset && size == 8) {
       const std::uint64_t one = Load32(value);
       const std::uint64_t two = Load32(value + 4);
@@ -261,7 +272,6 @@ PcapParser::Step PcapParser::ReadPacket(std::span<const std::uint8_t> block, std
   }
   const Interface& interface = interfaces_[id];
   Step step;
-  if (!IsEthernet(interface.link_type, step)) return step;
   std::uint32_t frame_size = Load32(simple ? at : at + 12);
   if (simple && interface.snap_length != 0)
     frame_size = std::min(frame_size, interface.snap_length);
@@ -269,7 +279,9 @@ PcapParser::Step PcapParser::ReadPacket(std::span<const std::uint8_t> block, std
     return Fail("a packet of " + std::to_string(frame_size) + " bytes in a block of " +
                 std::to_string(size));
   }
-  if (frame_size == 0 || frame_size > kMaxFrame) {
+  frame_size =
+      WithoutCheckSequence(frame_size, Load32(simple ? at : at + 16), interface.check_sequence);
+  if (frame_size == 0 || frame_size > kMaxFrame || interface.link_type != kEthernet) {
     step.kind = Kind::kBad;
     return step;
   }

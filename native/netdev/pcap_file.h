@@ -31,7 +31,7 @@ class PcapParser {
   enum class Kind : std::uint8_t {
     kFrame,
     kSkipped,  // Something that is no frame: call again.
-    kBad,      // A frame that is empty or longer than kMaxFrame.
+    kBad,      // A frame that is empty, longer than kMaxFrame, or not of Ethernet.
     kMore,     // The window must grow before anything can be said.
     kEnd,
     kError,  // See error(). For good.
@@ -55,8 +55,9 @@ class PcapParser {
   struct Interface {
     std::uint16_t link_type = 0;
     std::uint32_t snap_length = 0;
-    std::uint64_t ticks = 1'000'000;  // A second.
-    std::int64_t offset = 0;          // Seconds.
+    std::uint32_t check_sequence = 0;  // Bytes at the end of each frame that are none of it.
+    std::uint64_t ticks = 1'000'000;   // A second.
+    std::int64_t offset = 0;           // Seconds.
   };
 
   Step StartFile(std::span<const std::uint8_t> window, bool at_end);
@@ -69,7 +70,6 @@ class PcapParser {
   Step Skip(std::span<const std::uint8_t> window, std::uint64_t n, Kind kind);
   Step Fail(const std::string& what);
   Step Cut(bool at_end, const char* what);
-  bool IsEthernet(std::uint32_t link_type, Step& failure);
 
   std::uint16_t Load16(const std::uint8_t* at) const;
   std::uint32_t Load32(const std::uint8_t* at) const;
@@ -79,6 +79,7 @@ class PcapParser {
   std::uint64_t position_ = 0;  // Of the window.
   std::uint64_t skip_ = 0;      // Bytes still to be stepped over.
   std::uint64_t ticks_ = 0;     // pcap: a second.
+  std::uint32_t check_sequence_ = 0;
   std::vector<Interface> interfaces_;
   std::string error_;
 };

@@ -65,6 +65,8 @@ class CAPABILITY("mutex") Mutex {
 
   void Lock() ACQUIRE() { mutex_.lock(); }
   void Unlock() RELEASE() { mutex_.unlock(); }
+  // False: somebody holds it.
+  bool TryLock() TRY_ACQUIRE(true) { return mutex_.try_lock(); }
   // Tells the analysis inside a lambda what its caller holds.
   void AssertHeld() const ASSERT_CAPABILITY(this) {}
   // For std::condition_variable_any only.

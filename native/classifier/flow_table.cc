@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace pollux {
@@ -14,6 +15,9 @@ constexpr std::size_t kMaxReports = std::size_t{1} << 20;
 constexpr std::size_t kDumpReserve = 1024;
 // Changes from one whose place in the index is asked for to the one that is worked at.
 constexpr std::size_t kAhead = 8;
+// Flows that are looked at in one go when those that are idle are looked for, some 50 us: nobody
+// who puts flows waits longer for that.
+constexpr std::size_t kAgingStep = 512;
 
 Error Exists(std::string message, std::string hint) {
   Error error;
@@ -163,7 +167,7 @@ void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run)
   Megaflow* flow = by_ufid_.Find(put.ufid);
   if (flow == nullptr) {
     // A flow with this match would take its packets.
-    Dpcls* const classifier = classifiers_[InPortOf(mask, key)].load(std::memory_order_relaxed);
+    Dpcls* const classifier = classifiers_[InPortOf(mask, key)].Get();
     const Megaflow* other = nullptr;
     if (classifier != nullptr) other = classifier->Lookup(PacketOf(mask, key));
     if (other != nullptr) flow = FindLinked(mask, key);
@@ -307,10 +311,19 @@ std::size_t FlowTable::Clear() {
 // ------------------------------------------------------------------ flows that go by themselves
 
 void FlowTable::RemoveIdle() {
+  CountCopies();
+  for (std::size_t from = 0; RemoveIdleOf(from); from += kAgingStep) std::this_thread::yield();
   MutexLock lock(mutex_);
-  CountCopiesHere();
+  ReviewClassifiers();
+  SettleCopies();
+  qsbr_.Reclaim();
+}
+
+bool FlowTable::RemoveIdleOf(std::size_t from) {
+  MutexLock lock(mutex_);
   const std::int64_t now = clock_.NowMs();
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
+  const std::size_t end = std::min(slots_.size(), from + kAgingStep);
+  for (std::size_t i = from; i < end; ++i) {
     Megaflow& flow = slots_[i];
     if (!flow.linked()) continue;
     const std::int64_t timeout =
@@ -318,9 +331,8 @@ void FlowTable::RemoveIdle() {
     if (timeout == 0 || now - LastUse(flow) < timeout) continue;
     Retire(Unlink(&flow), Departure::kIdle);
   }
-  ReviewClassifiers();
   SettleCopies();
-  qsbr_.Reclaim();
+  return end < slots_.size();
 }
 
 void FlowTable::Review(Dpcls& classifier) {
@@ -337,7 +349,18 @@ void FlowTable::Review(Dpcls& classifier) {
 }
 
 void FlowTable::ReviewClassifiers() {
-  for (const auto& classifier : owned_classifiers_) Review(*classifier);
+  for (auto it = owned_classifiers_.begin(); it != owned_classifiers_.end();) {
+    auto& [in_port, classifier] = *it;
+    if (classifier->masks() > 0) {
+      Review(*classifier);
+      ++it;
+      continue;
+    }
+    // Nothing is left of a port that has no flows.
+    qsbr_.Retire(classifiers_[in_port].Unpublish(), [](Dpcls* gone) { delete gone; });
+    (void)classifier.release();
+    it = owned_classifiers_.erase(it);
+  }
 }
 
 void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
@@ -382,12 +405,10 @@ void FlowTable::NoteEvictable(Megaflow* flow) {
 // ------------------------------------------------------------------ linking
 
 Dpcls& FlowTable::ClassifierFor(std::uint32_t in_port) {
-  std::atomic<Dpcls*>& entry = classifiers_[in_port];
-  Dpcls* classifier = entry.load(std::memory_order_relaxed);
+  std::unique_ptr<Dpcls>& classifier = owned_classifiers_[in_port];
   if (classifier == nullptr) {
-    owned_classifiers_.push_back(std::make_unique<Dpcls>());
-    classifier = owned_classifiers_.back().get();
-    entry.store(classifier, std::memory_order_release);
+    classifier = std::make_unique<Dpcls>();
+    classifiers_[in_port].Publish(classifier.get());
   }
   return *classifier;
 }
@@ -531,7 +552,7 @@ std::size_t FlowTable::size() const {
 std::size_t FlowTable::masks() const {
   MutexLock lock(mutex_);
   std::size_t n = 0;
-  for (const auto& classifier : owned_classifiers_) n += classifier->masks();
+  for (const auto& [in_port, classifier] : owned_classifiers_) n += classifier->masks();
   return n;
 }
 

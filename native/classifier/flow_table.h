@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -102,7 +103,8 @@ class FlowTable {
   std::vector<FlowView> Dump(std::size_t& cursor, std::size_t n, std::optional<std::size_t> slot,
                              std::size_t places = SIZE_MAX) const EXCLUDES(mutex_);
   std::size_t Clear() EXCLUDES(mutex_);
-  // Unlinks flows unused for longer than their timeout; masks used of late are asked first then.
+  // Unlinks flows unused for longer than their timeout, in steps between which others have their
+  // turn; masks used of late are asked first then, and nothing is left of ports without flows.
   void RemoveIdle() EXCLUDES(mutex_);
   // Flows above a lower limit go, the least recently used first.
   void SetLimits(std::size_t limit, std::int64_t max_idle_ms) EXCLUDES(mutex_);
@@ -147,8 +149,7 @@ class FlowTable {
   // The classifier of an input port; nullptr: no flow was ever put for it.
   const Dpcls* ClassifierOf(PortNumber in_port) const {
     const auto index = static_cast<std::uint32_t>(in_port);
-    return index < classifiers_.size() ? classifiers_[index].load(std::memory_order_acquire)
-                                       : nullptr;
+    return index < classifiers_.size() ? classifiers_[index].Get() : nullptr;
   }
   FlowCounters& CountersOf(const Megaflow& flow, std::size_t slot) const {
     return slots_.CountersOf(flow, slot);
@@ -199,6 +200,8 @@ class FlowTable {
   void NoteEvictable(Megaflow* flow) REQUIRES(mutex_);
   void Review(Dpcls& classifier) REQUIRES(mutex_);
   void ReviewClassifiers() REQUIRES(mutex_);
+  // Of the flows in a step's slots from here on; false: there are no more.
+  bool RemoveIdleOf(std::size_t from) EXCLUDES(mutex_);
   std::int64_t LastUse(const Megaflow& flow) const REQUIRES(mutex_);
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedMask& mask, const std::uint64_t* key) const REQUIRES(mutex_);
@@ -223,12 +226,13 @@ class FlowTable {
   std::size_t limit_ GUARDED_BY(mutex_);
   std::int64_t max_idle_ms_ GUARDED_BY(mutex_);
   Evictables evictables_ GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<Dpcls>> owned_classifiers_ GUARDED_BY(mutex_);
+  // By input port.
+  std::unordered_map<std::uint32_t, std::unique_ptr<Dpcls>> owned_classifiers_ GUARDED_BY(mutex_);
   std::vector<FlowView> removed_ GUARDED_BY(mutex_);
   std::size_t forgotten_ GUARDED_BY(mutex_) = 0;
 
-  // Read by forwarding without a lock. Entries are set once and stay until the table dies.
-  std::array<std::atomic<Dpcls*>, 65'536> classifiers_{};
+  // Read by forwarding without a lock.
+  std::array<Published<Dpcls*>, 65'536> classifiers_;
   FlowSlots slots_;  // Its header says what may be called without the mutex.
   // By context. Set before the first one with the slot starts; the next ones go on counting in it.
   std::array<std::unique_ptr<TupleHits>, kMaxContexts> hits_;

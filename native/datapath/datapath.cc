@@ -4,6 +4,7 @@
 #include <future>
 #include <set>
 #include <string>
+#include <unordered_map>
 
 #include "datapath/datapath_impl.h"
 
@@ -206,13 +207,6 @@ std::vector<PortInfo> Datapath::ports() const {
   return infos;
 }
 
-std::string Datapath::Impl::NameOf(PortNumber number) const {
-  for (const auto& [id, port] : ports) {
-    if (port->number == number) return port->name;
-  }
-  return {};
-}
-
 Result<PortInfo> Datapath::port(PortId port) const {
   MutexLock lock(impl_->port_mutex);
   if (impl_->arriving != nullptr && impl_->arriving->id == port) return impl_->arriving->Info();
@@ -237,11 +231,13 @@ DatapathStats Datapath::stats() const {
   stats.ledger.queued = impl_->upcalls.queued();
   {
     MutexLock lock(impl_->port_mutex);
-    for (const auto& [id, port] : impl_->ports) stats.ports.emplace_back(port->name, port->Stats());
-    stats.pmds = impl_->contexts.Stats([this](PortNumber number) {
-      impl_->port_mutex.AssertHeld();
-      return impl_->NameOf(number);
-    });
+    std::unordered_map<std::uint32_t, std::string> names;
+    for (const auto& [id, port] : impl_->ports) {
+      stats.ports.emplace_back(port->name, port->Stats());
+      names[static_cast<std::uint32_t>(port->number)] = port->name;
+    }
+    stats.pmds = impl_->contexts.Stats(
+        [&](PortNumber number) { return names[static_cast<std::uint32_t>(number)]; });
     impl_->contexts.AddTo(stats.ledger);
     impl_->offload->AddTo(stats.ledger);
   }

@@ -19,6 +19,7 @@
 #include "datapath/datapath.h"
 #include "datapath/flow_offload.h"
 #include "datapath/port.h"
+#include "datapath/port_index.h"
 #include "datapath/taken_upcalls.h"
 #include "datapath/topology.h"
 #include "datapath/verdict_reader.h"
@@ -70,7 +71,7 @@ struct Datapath::Impl {
   void RetryRevive(PortId id);
 
   Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked,
-                                     const std::string& type) const;
+                                     const std::string& type);
   Wanted MakeWanted() const;
   // Brings the contexts to what `members` and `current` ask for.
   Status Apply();
@@ -116,7 +117,6 @@ struct Datapath::Impl {
   // The netdev of a published memory port, kept open while the answer lives.
   Result<std::shared_ptr<MemoryNetdev>> FindMemory(PortId id, std::uint32_t rxq) const
       EXCLUDES(port_mutex);
-  std::string NameOf(PortNumber number) const REQUIRES(port_mutex);
 
   // Order of construction: what contexts and threads use comes first, so it dies last.
   Clock clock;
@@ -131,7 +131,8 @@ struct Datapath::Impl {
   // Control's own.
   DatapathOptions current;
   std::map<std::uint32_t, std::shared_ptr<Port>>
-      members;  // By id, with those that are not published yet.
+      members;      // By id, with those that are not published yet.
+  PortIndex index;  // Of members.
   std::uint32_t next_port_id = 1;
   bool wants_link_monitor = false;
   bool warned_of_link_monitor = false;

@@ -181,8 +181,10 @@ void FlowOffload::Enter(Known& known, const Mask& mask, const std::vector<Header
   if (offloading == nullptr) return;
   flows_.AtRest([&] {
     flows_.mutex().AssertHeld();
-    const PortProfile& profile = *flows_.ClassifierOf(known.port->number)->profile();
-    if (profile.header_id != offloading->key_id) return;  // It has changed meanwhile.
+    const Dpcls* classifier = flows_.ClassifierOf(known.port->number);
+    if (classifier == nullptr) return;  // Its flows have gone meanwhile.
+    const PortProfile& profile = *classifier->profile();
+    if (profile.header_id != offloading->key_id) return;  // It has changed.
     for (const HeaderKey& key : keys)
       EnterOne(*offloading, profile, key, known.candidates.at(key).header);
   });

@@ -35,13 +35,7 @@ Error PortError(int number, const std::string& port, std::string message, std::s
 
 // Number 0 is LOCAL, the host's own tap, as in Open vSwitch.
 Result<std::uint32_t> Datapath::Impl::ChooseNumber(const std::optional<std::uint32_t>& asked,
-                                                   const std::string& type) const {
-  const auto owner_of = [&](std::uint32_t number) -> const Port* {
-    for (const auto& [id, port] : members) {
-      if (port->number == PortNumber{number}) return port.get();
-    }
-    return nullptr;
-  };
+                                                   const std::string& type) {
   if (asked.has_value()) {
     if (*asked >= kMaxPorts)
       return Invalid("port number " + std::to_string(*asked) + " is out of range", "use 0..65535");
@@ -50,7 +44,7 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(const std::optional<std::uint
           "port number 0 is LOCAL, the host's own tap, and this is a port of type \"" + type + "\"",
           "use 1..65535, or a port of type tap");
     }
-    if (const Port* owner = owner_of(*asked)) {
+    if (const Port* owner = index.Find(*asked)) {
       return PortError(
           EBUSY, owner->name,
           "port number " + std::to_string(*asked) + " is in use by \"" + owner->name + "\"",
@@ -58,9 +52,8 @@ Result<std::uint32_t> Datapath::Impl::ChooseNumber(const std::optional<std::uint
     }
     return *asked;
   }
-  for (std::uint32_t number = 1; number < kMaxPorts; ++number) {
-    if (owner_of(number) == nullptr) return number;
-  }
+  const std::uint32_t number = index.FreeNumber();
+  if (number < kMaxPorts) return number;
   return PortError(EFBIG, {}, "all port numbers are in use", "delete a port first");
 }
 
@@ -110,10 +103,9 @@ Status Datapath::Impl::Apply() {
 Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   const std::string& name = spec.netdev.name;
   if (name.empty()) return Invalid("a port needs a name");
-  for (const auto& [id, port] : members) {
-    if (port->name == name)
-      return PortError(EEXIST, name, "there is a port \"" + name + "\"",
-                       "choose another name, or delete that port first");
+  if (index.Find(name) != nullptr) {
+    return PortError(EEXIST, name, "there is a port \"" + name + "\"",
+                     "choose another name, or delete that port first");
   }
   const Result<std::uint32_t> number = ChooseNumber(spec.number, spec.netdev.type);
   if (!number.ok()) return number.error();
@@ -167,6 +159,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     Forget(std::move(port));
     return status.error();
   }
+  index.Add(*port);
   offload->AddPort(*port);
   Publish(port);
   return port->Info();
@@ -179,6 +172,7 @@ Status Datapath::Impl::DeletePort(PortId id) {
   std::shared_ptr<Port> port = found->second;
   Unpublish(id);
   offload->RemovePort(*port);
+  index.Remove(*port);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
   Status status = Apply();
@@ -198,9 +192,11 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
     MutexLock lock(port_mutex);
     return std::exchange(port->number, to);
   };
+  index.Remove(*port);
   const PortNumber before = set_number(PortNumber{number});
   Status status = Apply();
   if (!status.ok()) set_number(before);
+  index.Add(*port);
   offload->AddPort(*port);
   if (!status.ok()) return status.error();
   return port->Info();
@@ -452,9 +448,7 @@ void Datapath::Impl::Tick() {
   upcalls.TakeLost([this](PortNumber number, std::uint64_t lost) {
     Event event{Event::Kind::kUpcallOverflow};
     event.dropped = lost;
-    for (const auto& [id, port] : members) {
-      if (port->number == number) event.port = port->id;
-    }
+    if (const Port* port = index.Find(static_cast<std::uint32_t>(number))) event.port = port->id;
     Emit(std::move(event));
   });
 }
@@ -470,6 +464,7 @@ void Datapath::Impl::Close() {
   for (const auto& [id, port] : members) offload->RemovePort(*port);
   std::map<std::uint32_t, std::shared_ptr<Port>> leaving;
   leaving.swap(members);
+  index = {};
   (void)Apply().ok();
   contexts.Stop();
   for (auto& [id, port] : leaving) Forget(std::move(port));

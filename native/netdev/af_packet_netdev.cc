@@ -302,10 +302,16 @@ class AfPacketNetdev final : public Netdev {
   }
 
   std::string mode() const override EXCLUDES(mutex_) {
+    // While the interface is opened or closed, what was last so will do.
+    if (mutex_.TryLock()) {
+      last_xsk_tx_.store(xsk_->is_open(), std::memory_order_relaxed);
+      last_ingress_drop_.store(ingress_drop_->attached(), std::memory_order_relaxed);
+      mutex_.Unlock();
+    }
     std::string mode = "tpacket-v2 vnet-hdr";
-    MutexLock lock(mutex_);
-    if (xsk_->is_open()) mode += " xsk-tx";
-    return mode + (ingress_drop_->attached() ? " ingress-drop" : " host-stack");
+    if (last_xsk_tx_.load(std::memory_order_relaxed)) mode += " xsk-tx";
+    return mode +
+           (last_ingress_drop_.load(std::memory_order_relaxed) ? " ingress-drop" : " host-stack");
   }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
@@ -384,9 +390,12 @@ class AfPacketNetdev final : public Netdev {
   NetdevStats stats() const override EXCLUDES(mutex_) {
     NetdevStats stats;
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) stats.rx_errors += Queue(rxq).rx_errors();
-    MutexLock lock(mutex_);
-    for (const std::unique_ptr<PacketRing>& socket : rings_) rx_dropped_ += socket->TakeDrops();
-    stats.rx_dropped = rx_dropped_;
+    if (mutex_.TryLock()) {
+      for (const std::unique_ptr<PacketRing>& socket : rings_) rx_dropped_ += socket->TakeDrops();
+      last_rx_dropped_.Set(rx_dropped_);
+      mutex_.Unlock();
+    }
+    stats.rx_dropped = last_rx_dropped_.Get();
     return stats;
   }
 
@@ -569,6 +578,10 @@ class AfPacketNetdev final : public Netdev {
   std::vector<std::unique_ptr<PacketRing>> rings_ GUARDED_BY(mutex_);  // In use, or to be closed.
   std::unique_ptr<IngressDrop> ingress_drop_ GUARDED_BY(mutex_) = std::make_unique<IngressDrop>();
   mutable std::uint64_t rx_dropped_ GUARDED_BY(mutex_) = 0;
+  // As last looked at, under the mutex.
+  mutable std::atomic<bool> last_xsk_tx_{false};
+  mutable std::atomic<bool> last_ingress_drop_{false};
+  mutable Counter last_rx_dropped_;
 };
 
 }  // namespace

@@ -60,6 +60,7 @@
 #include <vector>
 
 #include "base/background.h"
+#include "base/counter.h"
 #include "base/epoll.h"
 #include "base/sync.h"
 #include "netdev/ingress_drop.h"
@@ -219,6 +220,7 @@ class AfXdpNetdev final : public Netdev {
   std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& mask) override EXCLUDES(mutex_);
   void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override;
   NetdevStats stats() const override EXCLUDES(mutex_);
+  NetdevStats Count() const REQUIRES(mutex_);
 
  private:
   AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums, PacketPool& pool);
@@ -249,6 +251,9 @@ class AfXdpNetdev final : public Netdev {
   std::atomic<LinkState> link_{LinkState::kDown};
   std::atomic<bool> silent_{false};  // The link is known to be down: nothing is sent.
 
+  // As last counted, under the mutex.
+  mutable Counter last_rx_dropped_;
+  mutable Counter last_rx_errors_;
   mutable Mutex mutex_;
   const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
@@ -532,7 +537,16 @@ void AfXdpNetdev::Send(std::uint32_t sender, PacketBatch& batch, SendResult& res
 }
 
 NetdevStats AfXdpNetdev::stats() const {
-  MutexLock lock(mutex_);
+  // While the interface is opened or closed, which takes its time, the last figures will do.
+  if (!mutex_.TryLock()) return {last_rx_dropped_.Get(), last_rx_errors_.Get()};
+  const NetdevStats stats = Count();
+  last_rx_dropped_.Set(stats.rx_dropped);
+  last_rx_errors_.Set(stats.rx_errors);
+  mutex_.Unlock();
+  return stats;
+}
+
+NetdevStats AfXdpNetdev::Count() const {
   NetdevStats stats = closed_;
   stats.rx_dropped += Unserved();
   for (const std::unique_ptr<XskQueue>& queue : queues_) {

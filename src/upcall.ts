@@ -43,11 +43,11 @@ export interface Upcall {
   /** Of the `userspace` action. */
   readonly userdata?: Buffer;
   /**
-   * Install a flow and forward this packet by it; the flow counts it. `match` defaults to the exact key. Throws EINVAL
-   * for what cannot be read; what the datapath refuses becomes an `error` event that names port and
-   * packet, and the packet is dropped. If another flow takes the packets already (installed for a packet before this one), or
-   * the table is full of pinned flows, nothing is installed and the packet is forwarded all the
-   * same.
+   * Install a flow and forward this packet by it; the flow counts it. `match` defaults to the exact
+   * key. Throws EINVAL for what cannot be read; what the datapath refuses becomes an `error` event that
+   * names port and packet, and the packet is dropped. If another flow takes the packets already
+   * (installed for a packet before this one), or would have all of its packets taken, or the table is
+   * full of pinned flows, nothing is installed and the packet is forwarded all the same.
    */
   install(
     actions: ActionsLike,

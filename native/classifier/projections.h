@@ -1,85 +1,96 @@
-// Projections: the flows of a subtable as less exact masks see them, counted.
+// Projections: flows as less exact masks see them.
 //
-// Whether any of many flows lies within a flow that is less exact is asked at each put of such a
-// one. A projection answers without going through them: for one of the less exact masks, how many
-// flows there are of each key under it. It is made when it is first asked for, and follows the
-// flows from then on. Writers hold the flow mutex.
+// Whether any flow of the finer masks of a port lies within a flow is asked at each put. So each
+// subtable counts the flows of all finer ones by their keys under its own mask: a put costs one
+// count for each coarser mask of its port, and the question one look. Writers hold the flow mutex.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "classifier/megaflow.h"
 
 namespace pollux {
 
-class Projections {
+// How many there are of each hash.
+class HashCounts {
  public:
-  // Those of a subtable with this mask.
-  explicit Projections(const PackedMask& mask) : mask_(mask) {}
+  void Add(std::uint64_t hash) {
+    if (2 * (used_ + 1) > slots_.size()) Grow();
+    Slot& slot = At(hash);
+    if (slot.hash == 0) {
+      slot.hash = hash | 1;
+      ++used_;
+    }
+    ++slot.count;
+  }
+  // It was added.
+  void Remove(std::uint64_t hash) { --At(hash).count; }
+  bool Contains(std::uint64_t hash) { return !slots_.empty() && At(hash).count > 0; }
 
-  // The flow comes or goes.
-  void Add(const Megaflow& flow) {
-    for (One& one : each_) ++one.counts[HashOf(one, flow)];
+ private:
+  struct Slot {
+    std::uint64_t hash = 0;  // 0: free. Others are odd.
+    std::uint32_t count = 0;
+  };
+
+  Slot& At(std::uint64_t hash) {
+    hash |= 1;
+    std::size_t i = (hash >> 1) & (slots_.size() - 1);
+    while (slots_[i].hash != 0 && slots_[i].hash != hash) i = (i + 1) & (slots_.size() - 1);
+    return slots_[i];
   }
-  void Remove(const Megaflow& flow) {
-    for (One& one : each_) {
-      const auto count = one.counts.find(HashOf(one, flow));
-      if (--count->second == 0) one.counts.erase(count);
+  // Leaves out those that are no more.
+  void Grow() {
+    const std::vector<Slot> old = std::move(slots_);
+    used_ = static_cast<std::size_t>(
+        std::count_if(old.begin(), old.end(), [](const Slot& slot) { return slot.count > 0; }));
+    slots_.assign(std::bit_ceil(std::max<std::size_t>(64, 4 * used_)), {});
+    for (const Slot& slot : old) {
+      if (slot.count > 0) At(slot.hash) = slot;
     }
   }
-  // Whether any flow has this packed key under a mask that ours covers: false is certain.
-  // `all(each)` goes through the flows.
-  template <typename All>
-  bool MayHold(const PackedMask& mask, const std::uint64_t* packed, All all) {
-    One* one = Find(mask);
-    if (one == nullptr) {
-      if (each_.size() == kMost) each_.erase(each_.begin());  // Never asked for again, likely.
-      one = &each_.emplace_back(One{mask, PlacesOf(mask), {}});
-      all([&](const Megaflow& flow) { ++one->counts[HashOf(*one, flow)]; });
+
+  std::vector<Slot> slots_;
+  std::size_t used_ = 0;
+};
+
+// From packed keys under a mask to those under a coarser one, which it covers.
+class Projection {
+ public:
+  Projection(const PackedMask& fine, const PackedMask& coarse) : size_(coarse.size()) {
+    for (std::size_t i = 0; i < size_; ++i) {
+      places_[i] = static_cast<std::uint8_t>(fine.map().Rank(coarse.place(i)));
+      words_[i] = coarse.word(i);
     }
-    return one->counts.contains(HashWords64(packed, mask.size(), 0));
   }
-  // Whether the flow has that packed key.
-  bool Holds(const PackedMask& mask, const std::uint64_t* packed, const Megaflow& flow) const {
+  static std::uint64_t HashOf(const std::uint64_t* packed, std::size_t size) {
+    return HashWords64(packed, size, 0);
+  }
+  std::uint64_t HashOf(const Megaflow& flow) const {
+    PackedWords words;
     const std::uint64_t* key = flow.packed_key();
-    for (std::size_t i = 0; i < mask.size(); ++i) {
-      if ((key[mask_.map().Rank(mask.place(i))] & mask.word(i)) != packed[i]) return false;
+    for (std::size_t i = 0; i < size_; ++i) words[i] = key[places_[i]] & words_[i];
+    return HashOf(words.data(), size_);
+  }
+  // Whether the flow has that key under the coarser mask.
+  bool Gives(const Megaflow& flow, const std::uint64_t* packed) const {
+    const std::uint64_t* key = flow.packed_key();
+    for (std::size_t i = 0; i < size_; ++i) {
+      if ((key[places_[i]] & words_[i]) != packed[i]) return false;
     }
     return true;
   }
 
  private:
-  static constexpr std::size_t kMost = 16;
-  struct One {
-    PackedMask mask;
-    std::vector<std::size_t> places;  // Of its words, in our packed keys.
-    std::unordered_map<std::uint64_t, std::uint32_t> counts;
-  };
-
-  One* Find(const PackedMask& mask) {
-    for (One& one : each_) {
-      if (one.mask == mask) return &one;
-    }
-    return nullptr;
-  }
-  std::vector<std::size_t> PlacesOf(const PackedMask& mask) const {
-    std::vector<std::size_t> places(mask.size());
-    for (std::size_t i = 0; i < places.size(); ++i) places[i] = mask_.map().Rank(mask.place(i));
-    return places;
-  }
-  static std::uint64_t HashOf(const One& one, const Megaflow& flow) {
-    PackedWords words;
-    const std::uint64_t* key = flow.packed_key();
-    for (std::size_t i = 0; i < one.places.size(); ++i)
-      words[i] = key[one.places[i]] & one.mask.word(i);
-    return HashWords64(words.data(), one.places.size(), 0);
-  }
-
-  const PackedMask& mask_;
-  std::vector<One> each_;
+  std::size_t size_;
+  std::array<std::uint8_t, kFlowWords> places_;
+  PackedWords words_;
 };
 
 }  // namespace pollux

@@ -7,9 +7,6 @@
 namespace pollux {
 namespace {
 
-// So many flows are gone through, rather than a projection of them kept.
-constexpr std::size_t kFew = 64;
-
 std::uint32_t NextId() {
   static std::atomic<std::uint32_t> next{0};
   return next.fetch_add(1, std::memory_order_relaxed);
@@ -18,10 +15,7 @@ std::uint32_t NextId() {
 }  // namespace
 
 Subtable::Subtable(std::shared_ptr<const PackedMask> mask)
-    : mask_(std::move(mask)),
-      id_(NextId()),
-      buckets_(FlowBuckets::Allocate(0)),
-      projections_(*mask_) {}
+    : mask_(std::move(mask)), id_(NextId()), buckets_(FlowBuckets::Allocate(0)) {}
 
 Subtable::~Subtable() { buckets_.Free(); }
 
@@ -36,14 +30,14 @@ bool Subtable::Insert(Megaflow* flow) {
     buckets_ = grown;
   }
   buckets_.Insert(flow);
-  projections_.Add(*flow);
+  for (const Coarser& one : coarser_) one.subtable->finer_.Add(one.projection.HashOf(*flow));
   ++size_;
   return full;
 }
 
 Unpublished<Megaflow*> Subtable::Remove(const Megaflow* flow) {
   --size_;
-  projections_.Remove(*flow);
+  for (const Coarser& one : coarser_) one.subtable->finer_.Remove(one.projection.HashOf(*flow));
   return buckets_.Remove(flow);
 }
 
@@ -53,17 +47,23 @@ Megaflow* Subtable::FindExact(const std::uint64_t* packed) const {
   });
 }
 
-Megaflow* Subtable::FindWithin(const PackedMask& mask, const std::uint64_t* packed) {
-  const auto all = [this](auto each) {
-    buckets_.ForEach([&](const Megaflow& flow) {
-      each(flow);
-      return true;
-    });
-  };
-  if (size_ > kFew && !projections_.MayHold(mask, packed, all)) return nullptr;
+void Subtable::AddCoarser(Subtable& coarse) {
+  const Coarser& fresh = coarser_.emplace_back(Coarser{&coarse, {*mask_, *coarse.mask_}});
+  buckets_.ForEach([&](const Megaflow& flow) {
+    coarse.finer_.Add(fresh.projection.HashOf(flow));
+    return true;
+  });
+}
+
+void Subtable::RemoveCoarser(const Subtable& coarse) {
+  std::erase_if(coarser_, [&](const Coarser& one) { return one.subtable == &coarse; });
+}
+
+Megaflow* Subtable::FindWithin(const PackedMask& coarse, const std::uint64_t* packed) const {
+  const Projection projection(*mask_, coarse);
   Megaflow* found = nullptr;
   buckets_.ForEach([&](Megaflow& flow) {
-    if (projections_.Holds(mask, packed, flow)) found = &flow;
+    if (projection.Gives(flow, packed)) found = &flow;
     return found == nullptr;
   });
   return found;

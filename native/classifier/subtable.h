@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "classifier/flow_buckets.h"
 #include "classifier/projections.h"
@@ -31,8 +32,15 @@ class Subtable {
   FlowBuckets buckets() const { return buckets_; }
   // The flow with exactly this packed key, or nullptr.
   Megaflow* FindExact(const std::uint64_t* packed) const;
+  // From now on `coarse` counts these flows, too: our mask covers its mask.
+  void AddCoarser(Subtable& coarse);
+  void RemoveCoarser(const Subtable& coarse);
+  // Whether a flow of a finer mask has this packed key under ours: false is certain.
+  bool MayHoldFiner(const std::uint64_t* packed) {
+    return finer_.Contains(Projection::HashOf(packed, mask_->size()));
+  }
   // A flow that has this packed key under a mask that ours covers, or nullptr.
-  Megaflow* FindWithin(const PackedMask& mask, const std::uint64_t* packed);
+  Megaflow* FindWithin(const PackedMask& coarse, const std::uint64_t* packed) const;
   // Where it is in the TupleList that is in force.
   std::size_t place = 0;
   // Whether its flows are cached: the port's profile covers the mask.
@@ -56,7 +64,12 @@ class Subtable {
   const std::uint32_t id_;
   FlowBuckets buckets_;
   std::size_t size_ = 0;
-  Projections projections_;
+  HashCounts finer_;  // Flows of finer masks, by their keys under this one.
+  struct Coarser {
+    Subtable* subtable;
+    Projection projection;
+  };
+  std::vector<Coarser> coarser_;
 
   struct Rate {
     std::uint64_t counted = 0;

@@ -29,6 +29,9 @@ class HashCounts {
     }
     ++slot.count;
   }
+  void Prefetch(std::uint64_t hash) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[((hash | 1) >> 1) & (slots_.size() - 1)]);
+  }
   // It was added.
   void Remove(std::uint64_t hash) { --At(hash).count; }
   bool Contains(std::uint64_t hash) { return !slots_.empty() && At(hash).count > 0; }

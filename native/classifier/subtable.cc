@@ -30,7 +30,12 @@ bool Subtable::Insert(Megaflow* flow) {
     buckets_ = grown;
   }
   buckets_.Insert(flow);
-  for (const Coarser& one : coarser_) one.subtable->finer_.Add(one.projection.HashOf(*flow));
+  // Their counts are far from each other, and asked for together.
+  for (Coarser& one : coarser_) {
+    one.hash = one.projection.HashOf(*flow);
+    one.subtable->finer_.Prefetch(one.hash);
+  }
+  for (const Coarser& one : coarser_) one.subtable->finer_.Add(one.hash);
   ++size_;
   return full;
 }
@@ -48,7 +53,7 @@ Megaflow* Subtable::FindExact(const std::uint64_t* packed) const {
 }
 
 void Subtable::AddCoarser(Subtable& coarse) {
-  const Coarser& fresh = coarser_.emplace_back(Coarser{&coarse, {*mask_, *coarse.mask_}});
+  const Coarser& fresh = coarser_.emplace_back(Coarser{&coarse, {*mask_, *coarse.mask_}, 0});
   buckets_.ForEach([&](const Megaflow& flow) {
     coarse.finer_.Add(fresh.projection.HashOf(flow));
     return true;

@@ -68,6 +68,7 @@ class Subtable {
   struct Coarser {
     Subtable* subtable;
     Projection projection;
+    std::uint64_t hash;  // Of the flow that comes.
   };
   std::vector<Coarser> coarser_;
 

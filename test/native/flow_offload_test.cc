@@ -482,7 +482,12 @@ TEST_CASE("flow offload: ports go down, go away, come back and get another MTU")
 TEST_CASE("flow offload: ports come and go beside those who put flows and look at them") {
   OnScene([](Scene& scene) {
     const Match match = MatchOf(1);
-    REQUIRE(scene.Put(match, {}).ok());
+    // It stays, however long this takes.
+    FlowPut put;
+    put.match = match;
+    put.actions = ActionList::Parse({}, match).value();
+    put.idle_timeout_ms = 0;
+    REQUIRE(scene.flows().Apply(std::vector<FlowChange>{put}, false).front().ok());
     (void)scene.Heat(match, FrameTo(7));
     std::atomic<bool> stop{false};
     std::thread looking([&] {

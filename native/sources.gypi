@@ -2,6 +2,7 @@
   "variables": {
     "core_sources": [
       "native/packet/checksum.cc",
+      "native/packet/jumbo.cc",
       "native/packet/layers.cc",
       "native/packet/offload.cc",
       "native/packet/packet_pool.cc",

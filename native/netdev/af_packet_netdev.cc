@@ -17,6 +17,9 @@
 //   frame, and the packet carries it on (packet/offload.h). A batch ends with the frame that makes
 //   its segments too many, should somebody have to cut them.
 //
+//   BIG TCP, where somebody has turned it on, makes frames of more than 64 KiB. They are cut into
+//   packets that are GSO frames themselves (packet/jumbo.h).
+//
 //   VLAN. The kernel takes the outermost tag out of the frame and puts it beside it; we put it
 //   back, at byte 12. What the virtio header says of offsets is meant without the tag.
 //
@@ -63,8 +66,7 @@
 // What holds the interface is our descriptors alone: promiscuity by membership, no flag; kill -9
 // leaves nothing behind.
 //
-// Frames go no further into the host's own stack (ingress_drop.h), unless they shall. Not done
-// here: GSO frames above 64 KiB (BIG TCP, off by default) are rx errors.
+// Frames go no further into the host's own stack (ingress_drop.h), unless they shall.
 #include <linux/if_ether.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -90,6 +92,7 @@
 #include "netdev/packet_socket.h"
 #include "netdev/virtio_header.h"
 #include "netdev/xsk_sender.h"
+#include "packet/jumbo.h"
 
 namespace pollux {
 namespace {
@@ -140,6 +143,10 @@ class AfPacketRxq final : public Rxq {
     // Frames that turn out bad fill no room in the batch: bound those too.
     for (std::size_t budget = 2 * kBatchSize;
          budget > 0 && !batch.full() && segments_ < kMaxSegments; --budget) {
+      if (!cutter_.done()) {
+        if (!ReceiveCut(batch)) return;
+        continue;
+      }
       std::uint32_t status = 0;
       const tpacket2_hdr* slot = current_ != nullptr ? current_->Front(status) : nullptr;
       if (slot == nullptr) {
@@ -211,6 +218,10 @@ class AfPacketRxq final : public Rxq {
     const bool whole = slot.tp_snaplen == slot.tp_len;
     const bool queued = (status & TP_STATUS_COPY) != 0;
     const Arrival arrival = Describe(slot, status);
+    if (arrival.size > kMaxFrame && queued && arrival.size <= JumboCutter::kMaxJumbo) {
+      ReadJumbo(slot.tp_len, arrival);
+      return true;
+    }
     if ((!whole && !queued) || arrival.size > kMaxFrame) {
       if (queued) ReadQueued(nullptr, 0);
       rx_errors_.Add(1);
@@ -244,6 +255,34 @@ class AfPacketRxq final : public Rxq {
     return true;
   }
 
+  // A frame longer than a packet can be; what comes of it is received next.
+  void ReadJumbo(std::uint32_t size, const Arrival& arrival) {
+    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
+    jumbo_.resize(JumboCutter::kMaxJumbo + kTagSize);
+    if (ReadQueued(jumbo_.data() + shift, size)) {
+      if (arrival.tagged) {
+        std::memmove(jumbo_.data(), jumbo_.data() + kTagSize, kTagAt);
+        std::memcpy(jumbo_.data() + kTagAt, arrival.tag, kTagSize);
+      }
+      if (cutter_.Start({jumbo_.data(), arrival.size}, arrival.offload)) return;
+    }
+    rx_errors_.Add(1);
+  }
+  // False: no memory.
+  bool ReceiveCut(PacketBatch& batch) {
+    bool refused = false;
+    PacketPtr packet = cutter_.Next(pool_, refused);
+    if (refused) {
+      rx_errors_.Add(1);
+      cutter_.Stop();
+      return true;
+    }
+    if (packet == nullptr) return false;
+    segments_ += OnWire(*packet).packets;
+    batch.Add(std::move(packet));
+    return true;
+  }
+
   // The next frame of the socket's own queue, which must have exactly `size` bytes; size 0: throws
   // it away.
   bool ReadQueued(std::uint8_t* frame, std::uint32_t size) {
@@ -264,7 +303,9 @@ class AfPacketRxq final : public Rxq {
   PacketPool& pool_;
   Epoll epoll_;
   PacketRing* current_ = nullptr;
-  std::uint32_t segments_ = 0;  // Of the batch in work.
+  std::uint32_t segments_ = 0;       // Of the batch in work.
+  std::vector<std::uint8_t> jumbo_;  // Made for the first frame that needs it.
+  JumboCutter cutter_;
   Counter rx_errors_;
   std::atomic<PacketRing*> next_{nullptr};
   std::atomic<PacketRing*> old_{nullptr};

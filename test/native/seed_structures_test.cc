@@ -210,6 +210,10 @@ TEST_CASE(
 
 namespace {
 
+std::uint64_t InvalidPortDrops(const Context& context) {
+  return context.counters().drops[static_cast<std::size_t>(DropReason::kInvalidPort)].Get();
+}
+
 // Of a thread that runs anywhere.
 std::unique_ptr<Pmd::Seat> SeatOn(std::uint32_t core) {
   Result<std::unique_ptr<Pmd::Seat>> seat = Pmd::Seat::Take(core, false);
@@ -234,7 +238,17 @@ TEST_CASE(
     pmd.AwaitReload(pmd.RequestReload());
     REQUIRE(pmd.context().loaded_ports() == 2);
     pmd.Stop();
-    REQUIRE(pmd.context().loaded_ports() == 0);  // S27: freed at exit.
+    REQUIRE(pmd.context().loaded_ports() == 0);
+    // S27: freed at exit, so that what is sent there now reaches nobody.
+    const std::uint64_t drops = InvalidPortDrops(pmd.context());
+    {
+      RoleScope role(pmd.context().role());
+      PacketBatch batch;
+      batch.Add(shared.pool.Allocate(60));
+      pmd.context().Output(std::move(batch), PortNumber{1});
+      pmd.context().FlushOutputs();
+    }
+    REQUIRE(InvalidPortDrops(pmd.context()) == drops + 1);
   }
   shared.flows.RemoveContext(1);
 }

@@ -126,12 +126,14 @@ describe('packet memory', () => {
     dp.flows.put('in_port(source)', sinks.join(','));
     source.inject(Array.from({ length: 64 }, () => large));
     await dp.settle();
-    expect(dp.stats().ports.sink0?.txPackets).toBe(64n);
+    const { ledger, drops } = dp.stats();
+    expect(ledger.received + ledger.copied).toBe(ledger.transmitted + ledger.dropped);
+    expect(drops.no_memory ?? 0n).toBeGreaterThan(0n);
     await dp.addPort({ name: 'replay', type: 'pcap', number: 501, read: file });
     await expect(dp.settle()).rejects.toMatchObject({
       code: 'ENOBUFS',
       port: 'replay',
-      message: expect.stringMatching(/port "sink\d+" holds 64 packets that nobody drains/),
+      message: expect.stringMatching(/port "sink\d+" holds \d+ packets that nobody drains/),
       hint: expect.stringContaining('drain()'),
     });
     const waits = expect(dp.settle()).rejects.toMatchObject({ code: 'ERR_DATAPATH_CLOSED' });

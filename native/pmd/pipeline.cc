@@ -160,14 +160,14 @@ bool Context::ChangeAndOutputEach(PacketBatch& batch, const Lookups& lookups) {
     if (packets[i] == nullptr) continue;
     PacketPtr packet(packets[i]);
     const auto outputs = lists[i]->actions().subspan(lists[i]->first_output());
-    for (const Action& action : outputs) {
-      PortCache::Entry* const entry = port_cache_.Find(std::get<OutputAction>(action).port);
-      if (&action == &outputs.back()) {
-        EnqueueOne(std::move(packet), entry);
-      } else if (PacketPtr copy = CloneOne(*packet)) {
-        EnqueueOne(std::move(copy), entry);
-      }
+    const auto entry_of = [this](const Action& action) {
+      role_.AssertHeld();
+      return port_cache_.Find(std::get<OutputAction>(action).port);
+    };
+    for (const Action& action : outputs.first(outputs.size() - 1)) {
+      if (PacketPtr copy = CloneOne(*packet)) EnqueueOne(std::move(copy), entry_of(action));
     }
+    EnqueueOne(std::move(packet), entry_of(outputs.back()));
   }
   return true;
 }

@@ -371,7 +371,7 @@ TEST_CASE("S21: what is shown of the queues is consistent while they move") {
   std::atomic<bool> stop{false};
   std::thread churn([&] {
     for (int i = 0; !stop; ++i)
-      bed.SetCores(i % 2 == 0 ? std::vector<std::uint32_t>{0} : std::vector<std::uint32_t>{0, 1});
+      bed.SetCores({i % 2 == 0 ? 0u : 1u});  // All queues move, each time.
   });
   std::set<std::uint32_t> cores;  // Where a queue was ever shown.
   for (int i = 0; i < 2000 / kSlowdown || (cores.size() < 2 && i < 100'000); ++i) {

@@ -42,9 +42,7 @@ void Datapath::Impl::Settle(const DoneStatus& done) {
     std::this_thread::sleep_for(kPause);
     LookAtSettling();
   }
-  if (settling.empty() || looks_at_settling) return;
-  looks_at_settling = true;
-  control.PostIn(kLookMs, [this] { LookAtSettlingAgain(); });
+  if (!settling.empty() && !looks_at_settling) LookAtSettlingAgain();
 }
 
 void Datapath::Impl::LookAtSettlingAgain() {

@@ -4,7 +4,7 @@
 //
 // The third is a tap that this program makes. Frames are copied once per output; a slow reader of the tap loses copies,
 // never the traffic.
-import { Datapath, type FlowMatch, type FlowSpec } from 'pollux';
+import { Datapath, type FlowSpec } from 'pollux';
 
 const memory = process.argv[2] === '--memory';
 const [left, right, mirror] = process.argv.slice(memory ? 3 : 2);
@@ -12,15 +12,11 @@ if (left === undefined || right === undefined || mirror === undefined) {
   throw new Error('name two interfaces, and the tap to make');
 }
 
-/** All that comes in at a port: a match without `vlan` is for untagged frames, so tagged ones need flows of their own. */
-const everything = (inPort: string): FlowMatch[] => [
-  { inPort },
-  { inPort, vlan: { tpid: 0x8100 } },
-  { inPort, vlan: { tpid: 0x88a8 } },
-];
-
-const joined = (from: string, to: string): FlowSpec[] =>
-  everything(from).map((match) => ({ match, actions: `${to},${mirror}` }));
+/** All that comes in at a port, tagged or not: a match without `vlan` would be for untagged frames alone. */
+const joined = (from: string, to: string): FlowSpec => ({
+  match: { inPort: from, vlan: 'any' },
+  actions: `${to},${mirror}`,
+});
 
 export const dp = await Datapath.open({
   name: 'mirror',
@@ -30,7 +26,7 @@ export const dp = await Datapath.open({
     { name: right, type: memory ? 'memory' : 'af_packet' },
     { name: mirror, type: memory ? 'memory' : 'tap' },
   ],
-  flows: [...joined(left, right), ...joined(right, left)],
+  flows: [joined(left, right), joined(right, left)],
 });
 
 dp.on('error', (error) => console.error(error));

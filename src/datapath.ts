@@ -51,6 +51,7 @@ import { type Ports, PortTable } from './port-table.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
+import { PortWire, type Wire } from './wire.js';
 
 export interface Abortable {
   /** Aborted: rejects with ABORT_ERR, and nothing has changed. */
@@ -230,6 +231,19 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     const signal = signalOf(checkOptions(options, 'the options of reload()', ['signal']));
     throwIfAborted(signal);
     return untilAborted(this.#ask(native.reload(checkCore(core))), signal);
+  }
+
+  /**
+   * Joins two ports: whatever comes in at one, tagged or not, of any type, goes out at the other, until the
+   * wire is removed. It is two flows without a timeout, both or none; deleting or renumbering a port leaves
+   * them. EINVAL for a port and itself, and where a flow of either port overlaps; EEXIST where one with that
+   * match is there.
+   */
+  wire(a: PortRef, b: PortRef): Wire {
+    this.#live();
+    const { port: from } = this.#ports.resolve(a);
+    const { port: to } = this.#ports.resolve(b);
+    return new PortWire({ live: () => this.#live(), names: this.#ports }, from, to);
   }
 
   async #addPort(

@@ -126,6 +126,15 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
+/** A call into the core, whose errors become ours. */
+export function nativeErrors<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
 /** An EINVAL for an argument that makes no sense. `position`: where in the text, zero-based. */
 export function invalid(
   message: string,

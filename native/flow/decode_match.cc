@@ -78,7 +78,7 @@ constexpr std::uint32_t kOutermost = kMetadata | Bit(OVS_KEY_ATTR_CT_ORIG_TUPLE_
 constexpr std::uint32_t kBesideTag =
     kOutermost | Bit(OVS_KEY_ATTR_ETHERTYPE) | Bit(OVS_KEY_ATTR_VLAN) | Bit(OVS_KEY_ATTR_ENCAP);
 // What is meaningful in the mask alone: metadata defaults to zero, a missing tag is matched as
-// missing, a missing EtherType means 802.2.
+// missing or, under a mask of no bits, not matched at all; a missing EtherType means 802.2.
 constexpr std::uint32_t kAlone = kMetadata | Bit(OVS_KEY_ATTR_VLAN) | Bit(OVS_KEY_ATTR_ETHERTYPE);
 
 std::uint16_t FirstOf(std::uint32_t set) {
@@ -267,8 +267,8 @@ class Decoder {
         return Invalid(NameOf(FirstOf(outermost)) + " does not belong into \"encap\"");
       if (!key_level_.Has(OVS_KEY_ATTR_VLAN)) {
         if (key_level_.Has(OVS_KEY_ATTR_ENCAP)) return Invalid("\"encap\" needs \"vlan\"");
-        // No (further) tag, and that is matched.
-        if (source_ != MaskSource::kNone) MatchNoTags(depth);
+        // No (further) tag, and that is matched, unless the mask says that it is not.
+        if (source_ != MaskSource::kNone && !LeavesTagsOpen()) MatchNoTags(depth);
         return {};
       }
       if (depth == kMaxVlanTags) return Invalid("a flow key has at most two \"vlan\"");
@@ -297,6 +297,12 @@ class Decoder {
       }
       if (Status status = Enter(key, mask); !status.ok()) return status;
     }
+  }
+
+  // A mask of no bits for a tag that the key does not have: whether there is one does not matter.
+  bool LeavesTagsOpen() const {
+    return !no_ethernet_ && source_ == MaskSource::kGiven && mask_level_.Has(OVS_KEY_ATTR_VLAN) &&
+           mask_level_.Get<Be16>(OVS_KEY_ATTR_VLAN) == 0;
   }
 
   // A tag with the TCI 0, as Open vSwitch says that the frame ends inside of it: there is no tag,
@@ -397,7 +403,10 @@ class Decoder {
     if (!NeedEthType(Layer3::kArp, arp.matters())) {
       return Invalid("\"arp\" needs an exact \"eth_type(0x0806)\" or \"eth_type(0x8035)\"");
     }
-    const std::uint16_t operation = FromBe16(arp.key.arp_op);
+    // A key has eight bits of it. All of them set are written as sixteen by Open vSwitch, in the
+    // key as in the mask; of a packet with such an operation nothing is kept.
+    const std::uint16_t written = FromBe16(arp.key.arp_op);
+    const std::uint16_t operation = written == UINT16_MAX ? UINT8_MAX : written;
     if (operation > UINT8_MAX) return Invalid("\"arp(op)\" must be a number from 0 to 255");
     key_.ipv4_src = arp.key.arp_sip;
     key_.ipv4_dst = arp.key.arp_tip;

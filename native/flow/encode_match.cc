@@ -90,6 +90,14 @@ class Encoder {
     return (mask_.vlans[depth].tci & cfi) != 0 && (key_.vlans[depth].tci & cfi) == 0;
   }
 
+  // Nothing is said of this tag and of those inside of it: the mask alone has an attribute, of no
+  // bits.
+  bool LeavesTagsOpen(std::size_t depth) const {
+    for (std::size_t i = depth; i < kMaxVlanTags; ++i)
+      if (!IsZero(mask_.vlans[i])) return false;
+    return true;
+  }
+
   // A TPID that agrees with the key where the mask looks; a key that was masked may have lost the
   // rest.
   Be16 TpidOf(std::size_t depth) const {
@@ -107,6 +115,11 @@ class Encoder {
   }
 
   void TagsFrom(std::size_t depth, std::vector<std::uint8_t>& out) const {
+    if (depth < kMaxVlanTags && LeavesTagsOpen(depth)) {
+      if (is_mask_) AppendValue(out, OVS_KEY_ATTR_VLAN, Be16{0});
+      Innermost(out);
+      return;
+    }
     if (depth == kMaxVlanTags || MatchedAsAbsent(depth)) {
       Innermost(out);
       if (depth < kMaxVlanTags && EndsInsideTag()) {
@@ -122,13 +135,7 @@ class Encoder {
         is_mask_ ? mask.tci : static_cast<Be16>(values_.vlans[depth].tci | ToBe16(kVlanCfi)));
     std::vector<std::uint8_t> inside;
     TagsFrom(depth + 1, inside);
-    // Nothing matters inside, not even a further tag: no "encap". That is how TagsFrom() above
-    // would have begun. Inside the last tag that a key can have there is no further tag to speak
-    // of.
-    bool matters = depth + 1 == kMaxVlanTags || mask_.eth_type != 0 || LooksAboveEthernet();
-    for (std::size_t i = depth + 1; i < kMaxVlanTags; ++i)
-      matters = matters || !IsZero(mask_.vlans[i]);
-    if (matters) AppendAttribute(out, OVS_KEY_ATTR_ENCAP, inside);
+    AppendAttribute(out, OVS_KEY_ATTR_ENCAP, inside);
   }
 
   bool LooksAboveEthernet() const {

@@ -20,7 +20,8 @@ struct Match {
 // attribute that is missing in the mask, or inside an "encap" that is, is wildcarded. A key
 // attribute that is not there = wildcarded; no VLAN attribute = "must be untagged", exactly (inside
 // an "encap": no further tag; a VLAN without any "encap" says nothing of what is inside; one whose
-// TCI is 0: the frame ends inside its tag, the TPID is its EtherType). A mask with an exact
+// TCI is 0: the frame ends inside its tag, the TPID is its EtherType); none in the key and one of no
+// bits in the mask = with any tags or none. A mask with an exact
 // EtherType and no EtherType in the key: 802.2. recirc_id is always exact; in_port must be there
 // and exact. A packet type with namespace 1 says what eth_type is, and is exact in it too. Of a
 // tunnel see tunnel_attributes.h. As many MPLS labels are matched as the key has, and what is

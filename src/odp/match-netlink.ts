@@ -97,7 +97,9 @@ export function encode(match: Match, places?: Int32Array): { key: Buffer; mask: 
     if (count === 0) continue;
     const group = groups[i]!;
     const { slot, size } = group;
-    if (group.attribute === kKeyVlan) {
+    if (group.attribute === kKeyVlan && match.leavesOpen(group)) {
+      maskSide.put(kKeyVlan, match.mask, slot, 2);
+    } else if (group.attribute === kKeyVlan) {
       put(kKeyEthertype, match, slot, 2);
       put(kKeyVlan, match, slot + 2, 2);
       keyEncaps.push(keySide.begin());
@@ -287,8 +289,18 @@ function decodeLevel(
       decodeGroup(match, type, keys, masks);
     }
   }
-  if (masks !== undefined && masks.list.length > shared) decodeMaskAlone(match, keys, masks);
+  if (masks !== undefined && masks.list.length > shared) {
+    decodeMaskAlone(match, keys, masks);
+    const tag = tags[depth];
+    if (tag !== undefined && !keys.has(kKeyVlan) && isZeroVlan(masks)) match.leaveOpen(tag);
+  }
   if (tagged) decodeTag(match, depth, keys, masks);
+}
+
+/** Whether the attribute of a tag is there, and has no bits. */
+function isZeroVlan(masks: Attributes): boolean {
+  const vlan = checked(masks, kKeyVlan, 2, 'mask');
+  return vlan !== undefined && isZero(masks.bytes, vlan.start, 2);
 }
 
 /**

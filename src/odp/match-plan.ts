@@ -7,7 +7,7 @@ import { type AddressKind, readAddress } from './address.js';
 import { release } from './match.js';
 import { encode } from './match-netlink.js';
 import { kMaxPort, matchFromTyped } from './match-typed.js';
-import { fieldOf, type Group, groupByKey, groups, type Member } from './schema.js';
+import { fieldOf, type Group, groupByKey, groups, kAny, type Member } from './schema.js';
 import type { FlowMatch, PortNames } from './types.js';
 import { isMasked } from './value.js';
 
@@ -164,6 +164,10 @@ function stepsOf(typed: FlowMatch, places: Int32Array, free: Uint8Array): Step[]
       steps.push({ name, value, fields: [] });
       continue;
     }
+    if (given === kAny) {
+      steps.push({ name, value: fixed(name, kAny), fields: [] });
+      continue;
+    }
     if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined;
     const fields: Value[] = [];
     for (const key in given) {
@@ -176,6 +180,12 @@ function stepsOf(typed: FlowMatch, places: Int32Array, free: Uint8Array): Step[]
     steps.push({ name, value: undefined, fields });
   }
   return steps;
+}
+
+/** A value that is the same in all. */
+function fixed(name: string, same: unknown): Value {
+  const nowhere = { place: -1, kind: undefined, suffix: '', size: 0, max: 0, little: false };
+  return { name, same, mask: undefined, ...nowhere };
 }
 
 function isPlain(value: unknown): boolean {

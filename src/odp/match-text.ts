@@ -15,6 +15,7 @@ import {
   groupByName,
   groupOf,
   groups,
+  kAny,
   type Member,
   tags,
 } from './schema.js';
@@ -89,7 +90,7 @@ function readLevel(
       if (tagAt >= 0) scanner.fail(`"${name}" is given twice`, start);
       if (tag === undefined) scanner.fail(`more than ${tags.length} VLAN tags`, start);
       tagAt = start;
-      readGroup(scanner, match, tag, start);
+      if (!readAny(scanner, match, tag, start)) readGroup(scanner, match, tag, start);
     } else if (group === ethType) {
       if (type !== undefined) scanner.fail(`"${name}" is given twice`, start);
       readGroup(scanner, typeOnly, group, start);
@@ -120,7 +121,7 @@ function readLevel(
     match.position[tag.index] = type.at;
     imply(match, tag, (field) => field.name === 'tpid');
     finishTag(scanner, match, tag, type);
-  } else if (tagAt >= 0 && tag !== undefined) {
+  } else if (tagAt >= 0 && tag !== undefined && !match.leavesOpen(tag)) {
     if (encapAt < 0)
       scanner.fail('"vlan" needs "encap" beside it, for what is behind the tag', tagAt);
     if (inner !== undefined) {
@@ -129,6 +130,9 @@ function readLevel(
     }
     finishTag(scanner, match, tag, type);
   } else {
+    if (encapAt >= 0 && tagAt >= 0) {
+      scanner.fail('what is behind any tags stands beside "vlan(any)", not in "encap"', encapAt);
+    }
     if (encapAt >= 0) scanner.fail('"encap" needs "vlan" beside it', encapAt);
     if (type !== undefined) {
       match.present[ethType.index] = 1;
@@ -180,6 +184,22 @@ function findGroup(scanner: Scanner, name: string, start: number): Group {
 }
 
 const kGroupNames = [...new Set(groups.map((group) => group.name)), 'encap'].join(', ');
+
+/** `(any)` behind "vlan": answers whether that is what stands there, and takes it. */
+function readAny(scanner: Scanner, match: Match, tag: Group, start: number): boolean {
+  const open = scanner.at;
+  scanner.open(tag.name);
+  scanner.next();
+  if (scanner.token() !== kAny) {
+    scanner.at = open;
+    return false;
+  }
+  scanner.next();
+  scanner.close(tag.name);
+  match.leaveOpen(tag);
+  match.position[tag.index] = start;
+  return true;
+}
 
 /** Groups of the layers of packets. */
 const kHeaderLayers: ReadonlySet<string> = new Set(['l3', 'l4', 'nd']);
@@ -384,6 +404,8 @@ export function formatMatchText(match: Match, options: FormatOptions = {}): stri
     if (out !== '' && !out.endsWith('(')) out += ',';
     if (group === inPort) {
       out += `in_port(${match.inPortName ?? portText(readInteger(match.key, inPortValue), options.ports)})`;
+    } else if (group.layer === 'tag' && match.leavesOpen(group)) {
+      out += `${group.name}(${kAny})`;
     } else if (group.layer === 'tag') {
       out += `eth_type(${formatValue(match.key, match.mask, group.fields[0]!)}),vlan(${formatTag(match, group, verbose)}),encap(`;
       depth++;

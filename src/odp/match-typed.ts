@@ -10,6 +10,7 @@ import {
   groupByKey,
   groupOf,
   groups,
+  kAny,
   type Member,
 } from './schema.js';
 import type { FlowMatch, PortNames, PortRefLike } from './types.js';
@@ -83,6 +84,8 @@ export function putGroup(match: Match, group: Group, value: unknown): void {
     putValue(match.key, match.mask, group.fields[0]!, value);
   } else if (group.entries !== undefined) {
     putEntries(match, group, value);
+  } else if (value === kAny && group.layer === 'tag') {
+    match.leaveOpen(group);
   } else {
     const fields = putMembers(match, group.key, group, value);
     imply(match, group, (field) => fields[field.key] !== undefined);
@@ -155,7 +158,9 @@ export function takeGroup(match: Match, group: Group): unknown {
     const count = match.present[group.index]!;
     return group.entries.slice(0, count).map(({ members }) => takeMembers(match, members));
   }
-  return takeMembers(match, group.members);
+  return match.leavesOpen(group) && group.layer === 'tag'
+    ? kAny
+    : takeMembers(match, group.members);
 }
 
 function takeMembers(match: Match, members: readonly Member[]): Record<string, unknown> {

@@ -12,12 +12,15 @@ export interface GeneveBytes {
 
 const tunnel = groupOf('tunnel');
 
+/** `Match.present` of a tag that stands for any tags or none. */
+const kAnyTags = 2;
+
 export class Match {
   readonly key: Uint8Array = new Uint8Array(kMatchSize);
   readonly mask: Uint8Array = new Uint8Array(kMatchSize);
   /**
    * By `Group.index`: 0 for groups that are not part of the match, otherwise 1, or the number of
-   * entries of groups that have them.
+   * entries of groups that have them; for "any" tags see `leavesOpen`.
    */
   readonly present: Uint8Array = new Uint8Array(groups.length);
   /**
@@ -40,6 +43,15 @@ export class Match {
 
   has(group: Group): boolean {
     return this.present[group.index] !== 0;
+  }
+
+  /** This tag, and what tags are inside of it, does not matter; it may not be there at all. */
+  leavesOpen(tag: Group): boolean {
+    return this.present[tag.index] === kAnyTags;
+  }
+
+  leaveOpen(tag: Group): void {
+    this.present[tag.index] = kAnyTags;
   }
 
   remove(group: Group): void {

@@ -320,6 +320,11 @@ function checkTags(match: Match, supply: boolean, complain: Complain): void {
   for (const tag of tags) {
     if (!match.has(tag)) continue;
     if (tag !== tags[depth]) complain(tag, `"${tag.key}" needs "${tags[depth]?.key}" around it`);
+    if (match.leavesOpen(tag)) {
+      const inner = tags.slice(depth + 1).find((other) => match.has(other));
+      if (inner === undefined) return;
+      complain(inner, `"${inner.key}" needs a tag around it, and "${tag.key}" is any or none`);
+    }
     depth++;
     const [tpid, vid, pcp, cfi] = tag.fields as [Field, Field, Field, Field];
     if (!kTagTpids.includes(readInteger(match.key, tpid))) {

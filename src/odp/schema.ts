@@ -35,7 +35,9 @@
  * In the table a tag is one group of four bytes, TPID then TCI (the layout of `struct
  * ovs_action_push_vlan`), so that the typed form stays flat: `vlan` is the outer tag, `cvlan` the
  * inner one, and `ethType` always the type of the payload behind the tags. No tag group means
- * "untagged", exactly; the core reads the absence of VLAN that way.
+ * "untagged", exactly; the core reads the absence of VLAN that way. In place of a tag may stand
+ * "any" (`vlan(any)`, `vlan: 'any'`): from there on tags are not looked at, there may be none or as
+ * many as there are. Its encoding is an attribute VLAN of no bits in the mask and none in the key.
  *
  * Masks. A field that is not mentioned is wildcarded, unless it has an `implied` value, which is
  * then matched exactly. A group all of whose fields are wildcarded says nothing and is left out of
@@ -278,6 +280,9 @@ export function fieldOf(key: GroupKey, field: string): Field {
   const label = `${entries === undefined ? key : `${key}[0]`}.${field}`;
   return fields.find((candidate) => candidate.label === label) as Field;
 }
+
+/** In place of a tag, in text and in the typed form: whatever tags there are, or none. */
+export const kAny = 'any';
 
 /** The tag groups, outermost first. */
 export const tags: readonly Group[] = groups.filter((group) => group.layer === 'tag');

@@ -275,6 +275,31 @@ TEST_CASE("netlink: tags") {
     CHECK(match.mask.vlans[1].tci == 0);
     CHECK(match.mask.eth_type == 0);
   }
+  SUBCASE("a tag of no bits in the mask, none in the key: tagged or not") {
+    const A wild = A().Port(UINT32_MAX).Vlan(0);
+    const Match all = Decoded(A().Port(), wild);
+    FlowMask port_alone;
+    port_alone.in_port = port_alone.recirc_id = UINT32_MAX;
+    CHECK(all.mask == port_alone);
+    CHECK(EncodeKey(all.key, &all.mask) == A().Put(OVS_KEY_ATTR_RECIRC_ID, 0u).Port().blob());
+    const Match ip = Decoded(A().Port().Type(0x0800), A(wild).Type(0xffff));
+    CHECK(IsZero(ip.mask.vlans));
+    CHECK(ip.mask.eth_type == UINT16_MAX);
+    const Match inner =
+        Decoded(A().Port().Type(0x8100).Vlan(0x1005).Encap(udp),
+                A().Port(UINT32_MAX).Type(0xffff).Vlan(0x1fff).Encap(A().Type(0xffff).Vlan(0)));
+    CHECK(inner.mask.vlans[0].tci == ToBe16(0x1fff));
+    CHECK(IsZero(inner.mask.vlans[1]));
+    for (const Match& match : {all, ip, inner})
+      CheckSame(Decoded(EncodeKey(match.key, &match.mask), EncodeMask(match.key, match.mask)),
+                match);
+    // Where there is no Ethernet header there is no tag; and a mask of some bits says none.
+    const A l3 = A().Port().PacketType(1, 0x0800);
+    CheckSame(Decoded(l3, A().Port(UINT32_MAX).PacketType(0xffff, 0xffff).Vlan(0)),
+              Decoded(l3, A().Port(UINT32_MAX).PacketType(0xffff, 0xffff)));
+    CheckSame(Decoded(A().Port(), A().Port(UINT32_MAX).Vlan(0x1000)),
+              Decoded(A().Port(), A().Port(UINT32_MAX)));
+  }
   SUBCASE("a mask without vlan: tagged or not") {
     const Match match = Decoded(A().Port().Type(0x8100).Vlan(0x1005).Encap(udp),
                                 A().Port(UINT32_MAX).Encap(A().Type(0xffff)));
@@ -316,6 +341,14 @@ TEST_CASE("netlink: a frame that ends inside its tag") {
   CheckRefused(A().Port().Append(tag), A().Port(UINT32_MAX).Vlan(0x0fff), "cfi=1");
   // Whether there is a tag is not matched: an ordinary one.
   CHECK(Decoded(A().Port().Append(tag), A().Port(UINT32_MAX).Vlan(0)).mask.vlans[0].tci == 0);
+}
+
+TEST_CASE("netlink: an ARP operation of 255, as Open vSwitch writes it") {
+  const auto arp = [](std::uint16_t operation) {
+    return A().Port().Type(0x0806).Put(OVS_KEY_ATTR_ARP, ovs_key_arp{.arp_op = ToBe16(operation)});
+  };
+  CheckSame(Decoded(arp(0xffff)), Decoded(arp(0xff)));
+  CHECK(Decoded(arp(0xffff)).key.nw_proto == 0xff);
 }
 
 TEST_CASE("netlink: packet types") {

@@ -14,6 +14,8 @@ export const good: readonly FlowMatch[] = [
   { inPort: 1, ipv6: {}, udp: { src: { value: 1, mask: 3 } } },
   { inPort: 1, ethType: 0x0800, sctp: {} },
   { inPort: 'eth0', vlan: { vid: 5 }, ethType: 0x86dd, tcp: { dst: 80 } },
+  { inPort: 1, vlan: 'any' },
+  { inPort: 1, vlan: { vid: 5 }, cvlan: 'any', ipv4: { dst: '10.0.0.0/8' } },
   { inPort: 1, packetType: { ns: 1, id: 0x0800 }, tcp: { dst: 80 } },
   // Only one version of IP carries these.
   { inPort: 1, icmp: { type: 8 } },
@@ -39,6 +41,8 @@ export const nd: FlowMatch = { inPort: 1, ipv6: {}, nd: { target: 'fe80::1' } };
 export const ndExt: FlowMatch = { inPort: 1, ipv6: { proto: 58 }, ndExt: { ndReserved: 0 } };
 // @ts-expect-error ND is ICMPv6, never TCP.
 export const both: FlowMatch = { inPort: 1, icmpv6: {}, nd: {}, tcp: {} };
+// @ts-expect-error Tags alone are any or none.
+export const anyEth: FlowMatch = { inPort: 1, eth: 'any' };
 
 export function everywhere(): void {
   datapath.flows.put({ inPort: 1, ipv4: {}, tcp: { dst: 80 } }, 'drop');

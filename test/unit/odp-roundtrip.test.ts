@@ -96,6 +96,7 @@ describe('at random', () => {
       'in_port(1)',
       'eth_type(0x8100)',
       'vlan(vid=1)',
+      'vlan(any)',
       'encap(',
       ')',
       '(',

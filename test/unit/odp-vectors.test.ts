@@ -126,6 +126,21 @@ describe('key and mask', () => {
       `${start} 0600 0600 8100 0000  0600 0500 1000 0000  0400 0100`,
       `${startMask} 0600 0600 ffff 0000  0600 0500 1000 0000  0400 0100`,
     ],
+    'any tags or none: a mask of no bits for a tag that is not in the key': [
+      { inPort: 1, vlan: 'any' },
+      start,
+      `${startMask} 0600 0500 0000 0000`,
+    ],
+    'any tags or none, and what is behind them': [
+      'in_port(1),vlan(any),eth_type(0x0806)',
+      `${start} 0600 0600 0806 0000`,
+      `${startMask} 0600 0500 0000 0000  0600 0600 ffff 0000`,
+    ],
+    'a tag, and anything behind it': [
+      { inPort: 1, vlan: { vid: 5 }, cvlan: 'any' },
+      `${start} 0600 0600 8100 0000  0600 0500 1005 0000  0400 0100`,
+      `${startMask} 0600 0600 ffff 0000  0600 0500 1fff 0000  0c00 0100 0600 0500 0000 0000`,
+    ],
     'two tags': [
       {
         inPort: 1,

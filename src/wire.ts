@@ -1,0 +1,86 @@
+/** wire(): two ports joined, whatever comes in at one goes out at the other. */
+import { inspect } from 'node:util';
+import type { NativeDatapath } from './binding.js';
+import { ChangeBatch } from './change-batch.js';
+import { entries } from './entry.js';
+import { DatapathError, invalid, nativeErrors } from './errors.js';
+import type { PortNames, Ufid } from './odp/index.js';
+import type { Port } from './port.js';
+
+/** Two ports that are joined, by a flow each way. */
+export interface Wire {
+  /** As they were given. */
+  readonly ports: readonly [Port, Port];
+  /** Of the flow from the first port to the second, and of the one back: statistics are theirs. */
+  readonly ufids: readonly [Ufid, Ufid];
+  /** Deletes the flows. Whether either was there. */
+  remove(): boolean;
+  toJSON(): object;
+}
+
+/** Where the flows are; `live` throws once the datapath is closed. */
+export interface WireHost {
+  readonly live: () => NativeDatapath;
+  readonly names: PortNames;
+}
+
+export class PortWire implements Wire {
+  readonly ports: readonly [Port, Port];
+  readonly ufids: readonly [Ufid, Ufid];
+  readonly #host: WireHost;
+
+  /** Puts the flows, both or none. */
+  constructor(host: WireHost, a: Port, b: Port) {
+    if (a === b) {
+      throw invalid(`port "${a.name}" cannot be wired to itself`, {
+        hint: 'a wire has a port at either end',
+      });
+    }
+    this.#host = host;
+    this.ports = [a, b];
+    const [there, back] = this.#apply((batch) => {
+      putFlow(batch, a, b);
+      putFlow(batch, b, a);
+    });
+    this.ufids = [there as Ufid, back as Ufid];
+  }
+
+  remove(): boolean {
+    const removed = this.#apply((batch) => {
+      for (const ufid of this.ufids) batch.deleteByUfid(ufid);
+    });
+    return removed.includes(true);
+  }
+
+  /** Two changes, both or none. */
+  #apply(gather: (batch: ChangeBatch) => void): readonly (Ufid | boolean)[] {
+    const { live, names } = this.#host;
+    const native = live();
+    const batch = new ChangeBatch(names);
+    gather(batch);
+    const outcomes = nativeErrors(() => batch.apply(native, true));
+    for (const outcome of outcomes) if (outcome instanceof DatapathError) throw outcome;
+    return outcomes as readonly (Ufid | boolean)[];
+  }
+
+  toJSON(): object {
+    const [a, b] = this.ports;
+    return { ports: [a.name, b.name], ufids: this.ufids };
+  }
+
+  [inspect.custom](): string {
+    return `Wire ${inspect(this.toJSON())}`;
+  }
+}
+
+entries(PortWire);
+
+/** Whatever comes in at `from` goes out at `to`, for as long as the flow is there. */
+function putFlow(batch: ChangeBatch, from: Port, to: Port): void {
+  const spec = {
+    match: { inPort: from.number, vlan: 'any' as const },
+    actions: [{ type: 'output', port: to.number }],
+    idleTimeoutMs: 0,
+  };
+  batch.put(spec, { replace: false, create: true });
+}

@@ -23,19 +23,31 @@ export async function version(program = findProgram('ovs-vswitchd')) {
 }
 
 export class OpenVswitch {
+  /** Where its files are. @type {string} */
+  dir;
   #children = [];
   #env;
 
   /**
    * `core`: where its threads run; system ports are polled by the main one. The tools run on `toolCore`. `program`: another
-   * ovs-vswitchd; `settings`: of its database, before it starts; `wrap`: makes its command line.
+   * ovs-vswitchd; `settings`: of its database, before it starts; `wrap`: makes its command line. `type`: of the datapath;
+   * 'dummy' is the userspace one with ports that touch no interface (wants --enable-dummy).
+   * @param {{ core: number, toolCore: number, program?: string, settings?: string[], wrap?: (...words: string[]) => string[],
+   *   type?: string }} options
    */
-  static async start({ core, toolCore, program, settings = [], wrap = (...words) => words }) {
+  static async start({
+    core,
+    toolCore,
+    program = findProgram('ovs-vswitchd'),
+    settings = [],
+    wrap = (...words) => words,
+    type = 'netdev',
+  }) {
     const ovs = new OpenVswitch();
     ovs.dir = makeFolder();
     ovs.toolCore = toolCore;
     try {
-      await ovs.#start(core, program ?? findProgram('ovs-vswitchd'), settings, wrap);
+      await ovs.#start(core, program, settings, wrap, type);
       return ovs;
     } catch (error) {
       const log = ovs.#log();
@@ -44,7 +56,7 @@ export class OpenVswitch {
     }
   }
 
-  async #start(core, program, settings, wrap) {
+  async #start(core, program, settings, wrap, type) {
     const { dir } = this;
     this.#env = { OVS_RUNDIR: dir, OVS_DBDIR: dir, OVS_LOGDIR: dir, OVS_SYSCONFDIR: dir };
     const env = { ...process.env, ...this.#env };
@@ -70,7 +82,7 @@ export class OpenVswitch {
     this.daemon = this.#daemon(core, wrap(...daemon));
     await this.#until('ovs-vswitchd', () => existsSync(`${dir}/vswitchd.ctl`));
     // fail_mode=secure: no NORMAL flow; only those below.
-    const bridge = ['set', 'bridge', 'br0', 'datapath_type=netdev', 'fail_mode=secure'];
+    const bridge = ['set', 'bridge', 'br0', `datapath_type=${type}`, 'fail_mode=secure'];
     await this.vsctl('add-br', 'br0', '--', ...bridge);
   }
 

@@ -1,5 +1,5 @@
 // The programs Pollux is built and tested with, and how to get the missing ones.
-import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { run } from './run.mjs';
 
@@ -58,9 +58,12 @@ const toTest = [
   },
 ];
 /** Without these, some checks are skipped by name. */
-const toCheck = ['clang++', 'clang-format', 'clang-tidy'].map((name) =>
-  program([name, `${name}-${clangMajor}`], name.replace('++', '')),
-);
+const toCheck = [
+  ...['clang++', 'clang-format', 'clang-tidy'].map((name) =>
+    program([name, `${name}-${clangMajor}`], name.replace('++', '')),
+  ),
+  program(['ovs-vswitchd'], 'openvswitch-switch', 'Open vSwitch'), // whose dumps are read
+];
 
 const needed = {
   build: { required: toBuild, optional: [] },
@@ -69,6 +72,19 @@ const needed = {
 };
 
 export const purposes = Object.keys(needed);
+
+const policy = '/usr/sbin/policy-rc.d';
+
+/** What a package brings along is to be run by tests alone, not as a service of the machine. */
+async function withoutServices(work) {
+  if (existsSync(policy)) return work();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    return await work();
+  } finally {
+    rmSync(policy, { force: true });
+  }
+}
 
 async function aptInstall(packages) {
   const apt = (...args) =>
@@ -100,7 +116,7 @@ export async function ensureTools(purpose) {
   const canInstall = process.getuid() === 0 && findProgram('apt-get') !== undefined;
   if (canInstall) {
     console.log(`setup: installing ${names}`);
-    await aptInstall(packages);
+    await withoutServices(() => aptInstall(packages));
     return [];
   }
   const line = `sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages.join(' ')}`;

@@ -245,6 +245,10 @@ interface Addon {
   readonly flowFields: readonly string[];
   /** The key of an upcall record as netlink attributes. */
   encodeKey(key: Uint8Array): Buffer;
+  /** Key and mask of a flow record as netlink attributes. */
+  encodeMatch(key: Uint8Array, mask: Uint8Array): { key: Buffer; mask: Buffer };
+  /** The ufid of a flow that is put without one. Without a mask (no bytes) the key is exact. */
+  ufidOf(key: Uint8Array, mask: Uint8Array): string;
   /** Not zero for those bytes of a key whose value nothing else depends on. */
   freeBytes(key: Uint8Array): Uint8Array;
   /** Tries what drivers need, one harmless call each: a negative errno, or 0 if it works. */

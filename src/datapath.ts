@@ -345,8 +345,10 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   /**
    * The path a frame would take if it came from this port now, step by step: through parser, cache,
    * classifier and the actions of its flow, recirculated as often as they say. Nothing is sent,
-   * handed to the program, cached or counted. `seed`: where a sample is left to chance, the numbers
-   * drawn follow from it; default 0. Errors as for execute().
+   * handed to the program, cached or counted. The cache asked is that of the non-PMD context; what a PMD
+   * thread has cached for its ports only that thread knows, and it matters only where flows overlap (see
+   * `TraceStep`). `seed`: where a sample is left to chance, the numbers drawn follow from it; default 0.
+   * Errors as for execute().
    */
   trace(frame: Uint8Array, options: { readonly inPort: PortRef; readonly seed?: number }): Trace {
     const native = this.#live();
@@ -541,7 +543,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
         return;
       case 'flowsRemoved':
         if (this.listenerCount('flowsRemoved') === 0) return;
-        this.#later('flowsRemoved', [...FlowRecord.of(event.flows ?? Buffer.alloc(0))]);
+        this.#later('flowsRemoved', FlowRecord.of(event.flows ?? Buffer.alloc(0)));
         return;
       case 'upcallOverflow': {
         const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;

@@ -1,5 +1,4 @@
 /** Flows: the table of a datapath, and a flow as it is shown. */
-import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import type { Core, NativeDatapath } from './binding.js';
 import { ChangeBatch, kAddOrReplace } from './change-batch.js';
@@ -13,10 +12,10 @@ import {
   type Fields,
   show,
   signalOf,
-  throwIfAborted,
 } from './check.js';
 import { entries } from './entry.js';
-import { DatapathError, fromNative, invalid } from './errors.js';
+import { DatapathError, invalid, nativeErrors } from './errors.js';
+import { FlowDump } from './flow-dump.js';
 import { FlowRecord } from './flow-records.js';
 import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from './odp/index.js';
 import type { PortRef } from './port.js';
@@ -296,26 +295,13 @@ export class DatapathFlowTable implements FlowTable {
     const signal = signalOf(given);
     const inPort =
       given.inPort === undefined ? undefined : this.#ports.number(given.inPort as PortRef);
-    return this.#dump(inPort, checkCore(given.core), signal);
-  }
-
-  async *#dump(
-    inPort: number | undefined,
-    core: Core | undefined,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<Flow, void, undefined> {
-    for (let cursor = 0; ; ) {
-      throwIfAborted(signal);
+    const core = checkCore(given.core);
+    const read = (cursor: number) => {
       const chunk = this.#native().flowDump(cursor, kChunk, core, inPort);
       if (chunk === undefined) throw noThread(core as Core);
-      if (chunk.slab === undefined) return;
-      cursor = chunk.cursor;
-      for (const flow of FlowRecord.of(chunk.slab)) {
-        yield flow;
-        throwIfAborted(signal);
-      }
-      await setImmediate();
-    }
+      return chunk;
+    };
+    return new FlowDump(read, signal);
   }
 
   clear(): number {
@@ -332,14 +318,6 @@ export class DatapathFlowTable implements FlowTable {
 }
 
 entries(DatapathFlowTable);
-
-function nativeErrors<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw fromNative(error);
-  }
-}
 
 /** A core number or 'non-pmd'; undefined stays undefined. */
 export function checkCore(value: unknown): Core | undefined {

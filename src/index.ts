@@ -50,5 +50,5 @@ export type {
 export type { Ports } from './port-table.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Execution, Trace, TraceStep } from './trace.js';
-export type { Upcall, UpcallBatch, UpcallHandler } from './upcall.js';
+export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcall.js';
 export type { Wire } from './wire.js';

@@ -33,7 +33,12 @@ export type TraceStep = StepBase &
         readonly match: FlowMatch;
         readonly frame: Buffer;
       }
-    /** The exact-match cache of the context that traces, the non-PMD one, was asked. */
+    /**
+     * An exact-match cache was asked: that of the non-PMD context, which ports have that are polled there. A
+     * PMD thread has one of its own, which it writes without a lock and nobody else can look into; so a
+     * packet of its ports may hit where this says it misses. The flow is the same, with one exception: where
+     * flows overlap, under a `ufid` of their own, the thread goes on with the one that it cached.
+     */
     | { readonly stage: 'cache'; readonly hit: boolean }
     | {
         /** A tuple of the classifier was asked: all flows with one mask. */

@@ -13,12 +13,22 @@ import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
 import { ChangeBatch } from './change-batch.js';
 import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
 import { entries } from './entry.js';
-import { DatapathError, fromNative, invalid, isError } from './errors.js';
+import { DatapathError, fromNative, invalid, isError, nativeErrors } from './errors.js';
 import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
 import { forJson } from './json.js';
-import { decodeMatch } from './odp/index.js';
+import { decodeMatch, encodeMatch, type Ufid } from './odp/index.js';
 import type { Port } from './port.js';
 import type { PortTable } from './port-table.js';
+
+/** A flow that `install()` asked for. */
+export interface InstalledFlow {
+  /**
+   * Of the flow with that match: it is in the table once the handler has returned, unless the verdict was
+   * refused or another flow takes the packet. Worked out when somebody looks first, best in the handler;
+   * ENODEV if the match names a port that is gone by then.
+   */
+  readonly ufid: Ufid;
+}
 
 /**
  * A packet that no flow matches, or that a `userspace` action hands over. It gets one verdict; a
@@ -52,7 +62,7 @@ export interface Upcall {
   install(
     actions: ActionsLike,
     options?: { readonly match?: MatchLike; readonly idleTimeoutMs?: number },
-  ): void;
+  ): InstalledFlow;
   /** Forward this packet, and let the next one ask again. Errors as for install(). */
   execute(actions: ActionsLike): void;
   drop(): void;
@@ -88,6 +98,7 @@ const kMaxUnderWay = 8;
  * Little-endian.
  */
 const kHeaderSize = 28;
+const kNoMask = new Uint8Array(0);
 
 // ------------------------------------------------------------------------------------------------------------- batches
 
@@ -133,17 +144,14 @@ class QueuedUpcall implements Upcall {
   }
 
   get key(): FlowMatch {
-    if (this.#key === undefined) {
-      const key = this.#part(this.#at + kHeaderSize + this.#number(12), this.#number(16));
-      this.#key = decodeMatch(addon.encodeKey(key));
-    }
+    this.#key ??= decodeMatch(addon.encodeKey(this.#keyBytes()));
     return this.#key;
   }
 
   install(
     actions: ActionsLike,
     options?: { readonly match?: MatchLike; readonly idleTimeoutMs?: number },
-  ): void {
+  ): InstalledFlow {
     const verdicts = this.#batch.open(this.#index);
     let match: MatchLike | undefined;
     let idleTimeoutMs: number | undefined;
@@ -154,6 +162,18 @@ class QueuedUpcall implements Upcall {
     }
     verdicts.install(this.#index, actions, match, idleTimeoutMs);
     this.#batch.decide(this.#index);
+    return new AskedFlow(this, match);
+  }
+
+  /** The ufid of a flow with that match, or with the packet's exact key. Not for users. */
+  static ufidOf(upcall: QueuedUpcall, match: MatchLike | undefined): Ufid {
+    if (match === undefined) return addon.ufidOf(addon.encodeKey(upcall.#keyBytes()), kNoMask);
+    const { key, mask } = encodeMatch(match, upcall.#batch.source.ports);
+    return addon.ufidOf(key, mask);
+  }
+
+  #keyBytes(): Buffer {
+    return this.#part(this.#at + kHeaderSize + this.#number(12), this.#number(16));
   }
 
   execute(actions: ActionsLike): void {
@@ -187,6 +207,33 @@ class QueuedUpcall implements Upcall {
 }
 
 entries(QueuedUpcall);
+
+/** Works out what it has when somebody looks: thousands a millisecond are made, and few are looked at. */
+class AskedFlow implements InstalledFlow {
+  readonly #upcall: QueuedUpcall;
+  readonly #match: MatchLike | undefined;
+  #ufid: Ufid | undefined;
+
+  constructor(upcall: QueuedUpcall, match: MatchLike | undefined) {
+    this.#upcall = upcall;
+    this.#match = match;
+  }
+
+  get ufid(): Ufid {
+    this.#ufid ??= nativeErrors(() => QueuedUpcall.ufidOf(this.#upcall, this.#match));
+    return this.#ufid;
+  }
+
+  toJSON(): object {
+    return { ufid: this.ufid };
+  }
+
+  [inspect.custom](): string {
+    return `InstalledFlow ${inspect(this.toJSON())}`;
+  }
+}
+
+entries(AskedFlow);
 
 class QueuedBatch implements UpcallBatch {
   readonly source: UpcallSource;

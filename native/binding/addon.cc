@@ -22,6 +22,8 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceMethod<&Pollux::ProbeMachine>("probeMachine"),
                              InstanceMethod<&Pollux::FreeBytes>("freeBytes"),
                              InstanceMethod<&Pollux::EncodeKey>("encodeKey"),
+                             InstanceMethod<&Pollux::EncodeMatch>("encodeMatch"),
+                             InstanceMethod<&Pollux::UfidOf>("ufidOf"),
                          });
   }
 
@@ -33,6 +35,14 @@ class Pollux : public Napi::Addon<Pollux> {
   // (key)
   Napi::Value FreeBytes(const Napi::CallbackInfo& info) {
     return FreeBytesToJs(info.Env(), BytesFromJs(info[0]));
+  }
+  // (key, mask)
+  Napi::Value EncodeMatch(const Napi::CallbackInfo& info) {
+    return EncodedMatchToJs(info.Env(), BytesFromJs(info[0]), BytesFromJs(info[1]));
+  }
+  // (key, mask)
+  Napi::Value UfidOf(const Napi::CallbackInfo& info) {
+    return UfidToJs(info.Env(), BytesFromJs(info[0]), BytesFromJs(info[1]));
   }
   // (key)
   Napi::Value EncodeKey(const Napi::CallbackInfo& info) {

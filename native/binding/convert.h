@@ -77,8 +77,12 @@ Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uin
 // {slab, lengths}.
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets);
 Napi::Value ToJs(Napi::Env env, const std::vector<TraceStep>& steps);
+// Text: the ufid that a flow with this match gets if it is put without one.
+Napi::Value UfidToJs(Napi::Env env, Bytes key, Bytes mask);
 // A key as upcalls have it, as netlink attributes.
 Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key);
+// {key, mask}: those of a flow record, as netlink attributes.
+Napi::Value EncodedMatchToJs(Napi::Env env, Bytes key, Bytes mask);
 // A byte for each of the key: 1 if it is of a free field.
 Napi::Value FreeBytesToJs(Napi::Env env, Bytes key);
 Napi::Value DefaultOptionsToJs(Napi::Env env);

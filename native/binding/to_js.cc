@@ -6,13 +6,17 @@
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
+#include "classifier/packed_mask.h"
 #include "flow/free_fields.h"
+#include "flow/netlink.h"
 #include "netdev/machine_probe.h"
 
 namespace pollux {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "slabs are read as little-endian");
+
+using WordMap = std::array<std::uint64_t, 2>;  // Which words of a Flow there are, a bit for each.
 
 // Appends to a byte string.
 class Slab {
@@ -222,15 +226,16 @@ Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms) {
+  constexpr std::size_t kUsual = 256;  // Bytes of a record.
   Slab slab;
+  slab.Reserve(flows.size() * kUsual);
   for (const FlowView& flow : flows) {
-    const Match match = flow.match();
-    const std::vector<std::uint8_t> key = EncodeKey(match.key, &match.mask);
-    const std::vector<std::uint8_t> mask = EncodeMask(match.key, match.mask);
+    const PackedMask& mask = *flow.mask;
+    const std::size_t words = mask.size() * sizeof(std::uint64_t);
     const Bytes actions = flow.actions != nullptr ? flow.actions->attributes() : Bytes{};
     const FlowStats& stats = flow.stats;
-    slab.Number(static_cast<std::uint32_t>(key.size()));
-    slab.Number(static_cast<std::uint32_t>(mask.size()));
+    slab.Number(static_cast<std::uint32_t>(sizeof(WordMap) + words));
+    slab.Number(static_cast<std::uint32_t>(words));
     slab.Number(static_cast<std::uint32_t>(actions.size()));
     constexpr std::uint32_t kOffloaded = 1u << 16;
     constexpr int kDepartureShift = 17;
@@ -243,12 +248,26 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
                     ? -1.0
                     : static_cast<double>(std::max<std::int64_t>(0, now_ms - stats.used_ms)));
     slab.Number(static_cast<double>(flow.idle_timeout_ms.value_or(-1)));
-    slab.Append(flow.ufid);
-    slab.Append(key);
-    slab.Append(mask);
+    std::array<std::uint8_t, kUfidText> ufid;
+    WriteUfid(flow.ufid, ufid.data());
+    slab.Append(ufid);
+    slab.Number(mask.map().low());
+    slab.Number(mask.map().high());
+    slab.Append(flow.packed_key.data(), words);
+    slab.Append(mask.words(), words);
     slab.Append(actions);
   }
   return slab.ToJs(env);
+}
+
+Napi::Value UfidToJs(Napi::Env env, Bytes key, Bytes mask) {
+  const Match match = ValueOrThrow(env, DecodeMatch(key, mask));
+  const PackedMask packed(match.mask);
+  FlowWords words;
+  packed.Pack(match.key, words.data());
+  std::array<std::uint8_t, kUfidText> text;
+  WriteUfid(std::bit_cast<Ufid>(packed.Id(words.data())), text.data());
+  return Napi::String::New(env, reinterpret_cast<const char*>(text.data()), text.size());
 }
 
 Napi::Value FreeBytesToJs(Napi::Env env, Bytes key) {
@@ -305,21 +324,43 @@ Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uin
   return object;
 }
 
-Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key) {
-  std::array<std::uint64_t, 2> map{};
-  if (key.size() < sizeof map) Throw(env, Invalid("a key is cut short"));
-  std::memcpy(map.data(), key.data(), sizeof map);
+namespace {
+
+// The words that are in `values`, one after the other.
+FlowWords WordsOf(Napi::Env env, const WordMap& map, Bytes values) {
   FlowWords words{};
-  const Bytes values = key.subspan(sizeof map);
-  std::size_t at = 0;
   for (std::size_t word = 0; word < 128; ++word) {
     if ((map[word / 64] >> word % 64 & 1) == 0) continue;
-    if (word >= kFlowWords || values.size() < at + sizeof words[0])
+    if (word >= kFlowWords || values.size() < sizeof words[0])
       Throw(env, Invalid("a key is cut short"));
-    std::memcpy(&words[word], &values[at], sizeof words[0]);
-    at += sizeof words[0];
+    std::memcpy(&words[word], values.data(), sizeof words[0]);
+    values = values.subspan(sizeof words[0]);
   }
-  return ToBuffer(env, EncodeKey(FromWords(words)));
+  return words;
+}
+
+WordMap MapOf(Napi::Env env, Bytes key) {
+  WordMap map{};
+  if (key.size() < sizeof map) Throw(env, Invalid("a key is cut short"));
+  std::memcpy(map.data(), key.data(), sizeof map);
+  return map;
+}
+
+}  // namespace
+
+Napi::Value EncodedKeyToJs(Napi::Env env, Bytes key) {
+  const WordMap map = MapOf(env, key);
+  return ToBuffer(env, EncodeKey(FromWords(WordsOf(env, map, key.subspan(sizeof map)))));
+}
+
+Napi::Value EncodedMatchToJs(Napi::Env env, Bytes key, Bytes mask) {
+  const WordMap map = MapOf(env, key);
+  const Flow flow = FromWords(WordsOf(env, map, key.subspan(sizeof map)));
+  const FlowMask flow_mask = FromWords(WordsOf(env, map, mask));
+  Napi::Object object = Napi::Object::New(env);
+  object["key"] = ToBuffer(env, EncodeKey(flow, &flow_mask));
+  object["mask"] = ToBuffer(env, EncodeMask(flow, flow_mask));
+  return object;
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<PacketPtr>& packets) {

@@ -15,7 +15,9 @@ class Encoder {
       : key_(key), mask_(mask), values_(values), is_mask_(is_mask) {}
 
   std::vector<std::uint8_t> Encode() {
+    constexpr std::size_t kUsual = 160;  // Most keys are shorter.
     std::vector<std::uint8_t> out;
+    out.reserve(kUsual);
     AppendValue(out, OVS_KEY_ATTR_RECIRC_ID, values_.recirc_id);
     if (mask_.dp_hash != 0) AppendValue(out, OVS_KEY_ATTR_DP_HASH, values_.dp_hash);
     if (mask_.skb_priority != 0) AppendValue(out, OVS_KEY_ATTR_PRIORITY, values_.skb_priority);

@@ -1,5 +1,12 @@
 // Upcalls: handlers and iterators, verdicts, and handlers that misbehave.
-import type { Datapath, DatapathError, MemoryPort, Upcall, UpcallBatch } from 'pollux';
+import type {
+  Datapath,
+  DatapathError,
+  InstalledFlow,
+  MemoryPort,
+  Upcall,
+  UpcallBatch,
+} from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
   expectLedgerCloses,
@@ -83,6 +90,37 @@ describe('a handler', () => {
     expect(dp.flows.size).toBe(1);
     await dp.advance(1000);
     expect(dp.flows.size).toBe(0);
+  });
+
+  test('install says which flow it asks for, also after the handler', async () => {
+    const matches = [
+      undefined,
+      { inPort: 'a', ethType: 0x0800, udp: { src: 1 } },
+      'in_port(a),eth_type(0x0800),ipv4(proto=17),udp(src=2)',
+      'in_port(a),eth_type(0x0800),ipv4(proto=17),udp(src=3/0xff)',
+    ];
+    const asked: InstalledFlow[] = [];
+    const early: string[] = [];
+    dp.onUpcall((batch) => {
+      for (const upcall of batch) {
+        const match = matches[upcall.frame.readUInt16BE(34)];
+        asked.push(upcall.install('b', match === undefined ? {} : { match }));
+        if (asked.length % 2 === 0) early.push(asked.at(-1)!.ufid);
+      }
+    });
+    a.inject(udpFrames(matches.length));
+    await dp.settle();
+    await answered();
+    const ufids = asked.map(({ ufid }) => ufid);
+    expect(early).toEqual([ufids[1], ufids[3]]);
+    expect(new Set(ufids).size).toBe(matches.length);
+    for (const [n, ufid] of ufids.entries()) {
+      const flow = dp.flows.get(ufid)!;
+      expect(flow.packets).toBe(1n);
+      if (n > 0) expect(dp.flows.get(matches[n]!)!.ufid).toBe(ufid);
+      else expect(flow.match).toMatchObject({ inPort: 1, ipv4: { ttl: 64 }, udp: { src: 0 } });
+    }
+    expect(JSON.parse(JSON.stringify(asked))).toEqual(ufids.map((ufid) => ({ ufid })));
   });
 
   test('execute: this packet only', async () => {

@@ -56,20 +56,17 @@ Context* Contexts::Find(std::uint32_t core) {
 
 // ------------------------------------------------------------------ applying
 
-Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
-                       std::vector<std::string>& warnings) {
-  const Plan plan = MakePlan(wanted, actual_);
+Status Contexts::CarryOut(const Plan& plan, const FindPort& find_port) {
   // What may be refused comes first: from here on, nothing fails.
   Result<Seats> seats = TakeSeats(plan);
   if (!seats) return seats.error();
-  warnings = plan.warnings;
 
   // 1. Take away, everywhere, and wait until every context has forgotten.
   std::vector<std::uint32_t> affected;
   for (const auto& [core, change] : plan.contexts) {
     if (!change.removes()) continue;
     Remove(*Find(core), change);
-    Note(core, {change.remove_ports, change.remove_queues, {}, {}});
+    Note({change.remove_ports, change.remove_queues, {}, {}}, actual_[core]);
     affected.push_back(core);
   }
   ReloadAll(affected);
@@ -89,7 +86,7 @@ Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
   for (const auto& [core, change] : plan.contexts) {
     if (!change.adds() || newborn.contains(core)) continue;
     Add(*Find(core), change, find_port);
-    Note(core, {{}, {}, change.add_ports, change.add_queues});
+    Note({{}, {}, change.add_ports, change.add_queues}, actual_[core]);
     affected.push_back(core);
   }
   ReloadAll(affected);
@@ -97,9 +94,14 @@ Status Contexts::Apply(const Wanted& wanted, const FindPort& find_port,
 }
 
 void Contexts::Remove(Context& context, const ContextChange& change) {
-  for (const QueueKey& queue : change.remove_queues)
+  std::vector<PortNumber> ports;
+  for (const PortKey& port : change.remove_ports) ports.push_back(PortNumber{port.number});
+  context.RemovePorts(ports);
+  for (const QueueKey& queue : change.remove_queues) {
+    if (std::binary_search(change.remove_ports.begin(), change.remove_ports.end(), queue.port))
+      continue;  // It went with its port.
     context.RemoveRxq(PortNumber{queue.port.number}, queue.queue);
-  for (const PortKey& port : change.remove_ports) context.RemovePort(PortNumber{port.number});
+  }
 }
 
 void Contexts::Add(Context& context, const ContextChange& change, const FindPort& find_port) {
@@ -114,14 +116,6 @@ void Contexts::Add(Context& context, const ContextChange& change, const FindPort
                     port.rxq_counters[key.queue].get(), port.pmd_sleep_max_us,
                     port.samplers.empty() ? nullptr : port.samplers[key.queue].get()});
   }
-}
-
-void Contexts::Note(std::uint32_t core, const ContextChange& change) {
-  ContextState& state = actual_[core];
-  for (const PortKey& key : change.remove_ports) std::erase(state.ports, key);
-  for (const QueueKey& key : change.remove_queues) std::erase(state.queues, key);
-  state.ports.insert(state.ports.end(), change.add_ports.begin(), change.add_ports.end());
-  state.queues.insert(state.queues.end(), change.add_queues.begin(), change.add_queues.end());
 }
 
 std::size_t Contexts::FreeSlot() const {
@@ -163,7 +157,7 @@ void Contexts::StartThread(Core core, std::unique_ptr<Pmd::Seat> seat, const Con
   // goes on.
   pmd->AwaitReload(pmd->RequestReload());
   actual_[core.id].numa = core.numa;
-  Note(core.id, {{}, {}, change.add_ports, change.add_queues});
+  Note({{}, {}, change.add_ports, change.add_queues}, actual_[core.id]);
   MutexLock lock(mutex_);
   pmds_.emplace(core.id, std::move(pmd));
 }

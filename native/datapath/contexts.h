@@ -29,9 +29,11 @@ class Contexts {
 
   // --- Control.
 
-  // Carries out what leads to `wanted`, by name of ports found with `find_port`. On failure (a
+  // What every context has.
+  const Actual& actual() const { return actual_; }
+  // Carries out a plan that was made for `actual`; ports are found with `find_port`. On failure (a
   // thread that will not start) nothing was done.
-  Status Apply(const Wanted& wanted, const FindPort& find_port, std::vector<std::string>& warnings);
+  Status CarryOut(const Plan& plan, const FindPort& find_port);
   // In force from the next reload of a thread.
   void SetSleepLimits(SleepLimits limits);
   // All contexts, or the thread of one core; nullopt: there is none.
@@ -59,7 +61,6 @@ class Contexts {
   Result<Seats> TakeSeats(const Plan& plan) EXCLUDES(mutex_);
   void Remove(Context& context, const ContextChange& change);
   void Add(Context& context, const ContextChange& change, const FindPort& find_port);
-  void Note(std::uint32_t core, const ContextChange& change);
   // Reloads the contexts of these cores: all requests first, then all acknowledgements.
   std::vector<ReloadReport> ReloadAll(const std::vector<std::uint32_t>& cores) EXCLUDES(mutex_);
   void StartThread(Core core, std::unique_ptr<Pmd::Seat> seat, const ContextChange& change,

@@ -75,6 +75,11 @@ struct Datapath::Impl {
   Wanted MakeWanted() const;
   // Brings the contexts to what `members` and `current` ask for.
   Status Apply();
+  // The same where one member more, or one less, is all that is new.
+  Status ApplyArrival(const Port& port);
+  Status ApplyDeparture(const Port& port);
+  Status CarryOut(const Plan& plan);
+  void Warn(std::vector<std::string> warnings);
   // Answers those who wait for packets to settle, if they have, or cannot any more.
   void LookAtSettling();
   void LookAtSettlingAgain();

@@ -61,6 +61,10 @@ struct Port {
   PortKey key() const {
     return {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(id)};
   }
+  WantedPort Wants() const {
+    return {key(),   name, pmd, netdev->numa(), static_cast<std::uint32_t>(netdev->rxqs().size()),
+            affinity};
+  }
   PortInfo Info() const { return {id, number, name, type, netdev->mode(), pmd, netdev->link()}; }
   PortStats Stats() const {
     PortStats stats;

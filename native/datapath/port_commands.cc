@@ -74,19 +74,38 @@ Wanted Datapath::Impl::MakeWanted() const {
       wanted.pmd_cores.push_back(core);
     }
   }
-  for (const auto& [id, port] : members) {
-    wanted.ports.push_back({port->key(), port->name, port->pmd, port->netdev->numa(),
-                            static_cast<std::uint32_t>(port->netdev->rxqs().size()),
-                            port->affinity});
-  }
+  for (const auto& [id, port] : members) wanted.ports.push_back(port->Wants());
   return wanted;
 }
 
 Status Datapath::Impl::Apply() {
-  std::vector<std::string> warnings;
-  Status status = contexts.Apply(
-      MakeWanted(), [this](PortKey key) -> Port& { return *members.at(key.id); }, warnings);
-  // Each once, until it no longer holds.
+  Plan plan = MakePlan(MakeWanted(), contexts.actual());
+  Status status = CarryOut(plan);
+  if (status.ok()) Warn(std::move(plan.warnings));
+  return status;
+}
+
+Status Datapath::Impl::ApplyArrival(const Port& port) {
+  if (!warned.empty()) return Apply();
+  const std::optional<Plan> plan = PlanArrival(port.Wants(), contexts.actual());
+  return plan.has_value() ? CarryOut(*plan) : Apply();
+}
+
+Status Datapath::Impl::ApplyDeparture(const Port& port) {
+  if (!warned.empty()) return Apply();
+  const bool node_needed = std::any_of(members.begin(), members.end(), [&](const auto& member) {
+    return member.second->pmd && member.second->netdev->numa() == port.netdev->numa();
+  });
+  const std::optional<Plan> plan = PlanDeparture(port.Wants(), node_needed, contexts.actual());
+  return plan.has_value() ? CarryOut(*plan) : Apply();
+}
+
+Status Datapath::Impl::CarryOut(const Plan& plan) {
+  return contexts.CarryOut(plan, [this](PortKey key) -> Port& { return *members.at(key.id); });
+}
+
+// Each warning once, until it no longer holds.
+void Datapath::Impl::Warn(std::vector<std::string> warnings) {
   std::vector<std::string> fresh = warnings;
   std::erase_if(fresh, [&](const std::string& warning) {
     return std::find(warned.begin(), warned.end(), warning) != warned.end();
@@ -97,7 +116,6 @@ Status Datapath::Impl::Apply() {
     event.text = std::move(warning);
     Emit(std::move(event));
   }
-  return status;
 }
 
 Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
@@ -153,7 +171,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   const auto id = static_cast<std::uint32_t>(port->id);
   members[id] = port;
   SetArriving(port);
-  if (Status status = Apply(); !status.ok()) {
+  if (Status status = ApplyArrival(*port); !status.ok()) {
     members.erase(id);
     SetArriving(nullptr);
     Forget(std::move(port));
@@ -175,7 +193,7 @@ Status Datapath::Impl::DeletePort(PortId id) {
   index.Remove(*port);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
-  Status status = Apply();
+  Status status = ApplyDeparture(*port);
   Forget(std::move(port));
   return status;
 }

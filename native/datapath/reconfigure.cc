@@ -1,7 +1,6 @@
 #include "datapath/reconfigure.h"
 
 #include <algorithm>
-#include <optional>
 #include <set>
 
 namespace pollux {
@@ -146,6 +145,74 @@ Plan MakePlan(const Wanted& wanted, const Actual& actual) {
     plan.contexts[core.id] = {state.ports, state.queues, {}, {}};
   }
   return plan;
+}
+
+std::optional<Plan> PlanArrival(const WantedPort& port, const Actual& actual) {
+  const auto polls = [&](const auto& context) {
+    return context.first != kNonPmdCore && context.second.numa == port.numa;
+  };
+  if (port.pmd && std::none_of(actual.begin(), actual.end(), polls)) return std::nullopt;
+  std::map<std::uint32_t, std::vector<QueueKey>> queues;
+  std::vector<QueueKey> floating;
+  for (std::uint32_t q = 0; q < port.rxqs; ++q) {
+    const auto pinned = port.affinity.find(q);
+    if (!port.pmd) {
+      queues[kNonPmdCore].push_back({port.key, q});
+    } else if (pinned == port.affinity.end()) {
+      floating.push_back({port.key, q});
+    } else if (pinned->second != kNonPmdCore && actual.contains(pinned->second)) {
+      queues[pinned->second].push_back({port.key, q});
+    } else {
+      return std::nullopt;
+    }
+  }
+  for (const QueueKey& queue : floating) {
+    std::optional<std::uint32_t> best;
+    std::size_t least = 0;
+    for (const auto& context : actual) {
+      if (!polls(context)) continue;
+      const std::size_t has = context.second.queues.size() + queues[context.first].size();
+      if (best.has_value() && has >= least) continue;
+      best = context.first;
+      least = has;
+    }
+    queues[*best].push_back(queue);
+  }
+  Plan plan;
+  for (const auto& [core, state] : actual) {
+    ContextChange& change = plan.contexts[core];
+    change.add_ports = {port.key};
+    change.add_queues = std::move(queues[core]);
+    std::sort(change.add_queues.begin(), change.add_queues.end());
+  }
+  return plan;
+}
+
+std::optional<Plan> PlanDeparture(const WantedPort& port, bool node_needed, const Actual& actual) {
+  if (port.pmd && !node_needed) return std::nullopt;
+  Plan plan;
+  for (const auto& [core, state] : actual) {
+    ContextChange& change = plan.contexts[core];
+    change.remove_ports = {port.key};
+    const auto first =
+        std::lower_bound(state.queues.begin(), state.queues.end(), QueueKey{port.key, 0});
+    const auto last = std::upper_bound(first, state.queues.end(), QueueKey{port.key, UINT32_MAX});
+    change.remove_queues.assign(first, last);
+  }
+  return plan;
+}
+
+void Note(const ContextChange& change, ContextState& state) {
+  const auto apply = [](auto& has, const auto& remove, const auto& add) {
+    std::erase_if(has, [&](const auto& element) {
+      return std::binary_search(remove.begin(), remove.end(), element);
+    });
+    const auto kept = static_cast<std::ptrdiff_t>(has.size());
+    has.insert(has.end(), add.begin(), add.end());
+    std::inplace_merge(has.begin(), has.begin() + kept, has.end());
+  };
+  apply(state.ports, change.remove_ports, change.add_ports);
+  apply(state.queues, change.remove_queues, change.add_queues);
 }
 
 }  // namespace pollux

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct Wanted {
   std::vector<WantedPort> ports;
 };
 
-// What one context has, in its shared map and poll list.
+// What one context has, in its shared map and poll list, each in ascending order.
 struct ContextState {
   std::uint32_t numa = 0;
   std::vector<PortKey> ports;
@@ -65,6 +66,7 @@ struct ContextChange {
   std::vector<PortKey> add_ports;
   std::vector<QueueKey> add_queues;
 
+  friend bool operator==(const ContextChange&, const ContextChange&) = default;
   bool removes() const { return !remove_ports.empty() || !remove_queues.empty(); }
   bool adds() const { return !add_ports.empty() || !add_queues.empty(); }
 };
@@ -76,13 +78,25 @@ struct Plan {
       contexts;  // By core; only those that change. Newborns: all they get.
   std::vector<std::string> warnings;
 
+  friend bool operator==(const Plan&, const Plan&) = default;
   bool empty() const { return stop.empty() && start.empty() && contexts.empty(); }
 };
 
 // A thread exists on each wanted core whose node has a PMD port. Queues stay where they are if they
 // may; the others go to their pinned core, or to the thread of their node with the fewest queues,
 // the lowest core first. A port on a node without a thread is not polled, and can still be sent to:
-// every context has every port.
+// every context has every port. Its work grows with all that there is.
 Plan MakePlan(const Wanted& wanted, const Actual& actual);
+
+// The same plan for the usual steps, one port more or one less where all is as it should be and
+// nothing was warned of. Their work does not grow with the number of ports, so that ten thousand
+// can come one after the other. nullopt: threads would start or stop, or there is something to warn
+// of; MakePlan() knows what to do.
+std::optional<Plan> PlanArrival(const WantedPort& port, const Actual& actual);
+// `node_needed`: another port wants to be polled by the threads of its node.
+std::optional<Plan> PlanDeparture(const WantedPort& port, bool node_needed, const Actual& actual);
+
+// What a context has after a change. Elements of a change are in ascending order.
+void Note(const ContextChange& change, ContextState& state);
 
 }  // namespace pollux

@@ -15,7 +15,7 @@ Context::~Context() = default;
 
 void Context::AddTxPort(const TxPort& port) {
   MutexLock lock(port_mutex_);
-  tx_ports_.insert_or_assign(port.number, port);
+  tx_ports_.Put(port);
 }
 
 void Context::AddRxq(const PolledRxq& rxq) {
@@ -26,11 +26,13 @@ void Context::AddRxq(const PolledRxq& rxq) {
   poll_list_.push_back(rxq);
 }
 
-bool Context::RemovePort(PortNumber port) {
+bool Context::RemovePorts(const std::vector<PortNumber>& ports) {
   MutexLock lock(port_mutex_);
-  const std::size_t rxqs =
-      std::erase_if(poll_list_, [&](const PolledRxq& rxq) { return rxq.port == port; });
-  return tx_ports_.erase(port) + rxqs > 0;
+  std::size_t removed = std::erase_if(poll_list_, [&](const PolledRxq& rxq) {
+    return std::binary_search(ports.begin(), ports.end(), rxq.port);
+  });
+  removed += tx_ports_.Erase(ports);
+  return removed > 0;
 }
 
 bool Context::RemoveRxq(PortNumber port, std::uint32_t queue) {
@@ -43,7 +45,7 @@ bool Context::RemoveRxq(PortNumber port, std::uint32_t queue) {
 void Context::Clear() {
   MutexLock lock(port_mutex_);
   poll_list_.clear();
-  tx_ports_.clear();
+  tx_ports_.Clear();
 }
 
 std::vector<PolledRxq> Context::poll_list() const {

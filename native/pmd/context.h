@@ -90,7 +90,9 @@ class Context {
   void AddRxq(const PolledRxq& rxq) EXCLUDES(port_mutex_);
   // Takes the port's queues off the poll list and the port out of the map; false: neither was
   // there.
-  bool RemovePort(PortNumber port) EXCLUDES(port_mutex_);
+  bool RemovePort(PortNumber port) EXCLUDES(port_mutex_) { return RemovePorts({port}); }
+  // In ascending order. False: none of it was there.
+  bool RemovePorts(const std::vector<PortNumber>& ports) EXCLUDES(port_mutex_);
   bool RemoveRxq(PortNumber port, std::uint32_t queue) EXCLUDES(port_mutex_);
   // Forgets every port and queue: the context is dead.
   void Clear() EXCLUDES(port_mutex_);

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "netdev/netdev.h"
@@ -28,7 +27,40 @@ struct TxPort {
   bool tunnel = false;             // Can push and pop headers.
   std::uint32_t id = 0;            // Of the port itself, whatever its number; 0: not said.
 };
-using TxPortMap = std::map<PortNumber, TxPort>;
+
+// TxPorts by number. One vector, in ascending order: a cache is copied from it at every reload, and
+// with thousands of ports a walk over the nodes of a tree would take most of that time.
+class TxPortMap {
+ public:
+  // In place of one with its number, if there is one.
+  void Put(const TxPort& port) {
+    const auto place = Place(port.number);
+    if (place != ports_.end() && place->number == port.number) {
+      *place = port;
+    } else {
+      ports_.insert(place, port);
+    }
+  }
+  // `numbers` in ascending order; returns how many of them were there.
+  std::size_t Erase(const std::vector<PortNumber>& numbers) {
+    return std::erase_if(ports_, [&](const TxPort& port) {
+      return std::binary_search(numbers.begin(), numbers.end(), port.number);
+    });
+  }
+  void Clear() { ports_.clear(); }
+  std::size_t size() const { return ports_.size(); }
+  auto begin() const { return ports_.begin(); }
+  auto end() const { return ports_.end(); }
+
+ private:
+  std::vector<TxPort>::iterator Place(PortNumber number) {
+    return std::lower_bound(
+        ports_.begin(), ports_.end(), number,
+        [](const TxPort& port, PortNumber wanted) { return port.number < wanted; });
+  }
+
+  std::vector<TxPort> ports_;
+};
 
 class PortCache {
  public:
@@ -56,23 +88,31 @@ class PortCache {
 
   // Nothing may be pending.
   void Rebuild(const TxPortMap& ports) {
-    std::vector<Entry> entries;
-    entries.reserve(ports.size());
-    std::size_t places = 4;
-    while (places < 2 * ports.size()) places *= 2;
-    mask_ = places - 1;
-    places_ = std::vector<std::uint32_t>(places, kEmpty);
-    for (const auto& [number, port] : ports) {
-      std::size_t i = Place(number);
+    entries_.clear();
+    Fit(ports.size());
+    std::fill(places_.begin(), places_.end(), kEmpty);
+    for (const TxPort& port : ports) {
+      std::size_t i = Place(port.number);
       while (places_[i] != kEmpty) i = (i + 1) & mask_;
-      places_[i] = static_cast<std::uint32_t>(entries.size());
-      entries.emplace_back().port = port;
+      places_[i] = static_cast<std::uint32_t>(entries_.size());
+      entries_.emplace_back().port = port;
     }
-    entries_ = std::move(entries);
   }
 
  private:
   static constexpr std::uint32_t kEmpty = UINT32_MAX;
+  // Room for `ports`, a quarter more at most when it was made: with thousands of ports, memory that
+  // is new at each reload would cost more than to fill it.
+  void Fit(std::size_t ports) {
+    const std::size_t room = entries_.capacity();
+    if (room >= ports && room <= 2 * ports) return;
+    entries_ = std::vector<Entry>();
+    entries_.reserve(ports + ports / 4);
+    std::size_t places = 4;
+    while (places < 2 * entries_.capacity()) places *= 2;
+    mask_ = places - 1;
+    places_ = std::vector<std::uint32_t>(places, kEmpty);
+  }
   std::size_t Place(PortNumber number) const {
     return (static_cast<std::uint32_t>(number) * 0x9e3779b1u >> 8) & mask_;
   }

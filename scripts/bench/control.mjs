@@ -6,7 +6,8 @@ import { parseArgs } from 'node:util';
 import { attack } from './control/attack.mjs';
 import { crossing, flows } from './control/flows.mjs';
 import { idle } from './control/idle.mjs';
-import { ports } from './control/ports.mjs';
+import { manyPorts, ports } from './control/ports.mjs';
+import { stalls } from './control/stalls.mjs';
 import { twoThreads } from './control/threads.mjs';
 import { burst, upcalls } from './control/upcalls.mjs';
 import { readCores } from './processes.mjs';
@@ -19,7 +20,18 @@ const { values: options } = parseArgs({
     part: { type: 'string' },
   },
 });
-const parts = { crossing, flows, upcalls, burst, attack, twoThreads, ports, idle };
+const parts = {
+  crossing,
+  flows,
+  upcalls,
+  burst,
+  attack,
+  twoThreads,
+  ports,
+  manyPorts,
+  stalls,
+  idle,
+};
 
 const rows = [];
 const skipped = [];

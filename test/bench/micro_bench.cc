@@ -432,7 +432,7 @@ void AddFlowTable(std::vector<Part>& parts) {
 void AddPorts(std::vector<Part>& parts) {
   for (const std::uint32_t count : {2u, 64u, 1024u}) {
     auto ports = std::make_shared<TxPortMap>();
-    for (std::uint32_t i = 1; i <= count; ++i) (*ports)[PortNumber{i}] = {PortNumber{i}};
+    for (std::uint32_t i = 1; i <= count; ++i) ports->Put({PortNumber{i}});
     auto cache = std::make_shared<PortCache>();
     cache->Rebuild(*ports);
     auto order = std::make_shared<std::vector<PortNumber>>();

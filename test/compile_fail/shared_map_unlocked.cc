@@ -5,7 +5,7 @@
 
 class Context {
  public:
-  void AddTxPort(const pollux::TxPort& port) { tx_ports_.insert_or_assign(port.number, port); }
+  void AddTxPort(const pollux::TxPort& port) { tx_ports_.Put(port); }
 
  private:
   pollux::Mutex port_mutex_;

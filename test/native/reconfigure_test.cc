@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <optional>
+#include <random>
 
 namespace pollux::test {
 namespace {
@@ -19,13 +21,7 @@ WantedPort PortOn(std::uint32_t number, std::uint32_t numa, std::uint32_t rxqs =
 // What `actual` becomes when the plan is carried out.
 Actual Applied(const Plan& plan, Actual actual) {
   for (const Core& core : plan.start) actual[core.id].numa = core.numa;
-  for (const auto& [core, change] : plan.contexts) {
-    ContextState& state = actual[core];
-    for (const PortKey& port : change.remove_ports) std::erase(state.ports, port);
-    for (const QueueKey& queue : change.remove_queues) std::erase(state.queues, queue);
-    state.ports.insert(state.ports.end(), change.add_ports.begin(), change.add_ports.end());
-    state.queues.insert(state.queues.end(), change.add_queues.begin(), change.add_queues.end());
-  }
+  for (const auto& [core, change] : plan.contexts) Note(change, actual[core]);
   for (const Core& core : plan.stop) actual.erase(core.id);
   return actual;
 }
@@ -133,6 +129,53 @@ TEST_CASE("S20: a port with a new number is removed everywhere and added everywh
     CHECK(change.remove_ports == std::vector<PortKey>{{1, 101}});
     CHECK(change.add_ports == std::vector<PortKey>{{7, 101}});
   }
+}
+
+TEST_CASE("one port more or less: the quick plan is the plan, and nearly always there is one") {
+  std::mt19937 random(7);
+  const auto any = [&](std::uint32_t below) {
+    return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(random);
+  };
+  int steps = 0;
+  int quick = 0;
+  for (int round = 0; round < 20; ++round) {
+    Wanted wanted = {kFourCores, {}};
+    Actual actual = kNothing;
+    for (std::uint32_t step = 0; step < 100; ++step) {
+      ++steps;
+      std::optional<Plan> plan;
+      const Plan before = MakePlan(wanted, actual);
+      REQUIRE(before.empty());
+      const bool warned = !before.warnings.empty();
+      if (wanted.ports.size() < 5 || any(2) == 0) {
+        WantedPort port = PortOn(1 + any(1000), any(2), 1 + any(4), any(4) != 0);
+        port.key.id = 1000 * (round + 1) + step;
+        if (std::any_of(wanted.ports.begin(), wanted.ports.end(), [&](const WantedPort& other) {
+              return other.key.number == port.key.number;
+            }))
+          continue;
+        if (any(4) == 0) port.affinity = {{any(port.rxqs), any(5)}};
+        wanted.ports.push_back(port);
+        if (!warned) plan = PlanArrival(port, actual);
+      } else {
+        const auto leaves =
+            wanted.ports.begin() + any(static_cast<std::uint32_t>(wanted.ports.size()));
+        const WantedPort port = *leaves;
+        wanted.ports.erase(leaves);
+        const bool node_needed = std::any_of(
+            wanted.ports.begin(), wanted.ports.end(),
+            [&](const WantedPort& other) { return other.pmd && other.numa == port.numa; });
+        if (!warned) plan = PlanDeparture(port, node_needed, actual);
+      }
+      const Plan whole = MakePlan(wanted, actual);
+      if (plan.has_value()) {
+        ++quick;
+        REQUIRE(*plan == whole);
+      }
+      actual = Applied(whole, std::move(actual));
+    }
+  }
+  CHECK(quick > steps / 3);
 }
 
 TEST_CASE("a stopping thread gives up its queues before others take them over") {

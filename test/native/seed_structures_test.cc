@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
 #include <thread>
 
 #include "pmd/non_pmd.h"
@@ -80,16 +81,16 @@ TEST_CASE("S1 S28: a tx port is found by its number, and only by that") {
   TxCounters counters;
   PortCache cache;
   CHECK(cache.Find(PortNumber{0}) == nullptr);
+  const std::set<std::uint32_t> numbers = {0, 1, 7, 4096, 65'535};
   TxPortMap ports;
-  for (std::uint32_t number : {0u, 1u, 7u, 4096u, 65'535u}) {
-    ports[PortNumber{number}] = {PortNumber{number}, number == 7 ? &b : static_cast<Netdev*>(&a),
-                                 &counters};
+  for (std::uint32_t number : numbers) {
+    ports.Put({PortNumber{number}, number == 7 ? &b : static_cast<Netdev*>(&a), &counters});
   }
   cache.Rebuild(ports);
   CHECK(cache.size() == 5);
   for (std::uint32_t number = 0; number < 65'536; ++number) {
     const PortCache::Entry* entry = cache.Find(PortNumber{number});
-    REQUIRE((entry != nullptr) == ports.contains(PortNumber{number}));
+    REQUIRE((entry != nullptr) == numbers.contains(number));
     if (entry != nullptr)
       CHECK(entry->port.netdev == (number == 7 ? &b : static_cast<Netdev*>(&a)));
   }
@@ -100,9 +101,9 @@ TEST_CASE("S26: the cache's memory follows the number of ports, down as well as 
   FakeNetdev device;
   TxCounters counters;
   TxPortMap many;
-  for (std::uint32_t i = 1; i <= 1000; ++i)
-    many[PortNumber{i}] = {PortNumber{i}, &device, &counters};
-  TxPortMap one = {{PortNumber{1}, many[PortNumber{1}]}};
+  TxPortMap one;
+  one.Put({PortNumber{1}, &device, &counters});
+  for (std::uint32_t i = 1; i <= 1000; ++i) many.Put({PortNumber{i}, &device, &counters});
   PortCache cache;
   cache.Rebuild(one);
   const std::size_t small = cache.memory_bytes();

@@ -66,7 +66,7 @@ async function dumped(flows) {
 }
 
 /** Puts of `count` flows whose texts are as a dump has them: of one mask, or of many. */
-function texts(count, masks) {
+export function texts(count, masks) {
   const row = memoryRows.get(`each/${masks}/1000000/64/uniform`);
   const puts = [];
   for (const [match, actions] of datapathFlows(row, 3, 2)) {

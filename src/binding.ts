@@ -96,10 +96,18 @@ export interface NativeStats {
 }
 
 export interface NativeEvent {
-  readonly kind: 'portUp' | 'portDown' | 'portGone' | 'flowsRemoved' | 'upcallOverflow' | 'warning';
+  readonly kind:
+    | 'portUp'
+    | 'portDown'
+    | 'portGone'
+    | 'flowsRemoved'
+    | 'upcallOverflow'
+    | 'portTrouble'
+    | 'warning';
   readonly port: PortId;
   readonly text: string;
   readonly dropped: bigint;
+  readonly errors: bigint;
   /** Flow records, with flowsRemoved. */
   readonly flows?: Buffer;
 }
@@ -163,7 +171,7 @@ export interface NativeDatapath {
   close(): Promise<void>;
 
   port(id: PortId): NativePort | undefined;
-  /** rx packets, bytes, dropped, errors, then the same of tx. */
+  /** rx packets, bytes, dropped, errors, the same of tx, offloaded packets, then rx errors in the order of `rxErrors`. */
   portStats(id: PortId): BigUint64Array;
   inject(id: PortId, rxq: number, frames: Uint8Array | readonly Uint8Array[]): number;
   drain(id: PortId, max: number): { slab: Buffer; lengths: Uint32Array };
@@ -242,6 +250,7 @@ interface Addon {
   ) => NativeDatapath;
   readonly defaultOptions: NativeOptions;
   readonly dropReasons: readonly string[];
+  readonly rxErrors: readonly string[];
   readonly flowFields: readonly string[];
   /** The key of an upcall record as netlink attributes. */
   encodeKey(key: Uint8Array): Buffer;
@@ -253,6 +262,8 @@ interface Addon {
   freeBytes(key: Uint8Array): Uint8Array;
   /** Tries what drivers need, one harmless call each: a negative errno, or 0 if it works. */
   probeMachine(): Readonly<Record<string, number>>;
+  /** The interfaces there are, and the longest frames that the kernel makes for each, and of what it receives. */
+  links(): readonly { readonly name: string; readonly maxGso: number; readonly maxGro: number }[];
   portTypes(): { type: string; available: boolean; reason?: string }[];
 }
 

@@ -50,6 +50,7 @@ import {
 import { type Ports, PortTable } from './port-table.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
+import { type PortTrouble, troubleOf, warnsOf } from './trouble.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
 import { PortWire, type Wire } from './wire.js';
 
@@ -70,6 +71,12 @@ export interface DatapathEvents {
    * such event.
    */
   upcallOverflow: [info: { readonly port: string; readonly dropped: bigint }];
+  /**
+   * A port refuses or loses frames that arrive, or got less than it asked for. At most one a second and
+   * port. Where nobody listens, Node prints a warning, once a port and reason, unless it is a matter of
+   * speed alone.
+   */
+  portTrouble: [trouble: PortTrouble];
   /**
    * A verdict that could not be carried out, or a handler that failed: forwarding goes on, the packets
    * concerned are dropped. Unlike other emitters a datapath does not throw where nobody listens: it
@@ -99,6 +106,7 @@ export interface PortTypeInfo {
 /** Between two warnings of errors that nobody listens to. */
 const kWarningMs = 1000;
 const kListen = "on('error', …) has each error, and ends these warnings";
+const kListenToTroubles = "on('portTrouble', …) has each, with counters, and ends these warnings";
 const kMinFrame = 14;
 const kMaxFrame = 65_535;
 
@@ -171,6 +179,11 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   /** Every port type, and the reason for those that this build and this machine cannot offer. */
   static portTypes(): readonly PortTypeInfo[] {
     return addon.portTypes() as PortTypeInfo[];
+  }
+
+  /** Typed as it was before there was `portTrouble`: whoever wrote that type down still compiles. */
+  override eventNames(): Exclude<keyof DatapathEvents, 'portTrouble'>[] {
+    return super.eventNames() as Exclude<keyof DatapathEvents, 'portTrouble'>[];
   }
 
   get state(): 'open' | 'closing' | 'closed' {
@@ -551,9 +564,28 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
         this.#later('upcallOverflow', jsonable({ port: port.name, dropped: event.dropped }));
         return;
       }
+      case 'portTrouble':
+        this.#tellOfTrouble(event);
+        return;
       default:
         this.#tellOfPort(event);
     }
+  }
+
+  #tellOfTrouble(event: NativeEvent): void {
+    const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;
+    if (port === undefined) return;
+    const record = DatapathPort.recordOf(port)!;
+    const trouble = troubleOf(event, record);
+    process.nextTick(() => {
+      if (this.emit('portTrouble', trouble) || record.warned.has(trouble.reason)) return;
+      record.warned.add(trouble.reason);
+      if (!warnsOf(trouble.reason)) return;
+      process.emitWarning(`${this.name}: port "${trouble.port}": ${trouble.meaning}`, {
+        type: 'PolluxWarning',
+        detail: `${trouble.todo}\n${kListenToTroubles}`,
+      });
+    });
   }
 
   #tellOfPort({ kind, port: id, text }: NativeEvent): void {

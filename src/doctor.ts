@@ -1,7 +1,7 @@
 /**
  * What this machine offers each port type, what is missing, and the line to type. Probing is done
- * by the core, which tries what drivers need and undoes it at once; no interface is touched. The
- * rest is read from /proc and /sys.
+ * by the core, which tries what drivers need and undoes it at once; no interface is touched, only the
+ * kernel's list of them is looked at. The rest is read from /proc and /sys.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { arch, availableParallelism, release } from 'node:os';
@@ -107,6 +107,8 @@ function lookAtMachine(): DoctorReport['machine'] {
 
 // ----------------------------------------------------------------------------------------------------------- findings
 
+/** The longest frame that a kernel makes without BIG TCP. */
+const kUsualSize = 65_536;
 const EPERM = -1;
 const ENOENT = -2;
 const ENXIO = -6;
@@ -268,9 +270,23 @@ class Examination {
 
   general(): DoctorFinding[] {
     const file = '/sys/kernel/mm/transparent_hugepage/enabled';
-    if (this.machine.hugePages.transparent !== 'never') return [];
+    const findings = this.#bigFrames();
+    if (this.machine.hugePages.transparent !== 'never') return findings;
     const text = 'packets and large tables stand on small pages';
-    return [this.#advice(text, `echo madvise | sudo tee ${file}`)];
+    return [...findings, this.#advice(text, `echo madvise | sudo tee ${file}`)];
+  }
+
+  /** Interfaces of BIG TCP, whatever is at their other end. */
+  #bigFrames(): DoctorFinding[] {
+    return addon.links().flatMap(({ name, maxGso, maxGro }) => {
+      const sizes = Object.entries({ gso_max_size: maxGso, gro_max_size: maxGro });
+      const big = sizes.filter(([, size]) => size > kUsualSize);
+      if (big.length === 0) return [];
+      const most = Math.max(maxGso, maxGro);
+      const text = `${name} has frames of up to ${most} bytes (BIG TCP): af_packet ports cut those of TCP in software, others refuse them`;
+      const usual = big.map(([which]) => `${which} ${kUsualSize}`).join(' ');
+      return [this.#advice(text, `sudo ip link set dev ${name} ${usual}`)];
+    });
   }
 }
 

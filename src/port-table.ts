@@ -110,6 +110,7 @@ export class PortTable implements PortNames {
     mode: '',
     state: 'closed',
     spec: undefined,
+    warned: new Set(),
   });
 
   constructor(native: () => NativeDatapath) {
@@ -181,6 +182,7 @@ export class PortTable implements PortNames {
         mode: info.mode,
         state: info.link,
         spec,
+        warned: new Set(),
       };
       port = info.type === 'memory' ? new DatapathMemoryPort(record) : new DatapathPort(record);
     } else {

@@ -158,7 +158,7 @@ export interface Port {
   readonly type: PortType;
   readonly pmd: boolean;
   readonly state: 'up' | 'down' | 'gone' | 'closed';
-  /** What was really obtained, words, e.g. 'tpacket-v2 vnet-hdr ingress-drop'. */
+  /** What is really obtained now, words, e.g. 'tpacket-v2 vnet-hdr ingress-drop'. */
   readonly mode: string;
   /** Throws ENODEV once the port is deleted. */
   stats(): PortStats;
@@ -331,6 +331,19 @@ export interface PortRecord {
   state: Port['state'];
   /** What it was made from; undefined while only the core knows. */
   spec: NativePortSpec | undefined;
+  /** Troubles that a warning told of. */
+  readonly warned: Set<string>;
+}
+
+/** As it is now; of a port that is going, as it was. */
+function modeOf(record: PortRecord): string {
+  if (record.state === 'closed') return record.mode;
+  try {
+    record.mode = record.native().port(record.id)?.mode ?? record.mode;
+  } catch {
+    // The datapath is closing.
+  }
+  return record.mode;
 }
 
 const kShown = ['name', 'number', 'type', 'pmd', 'state', 'mode'] as const;
@@ -348,7 +361,8 @@ export class DatapathPort implements Port {
   constructor(record: PortRecord) {
     this.#record = record;
     for (const key of kShown) {
-      Object.defineProperty(this, key, { get: () => record[key], enumerable: true });
+      const get = key === 'mode' ? () => modeOf(record) : () => record[key];
+      Object.defineProperty(this, key, { get, enumerable: true });
     }
   }
 

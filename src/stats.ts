@@ -7,8 +7,10 @@ export interface PortStats {
   readonly rxBytes: bigint;
   /** Arrived and found no room, or (af_xdp) no socket on its queue. */
   readonly rxDropped: bigint;
-  /** Arrived broken. */
+  /** Arrived and refused. */
   readonly rxErrors: bigint;
+  /** Of rxErrors, how many for which reason, once there were any. */
+  readonly rxErrorsByReason?: Readonly<Partial<Record<RxErrorReason, bigint>>>;
   readonly txPackets: bigint;
   readonly txBytes: bigint;
   /** Not sent, for want of room or because the interface is down. */
@@ -21,6 +23,14 @@ export interface PortStats {
    */
   readonly offloadedPackets?: bigint;
 }
+
+/**
+ * Why a device refused a frame that arrived. 'segments': it was to be cut in a way that Pollux does not
+ * know; 'checksum': its sender left a checksum unfinished that cannot be finished; 'too_long': longer
+ * than a packet can be; 'no_buffer': large, and the kernel's buffer for such frames was full; 'broken':
+ * empty, or not of Ethernet.
+ */
+export type RxErrorReason = 'segments' | 'checksum' | 'too_long' | 'no_buffer' | 'broken';
 
 /** Names of the core's list of drop reasons, one counter each. */
 export type DropReason = string;
@@ -77,11 +87,16 @@ export function portStatsOf(counters: BigUint64Array): PortStats {
     txDropped = 0n,
     txErrors = 0n,
     offloadedPackets = 0n,
+    ...errors
   ] = counters;
+  const reasons = addon.rxErrors.map((reason, i) => [reason, errors[i] ?? 0n] as const);
   return jsonable({
     ...{ rxPackets, rxBytes, rxDropped, rxErrors },
     ...{ txPackets, txBytes, txDropped, txErrors },
     ...(offloadedPackets > 0n && { offloadedPackets }),
+    ...(rxErrors > 0n && {
+      rxErrorsByReason: Object.fromEntries(reasons.filter(([, count]) => count > 0n)),
+    }),
   });
 }
 

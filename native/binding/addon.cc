@@ -17,9 +17,11 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceValue("NativeDatapath", NativeDatapath::Define(env)),
                              InstanceValue("defaultOptions", DefaultOptionsToJs(env)),
                              InstanceValue("dropReasons", DropReasonsToJs(env)),
+                             InstanceValue("rxErrors", RxErrorsToJs(env)),
                              InstanceValue("flowFields", FlowFieldsToJs(env)),
                              InstanceMethod<&Pollux::PortTypes>("portTypes"),
                              InstanceMethod<&Pollux::ProbeMachine>("probeMachine"),
+                             InstanceMethod<&Pollux::Links>("links"),
                              InstanceMethod<&Pollux::FreeBytes>("freeBytes"),
                              InstanceMethod<&Pollux::EncodeKey>("encodeKey"),
                              InstanceMethod<&Pollux::EncodeMatch>("encodeMatch"),
@@ -32,6 +34,7 @@ class Pollux : public Napi::Addon<Pollux> {
   Napi::Value PortTypes(const Napi::CallbackInfo& info) { return PortTypesToJs(info.Env()); }
   // What works on this machine: an errno, negative, or 0 for each probe.
   Napi::Value ProbeMachine(const Napi::CallbackInfo& info) { return ProbesToJs(info.Env()); }
+  Napi::Value Links(const Napi::CallbackInfo& info) { return LinksToJs(info.Env()); }
   // (key)
   Napi::Value FreeBytes(const Napi::CallbackInfo& info) {
     return FreeBytesToJs(info.Env(), BytesFromJs(info[0]));

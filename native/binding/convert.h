@@ -90,6 +90,8 @@ Napi::Value PortTypesToJs(Napi::Env env);
 // {name: errno}, negative, 0 for what works.
 Napi::Value ProbesToJs(Napi::Env env);
 Napi::Value DropReasonsToJs(Napi::Env env);
+Napi::Value RxErrorsToJs(Napi::Env env);
+Napi::Value LinksToJs(Napi::Env env);
 Napi::Value FlowFieldsToJs(Napi::Env env);
 
 }  // namespace pollux

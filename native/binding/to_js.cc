@@ -10,6 +10,7 @@
 #include "flow/free_fields.h"
 #include "flow/netlink.h"
 #include "netdev/machine_probe.h"
+#include "netdev/rtnetlink.h"
 
 namespace pollux {
 namespace {
@@ -100,6 +101,8 @@ const char* EventText(Event::Kind kind) {
       return "flowsRemoved";
     case Event::Kind::kUpcallOverflow:
       return "upcallOverflow";
+    case Event::Kind::kPortTrouble:
+      return "portTrouble";
     case Event::Kind::kWarning:
       return "warning";
   }
@@ -163,10 +166,12 @@ Napi::Object ToJs(Napi::Env env, const PortInfo& info) {
 }
 
 Napi::Value ToJs(Napi::Env env, const PortStats& stats) {
-  const std::uint64_t counters[] = {stats.rx_packets, stats.rx_bytes,   stats.rx_dropped,
-                                    stats.rx_errors,  stats.tx_packets, stats.tx_bytes,
-                                    stats.tx_dropped, stats.tx_errors,  stats.offloaded_packets};
-  return CountersToJs(env, counters, std::size(counters));
+  std::vector<std::uint64_t> counters = {
+      stats.rx_packets, stats.rx_bytes,   stats.rx_dropped,
+      stats.rx_errors,  stats.tx_packets, stats.tx_bytes,
+      stats.tx_dropped, stats.tx_errors,  stats.offloaded_packets};
+  counters.insert(counters.end(), stats.rx_errors_by.begin(), stats.rx_errors_by.end());
+  return CountersToJs(env, counters.data(), counters.size());
 }
 
 Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports) {
@@ -288,6 +293,7 @@ Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t n
     object["port"] = static_cast<std::uint32_t>(event.port);
     object["text"] = event.text;
     object["dropped"] = ToJs(env, event.dropped);
+    object["errors"] = ToJs(env, event.errors);
     if (event.kind == Event::Kind::kFlowsRemoved) object["flows"] = ToJs(env, event.flows, now_ms);
     return object;
   });
@@ -417,6 +423,23 @@ Napi::Value ProbesToJs(Napi::Env env) {
 Napi::Value DropReasonsToJs(Napi::Env env) {
   return ListToJs(env, kDropReasonText,
                   [env](const char* text) { return Napi::String::New(env, text); });
+}
+
+Napi::Value RxErrorsToJs(Napi::Env env) {
+  return ListToJs(env, kRxErrorText,
+                  [env](const char* text) { return Napi::String::New(env, text); });
+}
+
+Napi::Value LinksToJs(Napi::Env env) {
+  const Result<std::vector<LinkDetails>> links = DescribeLinks();
+  if (!links) return Napi::Array::New(env);
+  return ListToJs(env, links.value(), [env](const LinkDetails& link) {
+    Napi::Object object = Napi::Object::New(env);
+    object["name"] = link.name;
+    object["maxGso"] = link.max_gso;
+    object["maxGro"] = link.max_gro;
+    return object;
+  });
 }
 
 Napi::Value FlowFieldsToJs(Napi::Env env) {

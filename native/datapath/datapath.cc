@@ -265,13 +265,18 @@ void Datapath::Impl::Emit(Event event) {
 }
 
 bool Datapath::Impl::TakePlace(Event& event) {
-  const bool overflow = event.kind == Event::Kind::kUpcallOverflow;
-  if (!overflow && !IsOfLink(event.kind)) return false;
+  const bool counts =
+      event.kind == Event::Kind::kUpcallOverflow || event.kind == Event::Kind::kPortTrouble;
+  if (!counts && !IsOfLink(event.kind)) return false;
   const auto before = std::find_if(events.begin(), events.end(), [&](const Event& other) {
-    return other.port == event.port && (overflow ? other.kind == event.kind : IsOfLink(other.kind));
+    return other.port == event.port &&
+           (counts ? other.kind == event.kind && other.text == event.text : IsOfLink(other.kind));
   });
   if (before == events.end()) return false;
-  if (overflow) event.dropped += before->dropped;
+  if (counts) {
+    event.dropped += before->dropped;
+    event.errors += before->errors;
+  }
   // The newest comes last, where it would have been.
   events.erase(before);
   events.push_back(std::move(event));

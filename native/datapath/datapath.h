@@ -10,6 +10,7 @@
 // once however much gathers, and TakeEvents() and TakeUpcalls() fetch it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -55,6 +56,7 @@ struct PortInfo {
 struct PortStats {
   std::uint64_t rx_packets = 0, rx_bytes = 0, rx_dropped = 0, rx_errors = 0;
   std::uint64_t tx_packets = 0, tx_bytes = 0, tx_dropped = 0, tx_errors = 0;
+  std::array<std::uint64_t, kRxErrors> rx_errors_by{};
   // Of rx_packets, those that the port's XDP program forwarded or dropped by itself.
   std::uint64_t offloaded_packets = 0;
 };
@@ -97,14 +99,16 @@ struct Event {
     kPortGone,
     kFlowsRemoved,
     kUpcallOverflow,
+    kPortTrouble,
     kWarning
   };
   explicit Event(Kind what) : kind(what) {}
 
   Kind kind;
   PortId port{};                // kPort*, kUpcallOverflow
-  std::string text;             // kWarning, and the reason of kPortDown
-  std::uint64_t dropped = 0;    // kUpcallOverflow: since the last such event
+  std::string text;             // kWarning, the reason of kPortDown, kPortTrouble: what it is about
+  std::uint64_t dropped = 0;    // kUpcallOverflow, kPortTrouble: since the last such event
+  std::uint64_t errors = 0;     // kPortTrouble: the same of rx errors
   std::vector<FlowView> flows;  // kFlowsRemoved
 };
 

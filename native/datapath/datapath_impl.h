@@ -1,6 +1,6 @@
-// What a Datapath is made of. Four files fill it in: datapath.cc (life, options, showing),
-// port_commands.cc (what the control thread carries out), packets.cc (execute, memory ports) and
-// upcalls.cc.
+// What a Datapath is made of. Six files fill it in: datapath.cc (life, options, showing),
+// port_commands.cc (what the control thread carries out), port_troubles.cc, settling.cc, packets.cc
+// (execute, memory ports) and upcalls.cc.
 #pragma once
 
 #include <atomic>
@@ -93,6 +93,8 @@ struct Datapath::Impl {
   // Whether interfaces are still there, of which the listener may not know.
   void CheckInterfaces();
   void ProbePorts();
+  // What goes wrong with a port in silence, if something has since it was last told of.
+  void TellOfTrouble(Port& port);
   void AnnounceLink(Port& port, LinkState state, const std::string& reason);
   void RemoveIdleFlows();
   // Of those that went by themselves, idle or evicted.

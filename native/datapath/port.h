@@ -45,6 +45,9 @@ struct Port {
   // one is due; 0: none is.
   int retry_ms = 0;
   bool warned_of_retries = false;
+  // What the program was told of: counters of the device, and what Netdev::troubles() said.
+  NetdevStats told;
+  std::vector<const char*> told_troubles;
 
   // Counters outlive contexts: a context that takes over a slot goes on where the last one stopped.
   std::vector<std::unique_ptr<RxqCounters>> rxq_counters;
@@ -86,6 +89,7 @@ struct Port {
     const NetdevStats never_ours = netdev->stats();
     stats.rx_dropped = never_ours.rx_dropped;
     stats.rx_errors = never_ours.rx_errors;
+    stats.rx_errors_by = never_ours.rx_errors_by;
     return stats;
   }
 };

@@ -311,7 +311,10 @@ void Datapath::Impl::ProbePorts() {
   const std::int64_t now = Clock::MonotonicNs();
   if (now < next_probe_ns) return;
   next_probe_ns = now + kProbeIntervalNs;
-  for (const auto& [id, port] : members) port->netdev->Probe();
+  for (const auto& [id, port] : members) {
+    port->netdev->Probe();
+    TellOfTrouble(*port);
+  }
 }
 
 void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {

@@ -1,34 +1,5 @@
 // af_packet: any Ethernet interface of the kernel (veth, a card, a bridge), through packet sockets.
-//
-// Receiving. Each queue is a packet socket with a TPACKET_V2 ring: memory shared with the kernel,
-// 4096 slots of 2 KiB. The kernel copies a frame into a slot in the softirq of whoever sent it and
-// sets a status word; we copy it out into a packet and give the slot back. A busy queue makes no
-// system call at all. V3 rings hand over whole blocks and so add their block timeout to the latency
-// of a quiet port; V2 hands over each frame at once.
-//
-//   Large frames. A GSO frame of 64 KiB or a jumbo frame does not fit a slot. With
-//   PACKET_COPY_THRESH the kernel then also queues the whole frame on the socket and marks the
-//   (truncated) slot TP_STATUS_COPY. Slots and queued frames are made under one lock, so the n-th
-//   marked slot belongs to the n-th queued frame, and order is that of the slots. If the socket
-//   buffer is full, the slot is truncated without the mark: an rx error.
-//
-//   Offloads. Frames inside a machine carry partial checksums, and GSO frames up to 64 KiB,
-//   whatever the MTU. PACKET_VNET_HDR makes the kernel say so, in a virtio_net_hdr right before the
-//   frame, and the packet carries it on (packet/offload.h). A batch ends with the frame that makes
-//   its segments too many, should somebody have to cut them.
-//
-//   BIG TCP, where somebody has turned it on, makes frames of more than 64 KiB. They are cut into
-//   packets that are GSO frames themselves (packet/jumbo.h).
-//
-//   VLAN. The kernel takes the outermost tag out of the frame and puts it beside it; we put it
-//   back, at byte 12. What the virtio header says of offsets is meant without the tag.
-//
-//   Several queues form a fanout group: the kernel gives each frame to one socket by a hash of its
-//   flow. A socket may only join once it is bound, so each starts with a filter that drops
-//   everything, and only when the group is complete is it lifted; otherwise early frames would
-//   arrive once per socket. The group has a hook of its own, which does not inherit
-//   PACKET_IGNORE_OUTGOING, and old kernels have no such flag for it: hence a filter for what the
-//   host itself sends.
+// How a queue receives is in af_packet_rxq.h.
 //
 // Sending. Two more sockets for all threads, bound with protocol 0 so that they receive nothing;
 // the kernel needs no lock of ours. sendmmsg() takes a batch straight from the packets: one system
@@ -48,10 +19,6 @@
 //   MTU. The AF_XDP socket does not count, so what a packet socket would refuse, with a checksum to
 //   be completed or a batch that cannot go there as a whole, goes there by itself, completed. Where
 //   there is none, it is dropped as tx_mtu_exceeded. GSO frames are measured by nobody.
-//
-// Waiting. wait_fd() is an epoll descriptor that holds the socket, so that sockets can be exchanged
-// under a sleeping thread. An interface that goes down or away leaves an error on the socket that
-// would keep it readable for ever: Arm() fetches it.
 //
 // The interface's life. Down and up: the kernel keeps the socket bound. Deleted: sockets are dead
 // for ever, silently. Rebind() opens new ones for the interface of the same name, as open does, and
@@ -82,17 +49,15 @@
 #include <vector>
 
 #include "base/background.h"
-#include "base/counter.h"
-#include "base/epoll.h"
 #include "base/fd.h"
 #include "base/sync.h"
+#include "netdev/af_packet_rxq.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
 #include "netdev/netdev.h"
 #include "netdev/packet_socket.h"
 #include "netdev/virtio_header.h"
 #include "netdev/xsk_sender.h"
-#include "packet/jumbo.h"
 
 namespace pollux {
 namespace {
@@ -114,205 +79,6 @@ Error WithPort(Error error, const std::string& device) {
   error.message = device + ": " + error.message;
   return error;
 }
-
-// ---------------------------------------------------------------------------------------------------
-// queue
-
-class AfPacketRxq final : public Rxq {
- public:
-  explicit AfPacketRxq(PacketPool& pool) : pool_(pool) {}
-  Status opened() const { return epoll_.opened(); }
-
-  // Control side, one thread at a time: the socket to go on with, which is watched already. It must
-  // outlive its use here; what was given up is fetched with TakeBack().
-  void Give(PacketRing* socket) { next_.store(socket, std::memory_order_release); }
-  Status Watch(const PacketRing& socket) { return epoll_.Watch(socket.fd()); }
-  // A socket given and not taken yet, and one given up. After this, none is given up before another
-  // is given.
-  std::array<PacketRing*, 2> TakeBack() {
-    return {next_.exchange(nullptr, std::memory_order_acq_rel),
-            old_.exchange(nullptr, std::memory_order_acq_rel)};
-  }
-  // The one given up alone.
-  PacketRing* TakeOld() { return old_.exchange(nullptr, std::memory_order_acq_rel); }
-  // Nobody shall wake for this socket any more.
-  void Forget(const PacketRing& socket) { epoll_.Unwatch(socket.fd()); }
-
-  void Recv(PacketBatch& batch) override {
-    segments_ = 0;
-    // Frames that turn out bad fill no room in the batch: bound those too.
-    for (std::size_t budget = 2 * kBatchSize;
-         budget > 0 && !batch.full() && segments_ < kMaxSegments; --budget) {
-      if (!cutter_.done()) {
-        if (!ReceiveCut(batch)) return;
-        continue;
-      }
-      std::uint32_t status = 0;
-      const tpacket2_hdr* slot = current_ != nullptr ? current_->Front(status) : nullptr;
-      if (slot == nullptr) {
-        if (!TakeNext()) return;
-        continue;
-      }
-      // Without memory, the frame waits in the ring.
-      if (!Receive(*slot, status, batch)) return;
-      current_->Pop();
-    }
-  }
-
-  int wait_fd() const override { return epoll_.fd(); }
-  bool Arm() override {
-    if (current_ == nullptr) return true;
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(current_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
-    std::uint32_t status = 0;
-    return current_->Front(status) == nullptr;
-  }
-
-  std::uint64_t rx_errors() const { return rx_errors_.Get(); }
-
- private:
-  // What a slot says of its frame.
-  struct Arrival {
-    std::uint32_t size = 0;  // As it will be, tag included.
-    bool tagged = false;
-    std::uint8_t tag[kTagSize];
-    OffloadHeader offload;
-  };
-
-  bool TakeNext() {
-    if (next_.load(std::memory_order_relaxed) == nullptr) return false;
-    PacketRing* next = next_.exchange(nullptr, std::memory_order_acq_rel);
-    if (next == nullptr) return false;
-    old_.store(current_, std::memory_order_release);
-    current_ = next;
-    return true;
-  }
-
-  static Arrival Describe(const tpacket2_hdr& slot, std::uint32_t status) {
-    Arrival arrival;
-    arrival.size = slot.tp_len;
-    arrival.tagged = (status & TP_STATUS_VLAN_VALID) != 0;
-    if (arrival.tagged) {
-      const std::uint16_t type =
-          (status & TP_STATUS_VLAN_TPID_VALID) != 0 ? slot.tp_vlan_tpid : ETH_P_8021Q;
-      arrival.tag[0] = static_cast<std::uint8_t>(type >> 8);
-      arrival.tag[1] = static_cast<std::uint8_t>(type);
-      arrival.tag[2] = static_cast<std::uint8_t>(slot.tp_vlan_tci >> 8);
-      arrival.tag[3] = static_cast<std::uint8_t>(slot.tp_vlan_tci);
-      arrival.size += kTagSize;
-    }
-    VirtioNetHeader header;
-    std::memcpy(&header, Frame(slot) - sizeof header, sizeof header);
-    arrival.offload = header.Read();
-    if (arrival.tagged)
-      arrival.offload.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagSize);
-    return arrival;
-  }
-  static const std::uint8_t* Frame(const tpacket2_hdr& slot) {
-    return reinterpret_cast<const std::uint8_t*>(&slot) + slot.tp_mac;
-  }
-
-  // False: no memory, try the same slot again. True: the slot is done with.
-  bool Receive(const tpacket2_hdr& slot, std::uint32_t status, PacketBatch& batch) {
-    const bool whole = slot.tp_snaplen == slot.tp_len;
-    const bool queued = (status & TP_STATUS_COPY) != 0;
-    const Arrival arrival = Describe(slot, status);
-    if (arrival.size > kMaxFrame && queued && arrival.size <= JumboCutter::kMaxJumbo) {
-      ReadJumbo(slot.tp_len, arrival);
-      return true;
-    }
-    if ((!whole && !queued) || arrival.size > kMaxFrame) {
-      if (queued) ReadQueued(nullptr, 0);
-      rx_errors_.Add(1);
-      return true;
-    }
-    PacketPtr packet = pool_.Allocate(arrival.size);
-    if (packet == nullptr) return false;
-    std::uint8_t* frame = packet->data;
-    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
-    if (queued) {
-      if (!ReadQueued(frame + shift, slot.tp_len)) {
-        rx_errors_.Add(1);
-        return true;
-      }
-      if (arrival.tagged) std::memmove(frame, frame + kTagSize, kTagAt);
-    } else if (!arrival.tagged) {
-      std::memcpy(frame, Frame(slot), slot.tp_len);
-    } else {
-      const std::uint32_t addresses = std::min(slot.tp_len, kTagAt);
-      std::memcpy(frame, Frame(slot), addresses);
-      std::memcpy(frame + kTagAt + kTagSize, Frame(slot) + addresses, slot.tp_len - addresses);
-    }
-    if (arrival.tagged) std::memcpy(frame + kTagAt, arrival.tag, kTagSize);
-
-    if (!AcceptOffloads(*packet, arrival.offload)) {
-      rx_errors_.Add(1);
-      return true;
-    }
-    segments_ += OnWire(*packet).packets;
-    batch.Add(std::move(packet));
-    return true;
-  }
-
-  // A frame longer than a packet can be; what comes of it is received next.
-  void ReadJumbo(std::uint32_t size, const Arrival& arrival) {
-    const std::uint32_t shift = arrival.tagged ? kTagSize : 0;
-    jumbo_.resize(JumboCutter::kMaxJumbo + kTagSize);
-    if (ReadQueued(jumbo_.data() + shift, size)) {
-      if (arrival.tagged) {
-        std::memmove(jumbo_.data(), jumbo_.data() + kTagSize, kTagAt);
-        std::memcpy(jumbo_.data() + kTagAt, arrival.tag, kTagSize);
-      }
-      if (cutter_.Start({jumbo_.data(), arrival.size}, arrival.offload)) return;
-    }
-    rx_errors_.Add(1);
-  }
-  // False: no memory.
-  bool ReceiveCut(PacketBatch& batch) {
-    bool refused = false;
-    PacketPtr packet = cutter_.Next(pool_, refused);
-    if (refused) {
-      rx_errors_.Add(1);
-      cutter_.Stop();
-      return true;
-    }
-    if (packet == nullptr) return false;
-    segments_ += OnWire(*packet).packets;
-    batch.Add(std::move(packet));
-    return true;
-  }
-
-  // The next frame of the socket's own queue, which must have exactly `size` bytes; size 0: throws
-  // it away.
-  bool ReadQueued(std::uint8_t* frame, std::uint32_t size) {
-    VirtioNetHeader header;
-    iovec parts[2] = {{&header, sizeof header}, {frame, size}};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = 2;
-    for (int tries = 0; tries < 3; ++tries) {
-      const ssize_t n = recvmsg(current_->fd(), &message, MSG_DONTWAIT | MSG_TRUNC);
-      if (n >= 0) return static_cast<std::size_t>(n) == sizeof header + size;
-      // A pending error of the link is reported first, once, and takes no frame off the queue.
-      if (errno != ENETDOWN && errno != EINTR) return false;
-    }
-    return false;
-  }
-
-  PacketPool& pool_;
-  Epoll epoll_;
-  PacketRing* current_ = nullptr;
-  std::uint32_t segments_ = 0;       // Of the batch in work.
-  std::vector<std::uint8_t> jumbo_;  // Made for the first frame that needs it.
-  JumboCutter cutter_;
-  Counter rx_errors_;
-  std::atomic<PacketRing*> next_{nullptr};
-  std::atomic<PacketRing*> old_{nullptr};
-};
-
-// --------------------------------------------------------------------------------------------------
-// netdev
 
 class AfPacketNetdev final : public Netdev {
  public:
@@ -428,9 +194,18 @@ class AfPacketNetdev final : public Netdev {
     batch.Clear();
   }
 
+  std::vector<const char*> troubles() const override EXCLUDES(mutex_) {
+    std::vector<const char*> troubles;
+    if (link() == LinkState::kGone) return troubles;
+    MutexLock lock(mutex_);
+    if (!host_stack_ && !ingress_drop_->attached()) troubles.push_back("host-stack");
+    if (xsk_->failed()) troubles.push_back("no-xsk-tx");
+    return troubles;
+  }
+
   NetdevStats stats() const override EXCLUDES(mutex_) {
     NetdevStats stats;
-    for (const std::unique_ptr<Rxq>& rxq : rxqs_) stats.rx_errors += Queue(rxq).rx_errors();
+    for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).rx_errors().AddTo(stats);
     if (mutex_.TryLock()) {
       for (const std::unique_ptr<PacketRing>& socket : rings_) rx_dropped_ += socket->TakeDrops();
       last_rx_dropped_.Set(rx_dropped_);

@@ -220,6 +220,7 @@ class AfXdpNetdev final : public Netdev {
   std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& mask) override EXCLUDES(mutex_);
   void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override;
   NetdevStats stats() const override EXCLUDES(mutex_);
+  std::vector<const char*> troubles() const override { return troubles_; }
   NetdevStats Count() const REQUIRES(mutex_);
 
  private:
@@ -242,6 +243,7 @@ class AfXdpNetdev final : public Netdev {
   std::string mode_;
   const bool busy_poll_;
   bool offloads_flows_ = false;
+  std::vector<const char*> troubles_;
   std::vector<std::unique_ptr<Rxq>> rxqs_;
   std::array<Lane, kMaxQueues> lanes_;
   std::atomic<std::uint32_t> lanes_used_{0};
@@ -252,8 +254,7 @@ class AfXdpNetdev final : public Netdev {
   std::atomic<bool> silent_{false};  // The link is known to be down: nothing is sent.
 
   // As last counted, under the mutex.
-  mutable Counter last_rx_dropped_;
-  mutable Counter last_rx_errors_;
+  mutable LastNetdevStats last_stats_;
   mutable Mutex mutex_;
   const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
@@ -323,11 +324,13 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
   if (spec.busy_poll) {
     const bool polls = netdev->queues_.front()->socket().busy_polls();
     netdev->mode_ += polls ? " busy-poll" : " no-busy-poll";
+    if (!polls) netdev->troubles_.push_back("no-busy-poll");
   }
   if (spec.offload_flows_above > 0) {
     netdev->offloads_flows_ = netdev->obtained_->program == XdpProgram::Mode::kNative &&
                               TakesRedirectedFrames(interface->index).has_value();
     netdev->mode_ += netdev->offloads_flows_ ? " flow-offload" : " no-flow-offload";
+    if (!netdev->offloads_flows_) netdev->troubles_.push_back("no-flow-offload");
   }
   mtu_change.Keep();
   return std::unique_ptr<Netdev>(std::move(netdev));
@@ -414,9 +417,7 @@ void AfXdpNetdev::Detach() {
   for (Lane& lane : lanes_) lane.Set(nullptr);
   for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).Forget();
   for (const std::unique_ptr<XskQueue>& queue : queues_) {
-    const NetdevStats stats = queue->stats();
-    closed_.rx_dropped += stats.rx_dropped;
-    closed_.rx_errors += stats.rx_errors;
+    closed_ += queue->stats();
   }
   closed_.rx_dropped += Unserved();
   std::vector<Background::Work> closings = {
@@ -538,10 +539,9 @@ void AfXdpNetdev::Send(std::uint32_t sender, PacketBatch& batch, SendResult& res
 
 NetdevStats AfXdpNetdev::stats() const {
   // While the interface is opened or closed, which takes its time, the last figures will do.
-  if (!mutex_.TryLock()) return {last_rx_dropped_.Get(), last_rx_errors_.Get()};
+  if (!mutex_.TryLock()) return last_stats_.Get();
   const NetdevStats stats = Count();
-  last_rx_dropped_.Set(stats.rx_dropped);
-  last_rx_errors_.Set(stats.rx_errors);
+  last_stats_.Set(stats);
   mutex_.Unlock();
   return stats;
 }
@@ -550,9 +550,7 @@ NetdevStats AfXdpNetdev::Count() const {
   NetdevStats stats = closed_;
   stats.rx_dropped += Unserved();
   for (const std::unique_ptr<XskQueue>& queue : queues_) {
-    const NetdevStats more = queue->stats();
-    stats.rx_dropped += more.rx_dropped;
-    stats.rx_errors += more.rx_errors;
+    stats += queue->stats();
   }
   return stats;
 }

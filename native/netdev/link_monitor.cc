@@ -10,7 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
+
+#include "netdev/rtnetlink.h"
 
 namespace pollux {
 namespace {
@@ -38,27 +41,14 @@ int NamespaceOf(const msghdr& message) {
   return nsid;
 }
 
-// The attributes of a link that we want, of those between `at` and `end`.
-void ReadAttributes(const char* at, std::size_t left, LinkEvent& event) {
-  while (left >= sizeof(rtattr)) {
-    rtattr attribute;
-    std::memcpy(&attribute, at, sizeof attribute);
-    if (attribute.rta_len < sizeof attribute || attribute.rta_len > left) return;
-    const char* value = at + RTA_LENGTH(0);
-    const std::size_t size = attribute.rta_len - RTA_LENGTH(0);
-    if (attribute.rta_type == IFLA_IFNAME) {
-      event.name.assign(value, strnlen(value, size));
-    } else if (attribute.rta_type == IFLA_MTU && size >= sizeof event.mtu) {
-      std::memcpy(&event.mtu, value, sizeof event.mtu);
-    } else if (attribute.rta_type == kNewNamespace && size >= sizeof event.moved_nsid) {
-      std::memcpy(&event.moved_nsid, value, sizeof event.moved_nsid);
-    } else if (attribute.rta_type == kNewIfindex && size >= sizeof event.moved_ifindex) {
-      std::memcpy(&event.moved_ifindex, value, sizeof event.moved_ifindex);
-    }
-    const std::size_t step = std::min<std::size_t>(RTA_ALIGN(attribute.rta_len), left);
-    at += step;
-    left -= step;
-  }
+// The attributes of a link that we want.
+void ReadAttributes(std::span<const std::uint8_t> attributes, LinkEvent& event) {
+  ForEachAttribute(attributes, [&](std::uint16_t type, std::span<const std::uint8_t> value) {
+    if (type == IFLA_IFNAME) event.name = TextOf(value);
+    if (type == IFLA_MTU) event.mtu = NumberOf<std::uint32_t>(value);
+    if (type == kNewNamespace) event.moved_nsid = NumberOf<std::int32_t>(value);
+    if (type == kNewIfindex) event.moved_ifindex = NumberOf<std::int32_t>(value);
+  });
 }
 
 }  // namespace
@@ -179,7 +169,9 @@ void LinkMonitor::Parse(std::size_t size, int nsid, const Callback& callback) {
         event.up =
             !event.deleted && (link.ifi_flags & IFF_UP) != 0 && (link.ifi_flags & IFF_RUNNING) != 0;
         const std::size_t fixed = NLMSG_LENGTH(0) + NLMSG_ALIGN(sizeof link);
-        if (header.nlmsg_len > fixed) ReadAttributes(at + fixed, header.nlmsg_len - fixed, event);
+        const auto* message = reinterpret_cast<const std::uint8_t*>(at);
+        if (header.nlmsg_len > fixed)
+          ReadAttributes({message + fixed, message + header.nlmsg_len}, event);
         if (nsid != kHere) {
           // Not on our list.
         } else if (event.deleted) {

@@ -223,7 +223,7 @@ class MemoryNetdevImpl final : public MemoryNetdev {
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) {
       const MemoryRxq& queue = static_cast<const MemoryRxq&>(*rxq);
       stats.rx_dropped += queue.rx_dropped();
-      stats.rx_errors += queue.rx_errors();
+      stats.AddError(RxError::kBroken, queue.rx_errors());
     }
     return stats;
   }

@@ -23,6 +23,7 @@
 #include "base/background.h"
 #include "base/result.h"
 #include "netdev/generator.h"
+#include "netdev/rx_errors.h"
 #include "packet/drop_reason.h"
 #include "packet/offload.h"
 #include "packet/packet.h"
@@ -120,12 +121,6 @@ class Rxq {
   virtual std::uint64_t taken() const { return 0; }
 };
 
-// Counted by the driver: what never became a packet of ours.
-struct NetdevStats {
-  std::uint64_t rx_dropped = 0;
-  std::uint64_t rx_errors = 0;
-};
-
 enum class LinkState : std::uint8_t { kUp, kDown, kGone };
 
 class Netdev {
@@ -176,6 +171,9 @@ class Netdev {
   // Packets that wait in it for the program.
   virtual std::size_t held() const { return 0; }
   virtual NetdevStats stats() const = 0;
+  // What was asked for and not obtained, and what is amiss with the interface: words, those of
+  // src/trouble.ts. Same thread as Probe().
+  virtual std::vector<const char*> troubles() const { return {}; }
 };
 
 // A netdev that the program itself feeds and drains.

@@ -276,7 +276,7 @@ class PcapRxq final : public Rxq {
   std::uint64_t injected() const override { return finite_ ? 1 : 0; }
   std::uint64_t taken() const override { return finite_ && finished() ? 1 : 0; }
 
-  std::uint64_t rx_errors() const { return rx_errors_.Get(); }
+  const RxErrors& rx_errors() const { return rx_errors_; }
   // No more frames will come, and why().
   bool finished() const { return finished_.load(std::memory_order_acquire); }
   const std::string& why() const { return why_; }
@@ -295,7 +295,7 @@ class PcapRxq final : public Rxq {
         Schedule(step.time_ns);
         return true;
       case PcapParser::Kind::kBad:
-        rx_errors_.Add(1);
+        rx_errors_.Add(RxError::kBroken);
         [[fallthrough]];
       case PcapParser::Kind::kSkipped:
         file_->Take(step.used);
@@ -370,7 +370,7 @@ class PcapRxq final : public Rxq {
   bool frames_in_pass_ = false;
   bool starved_ = false;  // The parser wanted more than these bytes.
   std::size_t starved_at_ = 0;
-  Counter rx_errors_;
+  RxErrors rx_errors_;
   std::string why_;  // Before finished_.
   std::atomic<bool> finished_{false};
 };
@@ -560,7 +560,7 @@ class PcapNetdev final : public Netdev {
 
   NetdevStats stats() const override {
     NetdevStats stats;
-    if (const PcapRxq* rxq = queue()) stats.rx_errors = rxq->rx_errors();
+    if (const PcapRxq* rxq = queue()) rxq->rx_errors().AddTo(stats);
     return stats;
   }
 

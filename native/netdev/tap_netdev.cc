@@ -159,7 +159,7 @@ class TapRxq final : public Rxq {
   int wait_fd() const override { return epoll_.fd(); }
 
   std::uint64_t rx_dropped() const { return rx_dropped_.Get(); }
-  std::uint64_t rx_errors() const { return rx_errors_.Get(); }
+  const RxErrors& rx_errors() const { return rx_errors_; }
 
  private:
   // What was read into the large packet: itself, or a copy if it is small.
@@ -177,8 +177,9 @@ class TapRxq final : public Rxq {
       packet = std::move(large_);
       packet->size = size;
     }
-    if (size > kMaxFrame || !AcceptOffloads(*packet, header.Read())) {
-      rx_errors_.Add(1);
+    const bool too_long = size > kMaxFrame;
+    if (too_long || !AcceptOffloads(*packet, header.Read())) {
+      rx_errors_.Add(too_long ? RxError::kTooLong : RefusalOf(header.Read()));
       return nullptr;
     }
     return packet;
@@ -198,7 +199,7 @@ class TapRxq final : public Rxq {
   Epoll epoll_;
   PacketPtr large_;  // For the next frame that needs it.
   Counter rx_dropped_;
-  Counter rx_errors_;
+  RxErrors rx_errors_;
 };
 
 class TapNetdev final : public Netdev {
@@ -292,7 +293,7 @@ class TapNetdev final : public Netdev {
     NetdevStats stats;
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
       stats.rx_dropped += Queue(i).rx_dropped();
-      stats.rx_errors += Queue(i).rx_errors();
+      Queue(i).rx_errors().AddTo(stats);
     }
     return stats;
   }

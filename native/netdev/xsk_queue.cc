@@ -148,7 +148,7 @@ void XskQueue::Assemble(const xdp_desc& descriptor, PacketBatch& batch) {
     }
   }
   if (!skipping_ && descriptor.len > kMaxFrame - assembly_->size) {
-    rx_errors_.Add(1);
+    rx_errors_.Add(RxError::kTooLong);
     assembly_.reset();
     skipping_ = true;
   }
@@ -311,7 +311,11 @@ std::uint64_t XskQueue::TakeBack(std::uint32_t descriptors) {
 
 NetdevStats XskQueue::stats() const {
   const XskStatistics kernel = socket_->statistics();
-  return {rx_dropped_.Get() + kernel.rx_dropped, rx_errors_.Get() + kernel.rx_invalid};
+  NetdevStats stats;
+  stats.rx_dropped = rx_dropped_.Get() + kernel.rx_dropped;
+  rx_errors_.AddTo(stats);
+  stats.AddError(RxError::kBroken, kernel.rx_invalid);
+  return stats;
 }
 
 }  // namespace pollux

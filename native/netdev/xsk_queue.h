@@ -96,7 +96,7 @@ class XskQueue {
   const XskUmem::Mark receive_mark_;
   Counter receiving_;
   Counter rx_dropped_;
-  Counter rx_errors_;
+  RxErrors rx_errors_;
   PacketPtr assembly_;  // A frame of which more chunks are to come.
   bool skipping_ = false;
 

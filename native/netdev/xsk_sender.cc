@@ -24,6 +24,7 @@ std::shared_future<void> XskSender::Open(int ifindex) {
     MutexLock lock(mutex_);
     old = std::move(queue_);
     again_ = 0;
+    failed_ = false;
   }
   const auto done = std::make_shared<std::promise<void>>();
   background_.Run([this, ifindex, done, old = std::move(old)]() mutable {
@@ -58,6 +59,7 @@ void XskSender::OpenNow(int ifindex) {
   options.receive = false;
   Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
   MutexLock lock(mutex_);
+  failed_ = !opened;
   if (opened) {
     queue_ = std::move(*opened);
   } else if (opened.error().number == EBUSY || opened.error().number == EINVAL) {
@@ -68,6 +70,11 @@ void XskSender::OpenNow(int ifindex) {
 bool XskSender::is_open() const {
   MutexLock lock(mutex_);
   return queue_ != nullptr;
+}
+
+bool XskSender::failed() const {
+  MutexLock lock(mutex_);
+  return failed_;
 }
 
 bool XskSender::Send(PacketBatch& batch, SendResult& result) {

@@ -36,6 +36,8 @@ class XskSender {
   // --- Any thread.
 
   bool is_open() const EXCLUDES(mutex_);
+  // It was tried, and is not to be had for now.
+  bool failed() const EXCLUDES(mutex_);
   // Packets that lack nothing. False, and nothing done: they take another way.
   bool Send(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_);
   // The same for packets that have no other way: they may be long, in several chunks, and what
@@ -51,6 +53,7 @@ class XskSender {
   mutable Mutex mutex_;  // After control_.
   std::unique_ptr<XskQueue> queue_ GUARDED_BY(mutex_);
   int again_ GUARDED_BY(mutex_) = 0;  // The interface to be tried again.
+  bool failed_ GUARDED_BY(mutex_) = false;
   Mutex control_;
   Background background_ GUARDED_BY(control_);  // Last: waits for what it has begun.
 };

@@ -151,6 +151,18 @@ describe.skipIf(way === undefined)('what is missing, and what to type', () => {
     ]);
   });
 
+  test('BIG TCP', () => {
+    const big = (report: DoctorReport) =>
+      report.findings.filter(({ text }) => text.includes('BIG TCP'));
+    const make = 'ip link add v0 type veth peer name v1 && ip link set v0 gso_max_size 196608';
+    const [ill] = reports(`${make}; ${command}`);
+    expect(big(ill!).map(({ text }) => text)).toEqual([
+      expect.stringMatching(/^v0 has frames of up to 196608 bytes/),
+    ]);
+    const [well] = reports(`${make}; ${typed(big(ill!)[0]!.command!)}; ${command}`);
+    expect(big(well!)).toEqual([]);
+  });
+
   test('locked memory', () => {
     const grant = '--securebits=+noroot --inh-caps=+net_raw --ambient-caps=+net_raw';
     const less = `prlimit --pid $$ --memlock=65536:65536; setpriv ${grant} ${command}`;

@@ -1,0 +1,110 @@
+/** What goes wrong with a port in silence: what the core's words mean, and what to do about it. */
+import type { NativeEvent } from './binding.js';
+import { jsonable } from './json.js';
+import type { PortRecord } from './port.js';
+
+/** Of a port that refuses or loses what arrives, or that got less than it asked for. */
+export interface PortTrouble {
+  /** The port's name. */
+  readonly port: string;
+  /**
+   * What it is about: the `RxErrorReason` that rose most, 'rx_dropped', or what was not obtained, as
+   * `port.mode` has it ('host-stack', 'no-xsk-tx', 'no-busy-poll', 'no-flow-offload').
+   */
+  readonly reason: string;
+  /** Which counters of the port's statistics rose since the last such event, and by how much. */
+  readonly counters: Readonly<Partial<Record<'rxErrors' | 'rxDropped', bigint>>>;
+  /** One sentence for people. */
+  readonly meaning: string;
+  /** The line to type, or what to do; PEER stands for the interface at the other end. */
+  readonly todo: string;
+}
+
+interface Text {
+  readonly meaning: string;
+  readonly todo: (device: string, type: string) => string;
+  /** Nothing is lost and nothing was asked for: only whoever listens is told. */
+  readonly quiet?: true;
+}
+
+/** Whose stack leaves frames unfinished: behind a tap it is the host's own. */
+const sender = (device: string, type: string) => (type === 'tap' ? device : 'PEER');
+
+const kTexts: Readonly<Record<string, Text>> = {
+  segments: {
+    meaning:
+      'frames arrive that are to be cut in a way that Pollux does not know; they are thrown away',
+    todo: (device, type) =>
+      `sudo ethtool -K ${sender(device, type)} tso off gso off, or where ${device} is a card: sudo ethtool -K ${device} gro off lro off`,
+  },
+  checksum: {
+    meaning:
+      'frames arrive whose sender left a checksum unfinished that nobody here can finish; they are thrown away',
+    todo: (device, type) => `sudo ethtool -K ${sender(device, type)} tx off`,
+  },
+  too_long: {
+    meaning:
+      'frames arrive that are longer than 64 KiB (BIG TCP) and cannot be cut; they are thrown away',
+    todo: (device, type) => `sudo ip link set dev ${sender(device, type)} gso_max_size 65536`,
+  },
+  no_buffer: {
+    meaning:
+      'large frames arrive faster than they are taken, or the kernel grants too small a buffer for them',
+    todo: () => 'sudo sysctl -w net.core.rmem_max=16777216, or give the port more `rxqs`',
+  },
+  broken: {
+    meaning: 'frames arrive that are empty, cut off, or not of Ethernet; they are thrown away',
+    todo: (device, type) =>
+      type === 'pcap'
+        ? 'capinfos says what the capture holds; record with tcpdump -y EN10MB'
+        : `sudo ethtool -S ${device} tells what the device counts`,
+  },
+  rx_dropped: {
+    meaning: 'frames arrive faster than the threads that poll the port take them; the rest is lost',
+    todo: () => 'give the port more `rxqs` and the datapath more `pmdCpus`',
+    quiet: true,
+  },
+  'host-stack': {
+    meaning:
+      "what arrives also enters the host's own network stack, which may answer or route it a second time",
+    todo: () =>
+      'give the process CAP_BPF and CAP_NET_ADMIN on Linux 6.6 or later, or say `hostStack: true` if it may stay so',
+  },
+  'no-xsk-tx': {
+    meaning:
+      'ordinary frames leave through packet sockets, more slowly than through an AF_XDP socket',
+    todo: () =>
+      'ulimit -l unlimited, or CAP_IPC_LOCK; and nobody else may hold an AF_XDP socket on queue 0 of the interface',
+    quiet: true,
+  },
+  'no-busy-poll': {
+    meaning:
+      "the thread that polls does not do the driver's receiving, though `busyPoll` asks for it",
+    todo: () => 'give the process CAP_NET_ADMIN on Linux 5.11 or later, or leave `busyPoll` out',
+  },
+  'no-flow-offload': {
+    meaning: 'no flow is forwarded by the XDP program, though `offloadFlows` asks for it',
+    todo: () => 'take mode "native" on Linux 6.3 or later, or leave `offloadFlows` out',
+  },
+};
+
+/** Whether it is worth a warning where nobody listens. */
+export function warnsOf(reason: string): boolean {
+  return kTexts[reason]?.quiet === undefined;
+}
+
+export function troubleOf(event: NativeEvent, port: PortRecord): PortTrouble {
+  const { text: reason, errors, dropped } = event;
+  const text = kTexts[reason];
+  const device = port.spec?.device ?? port.name;
+  return jsonable({
+    port: port.name,
+    reason,
+    counters: {
+      ...(errors > 0n && { rxErrors: errors }),
+      ...(dropped > 0n && { rxDropped: dropped }),
+    },
+    meaning: text?.meaning ?? reason,
+    todo: text?.todo(device, port.type) ?? '',
+  });
+}

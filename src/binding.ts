@@ -36,6 +36,9 @@ export interface NativePortSpec {
   readonly numa?: number;
   readonly device?: string;
   readonly hostStack?: boolean;
+  readonly visible?: boolean;
+  readonly qdiscBypass?: boolean;
+  readonly promiscuous?: boolean;
   readonly busyPoll?: boolean;
   readonly mode?: string;
   /** Packets a second. */

@@ -174,11 +174,14 @@ class Examination {
     if (this.#error('packetRing') !== 0) {
       return [this.#missing('packet sockets have no rings of version 2: Linux 4.15 or later has')];
     }
+    const taps =
+      'tcpdump on the interface shows next to nothing that the port sends, unless it is opened with `visible: true` (af_xdp, too)';
+    const findings = [this.#advice(taps)];
     const buffer = 16 << 20;
     const most = Number(read('/proc/sys/net/core/rmem_max'));
-    if (this.machine.capabilities.includes('NET_ADMIN') || most >= buffer) return [];
+    if (this.machine.capabilities.includes('NET_ADMIN') || most >= buffer) return findings;
     const text = `without CAP_NET_ADMIN, large frames wait in buffers of ${most} bytes at most`;
-    return [this.#advice(text, `sudo sysctl -w net.core.rmem_max=${buffer}`)];
+    return [...findings, this.#advice(text, `sudo sysctl -w net.core.rmem_max=${buffer}`)];
   }
 
   #tap(): DoctorFinding[] {

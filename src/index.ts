@@ -48,7 +48,7 @@ export type {
   PortType,
 } from './port.js';
 export type { Ports } from './port-table.js';
-export type { DatapathStats, DropReason, PmdStats, PortStats, RxErrorReason } from './stats.js';
+export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Execution, Trace, TraceStep } from './trace.js';
 export type { PortTrouble } from './trouble.js';
 export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcall.js';

@@ -67,6 +67,27 @@ export interface Generate {
   readonly limit?: number;
 }
 
+/** Of ports that are an interface of the kernel's. */
+interface OfInterface {
+  /** The interface; default: `name`. */
+  readonly device?: string;
+  /**
+   * What is sent is seen by taps of the host, such as tcpdump: it goes through packet sockets and the
+   * interface's qdisc, more slowly. `mode` says 'visible'. Default false: taps see what arrives, and of
+   * what is sent next to nothing.
+   */
+  readonly visible?: boolean;
+  /**
+   * Frames leave past the interface's qdisc, unless somebody has put one there (`tc qdisc add`): then
+   * all go through it, `mode` says 'qdisc', and follows when it changes. 'bypass': none do, whatever
+   * there is, and frames to be segmented are segmented by Pollux if there is one; `mode` says
+   * 'qdisc-bypass'. Default 'use'.
+   */
+  readonly qdisc?: 'use' | 'bypass';
+  /** The interface takes frames for any address; false: for its own and broadcasts. Default true. */
+  readonly promiscuous?: boolean;
+}
+
 export type PortSpec =
   /**
    * Frames in and out by the program itself. `queueLength`: frames that each receive queue, and
@@ -89,43 +110,39 @@ export type PortSpec =
    * it or because the kernel cannot (tcx, Linux 6.6); and 'xsk-tx' where ordinary frames are sent
    * through an AF_XDP socket, which is faster and leaves no room for another one on queue 0.
    */
-  | (PortCommon & {
-      readonly type: 'af_packet';
-      readonly device?: string;
-      readonly hostStack?: boolean;
-    })
-  | (PortCommon & {
-      readonly type: 'af_xdp';
-      readonly device?: string;
-      /** The best that the device offers by default; `port.mode` says what was obtained. */
-      readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
-      /**
-       * The thread that polls also does what the driver does to receive, which an interrupt does
-       * otherwise, perhaps on another core. For cards whose interrupts come to the thread's own core;
-       * best with `napi_defer_hard_irqs` and `gro_flush_timeout` set in /sys/class/net/DEVICE (2 and
-       * 200000, say), since then a busy card raises none. Costs a system call each time there is nothing
-       * to receive; on a veth pair it takes work over that was the sender's. `port.mode` says 'busy-poll',
-       * or 'no-busy-poll' where it cannot be had: it takes Linux 5.11 and CAP_NET_ADMIN. Default: false.
-       */
-      readonly busyPoll?: boolean;
-      /**
-       * Flows with more packets a second (default 10,000) may be forwarded by the port's own XDP
-       * program, several times as fast as by a thread. So far: flows that drop, or output to one port
-       * of type af_xdp or af_packet whose far end takes redirected frames (of a veth pair, when GRO is
-       * on there: `ethtool -K … gro on`), and of these the TCP and UDP packets over plain IPv4;
-       * everything else goes the usual way. Flows change and end as ever: what they were is no longer
-       * done when `put()` or `delete()` returns. If such a flow was offloaded, that takes some tens of
-       * milliseconds.
-       *
-       * All of it is counted as if a thread had forwarded it; `offloaded` of a flow and
-       * `offloadedPackets` of the port's statistics tell it apart. What a full queue of the far end
-       * loses the kernel tells nobody: it counts as sent. Default: false.
-       *
-       * `port.mode` says 'flow-offload', or 'no-flow-offload' where it cannot be had: it takes mode
-       * 'native' and Linux 6.3.
-       */
-      readonly offloadFlows?: boolean | { readonly packetsPerSecond?: number };
-    })
+  | (PortCommon & OfInterface & { readonly type: 'af_packet'; readonly hostStack?: boolean })
+  | (PortCommon &
+      OfInterface & {
+        readonly type: 'af_xdp';
+        /** The best that the device offers by default; `port.mode` says what was obtained. */
+        readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
+        /**
+         * The thread that polls also does what the driver does to receive, which an interrupt does
+         * otherwise, perhaps on another core. For cards whose interrupts come to the thread's own core;
+         * best with `napi_defer_hard_irqs` and `gro_flush_timeout` set in /sys/class/net/DEVICE (2 and
+         * 200000, say), since then a busy card raises none. Costs a system call each time there is nothing
+         * to receive; on a veth pair it takes work over that was the sender's. `port.mode` says 'busy-poll',
+         * or 'no-busy-poll' where it cannot be had: it takes Linux 5.11 and CAP_NET_ADMIN. Default: false.
+         */
+        readonly busyPoll?: boolean;
+        /**
+         * Flows with more packets a second (default 10,000) may be forwarded by the port's own XDP
+         * program, several times as fast as by a thread. So far: flows that drop, or output to one port
+         * of type af_xdp or af_packet whose far end takes redirected frames (of a veth pair, when GRO is
+         * on there: `ethtool -K … gro on`), and of these the TCP and UDP packets over plain IPv4;
+         * everything else goes the usual way. Flows change and end as ever: what they were is no longer
+         * done when `put()` or `delete()` returns. If such a flow was offloaded, that takes some tens of
+         * milliseconds.
+         *
+         * All of it is counted as if a thread had forwarded it; `offloaded` of a flow and
+         * `offloadedPackets` of the port's statistics tell it apart. What a full queue of the far end
+         * loses the kernel tells nobody: it counts as sent. Default: false.
+         *
+         * `port.mode` says 'flow-offload', or 'no-flow-offload' where it cannot be had: it takes mode
+         * 'native' and Linux 6.3.
+         */
+        readonly offloadFlows?: boolean | { readonly packetsPerSecond?: number };
+      })
   | (PortCommon & { readonly type: 'tap'; readonly device?: string })
   /**
    * Replays a capture file (pcap or pcapng, of Ethernet; frames of other link types in pcapng are rx errors,
@@ -252,13 +269,20 @@ function readOffloadFlows(value: unknown, what: string): number {
   return atLeast(1)(packetsPerSecond, 'packetsPerSecond') as number;
 }
 
+const kOfInterface: Readonly<Record<keyof OfInterface, Read>> = {
+  device: checkText,
+  visible: checkBoolean,
+  qdisc: (value, what) => checkChoice(value, what, ['use', 'bypass']),
+  promiscuous: checkBoolean,
+};
+
 /** What each type takes besides the common fields. */
 const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
   memory: { queueLength: atLeast(1), openDelayMs: u32 },
   null: { generate: readGenerate },
-  af_packet: { device: checkText, hostStack: checkBoolean },
+  af_packet: { ...kOfInterface, hostStack: checkBoolean },
   af_xdp: {
-    device: checkText,
+    ...kOfInterface,
     mode: (value, what) => checkChoice(value, what, ['best', 'zerocopy', 'native', 'generic']),
     busyPoll: checkBoolean,
     offloadFlows: readOffloadFlows,
@@ -296,6 +320,7 @@ export function readPortSpec(value: unknown): NativePortSpec {
     if (key === 'generate') Object.assign(read, value);
     else if (key === 'pace') read.paced = value === 'timestamps';
     else if (key === 'offloadFlows') read.offloadFlowsAbove = value;
+    else if (key === 'qdisc') read.qdiscBypass = value === 'bypass';
     else read[key] = value;
   }
   const { rxqAffinity = [], rxqs = 1 } = read as { rxqAffinity?: number[]; rxqs?: number };

@@ -9,8 +9,17 @@ export interface PortStats {
   readonly rxDropped: bigint;
   /** Arrived and refused. */
   readonly rxErrors: bigint;
-  /** Of rxErrors, how many for which reason, once there were any. */
-  readonly rxErrorsByReason?: Readonly<Partial<Record<RxErrorReason, bigint>>>;
+  // Of rxErrors, by reason, once there were any.
+  /** To be cut in a way that Pollux does not know. */
+  readonly rxSegmentErrors?: bigint;
+  /** Its sender left a checksum unfinished that cannot be finished here. */
+  readonly rxChecksumErrors?: bigint;
+  /** Longer than a packet can be. */
+  readonly rxLengthErrors?: bigint;
+  /** Large, and the kernel's buffer for such frames was full. */
+  readonly rxBufferErrors?: bigint;
+  /** Empty, or not of Ethernet. */
+  readonly rxFrameErrors?: bigint;
   readonly txPackets: bigint;
   readonly txBytes: bigint;
   /** Not sent, for want of room or because the interface is down. */
@@ -23,14 +32,6 @@ export interface PortStats {
    */
   readonly offloadedPackets?: bigint;
 }
-
-/**
- * Why a device refused a frame that arrived. 'segments': it was to be cut in a way that Pollux does not
- * know; 'checksum': its sender left a checksum unfinished that cannot be finished; 'too_long': longer
- * than a packet can be; 'no_buffer': large, and the kernel's buffer for such frames was full; 'broken':
- * empty, or not of Ethernet.
- */
-export type RxErrorReason = 'segments' | 'checksum' | 'too_long' | 'no_buffer' | 'broken';
 
 /** Names of the core's list of drop reasons, one counter each. */
 export type DropReason = string;
@@ -94,9 +95,7 @@ export function portStatsOf(counters: BigUint64Array): PortStats {
     ...{ rxPackets, rxBytes, rxDropped, rxErrors },
     ...{ txPackets, txBytes, txDropped, txErrors },
     ...(offloadedPackets > 0n && { offloadedPackets }),
-    ...(rxErrors > 0n && {
-      rxErrorsByReason: Object.fromEntries(reasons.filter(([, count]) => count > 0n)),
-    }),
+    ...Object.fromEntries(reasons.filter(([, count]) => count > 0n)),
   });
 }
 

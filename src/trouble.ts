@@ -8,8 +8,10 @@ export interface PortTrouble {
   /** The port's name. */
   readonly port: string;
   /**
-   * What it is about: the `RxErrorReason` that rose most, 'rx_dropped', or what was not obtained, as
-   * `port.mode` has it ('host-stack', 'no-xsk-tx', 'no-busy-poll', 'no-flow-offload').
+   * What it is about: the counter of `PortStats` that rose most ('rxChecksumErrors', 'rxDropped', …),
+   * or what was not obtained, as
+   * `port.mode` has it ('host-stack', 'no-xsk-tx', 'no-busy-poll', 'no-flow-offload') or is amiss
+   * with the interface ('shared', 'macvlan').
    */
   readonly reason: string;
   /** Which counters of the port's statistics rose since the last such event, and by how much. */
@@ -31,35 +33,35 @@ interface Text {
 const sender = (device: string, type: string) => (type === 'tap' ? device : 'PEER');
 
 const kTexts: Readonly<Record<string, Text>> = {
-  segments: {
+  rxSegmentErrors: {
     meaning:
       'frames arrive that are to be cut in a way that Pollux does not know; they are thrown away',
     todo: (device, type) =>
       `sudo ethtool -K ${sender(device, type)} tso off gso off, or where ${device} is a card: sudo ethtool -K ${device} gro off lro off`,
   },
-  checksum: {
+  rxChecksumErrors: {
     meaning:
       'frames arrive whose sender left a checksum unfinished that nobody here can finish; they are thrown away',
     todo: (device, type) => `sudo ethtool -K ${sender(device, type)} tx off`,
   },
-  too_long: {
+  rxLengthErrors: {
     meaning:
       'frames arrive that are longer than 64 KiB (BIG TCP) and cannot be cut; they are thrown away',
     todo: (device, type) => `sudo ip link set dev ${sender(device, type)} gso_max_size 65536`,
   },
-  no_buffer: {
+  rxBufferErrors: {
     meaning:
       'large frames arrive faster than they are taken, or the kernel grants too small a buffer for them',
     todo: () => 'sudo sysctl -w net.core.rmem_max=16777216, or give the port more `rxqs`',
   },
-  broken: {
+  rxFrameErrors: {
     meaning: 'frames arrive that are empty, cut off, or not of Ethernet; they are thrown away',
     todo: (device, type) =>
       type === 'pcap'
         ? 'capinfos says what the capture holds; record with tcpdump -y EN10MB'
         : `sudo ethtool -S ${device} tells what the device counts`,
   },
-  rx_dropped: {
+  rxDropped: {
     meaning: 'frames arrive faster than the threads that poll the port take them; the rest is lost',
     todo: () => 'give the port more `rxqs` and the datapath more `pmdCpus`',
     quiet: true,
@@ -76,6 +78,17 @@ const kTexts: Readonly<Record<string, Text>> = {
     todo: () =>
       'ulimit -l unlimited, or CAP_IPC_LOCK; and nobody else may hold an AF_XDP socket on queue 0 of the interface',
     quiet: true,
+  },
+  shared: {
+    meaning:
+      'another process has a Pollux port on this interface: each of the two receives every frame, and both forward it',
+    todo: () => 'stop one of the two: sudo ss -xap | grep @pollux-port- tells which process it is',
+  },
+  macvlan: {
+    meaning:
+      'the interface is a macvlan, which gets frames for its own address alone: those for hosts behind Pollux never arrive',
+    todo: (device) =>
+      `sudo ip link add link LOWER name ${device} type macvlan mode passthru, or a port on LOWER itself; or say \`promiscuous: false\``,
   },
   'no-busy-poll': {
     meaning:

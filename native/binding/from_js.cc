@@ -143,6 +143,9 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   Set(netdev.rxqs, Optional(object, "rxqs", U32FromJs));
   Set(netdev.mtu, Optional(object, "mtu", U32FromJs));
   Set(netdev.host_stack, Optional(object, "hostStack", BoolFromJs));
+  Set(netdev.visible, Optional(object, "visible", BoolFromJs));
+  Set(netdev.qdisc_bypass, Optional(object, "qdiscBypass", BoolFromJs));
+  Set(netdev.promiscuous, Optional(object, "promiscuous", BoolFromJs));
   Set(netdev.busy_poll, Optional(object, "busyPoll", BoolFromJs));
   Set(netdev.offload_flows_above, Optional(object, "offloadFlowsAbove", U32FromJs));
   Set(netdev.queue_length, Optional(object, "queueLength", U32FromJs));

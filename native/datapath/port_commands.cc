@@ -8,6 +8,7 @@
 
 #include "datapath/datapath_impl.h"
 #include "netdev/interface.h"
+#include "netdev/rtnetlink.h"
 
 namespace pollux {
 namespace {
@@ -282,9 +283,11 @@ void Datapath::Impl::OpenLinkMonitor() {
 }
 
 void Datapath::Impl::CheckInterfaces() {
+  const std::vector<int> shaped = InterfacesWithActingQdisc();
   for (const auto& [id, port] : members) {
     const int ifindex = port->netdev->ifindex();
     if (ifindex == 0 || port->nsid != kHere || port->announced == LinkState::kGone) continue;
+    port->netdev->QdiscChanged(std::binary_search(shaped.begin(), shaped.end(), ifindex));
     if (!InterfaceIsGone(ifindex)) continue;
     LinkEvent event;
     event.ifindex = ifindex;
@@ -301,7 +304,11 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
       const bool is_back = event.nsid == kHere && !event.deleted && event.name == port->device;
       if (is_back) Revive(*port, kFirstRetryMs);
     } else if (event.nsid == port->nsid && event.ifindex == port->netdev->ifindex()) {
-      FollowLink(*port, event);
+      if (!event.qdisc_changed) {
+        FollowLink(*port, event);
+      } else if (event.nsid == kHere) {
+        port->netdev->QdiscChanged(HasActingQdisc(event.ifindex));
+      }
     }
   }
 }

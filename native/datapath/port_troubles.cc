@@ -33,7 +33,7 @@ void Datapath::Impl::TellOfTrouble(Port& port) {
   event.dropped = stats.rx_dropped - told.rx_dropped;
   event.errors = stats.rx_errors - told.rx_errors;
   if (event.dropped == 0 && event.errors == 0) return;
-  event.text = "rx_dropped";
+  event.text = "rxDropped";
   std::uint64_t most = 0;
   for (std::size_t i = 0; i < kRxErrors; ++i) {
     const std::uint64_t rose = stats.rx_errors_by[i] - told.rx_errors_by[i];

@@ -1,24 +1,12 @@
 // af_packet: any Ethernet interface of the kernel (veth, a card, a bridge), through packet sockets.
 // How a queue receives is in af_packet_rxq.h.
 //
-// Sending. Two more sockets for all threads, bound with protocol 0 so that they receive nothing;
-// the kernel needs no lock of ours. sendmmsg() takes a batch straight from the packets: one system
-// call, one copy (into an skb), with a virtio_net_hdr in front that says what the packet lacks. One
-// socket bypasses the qdisc; the kernel does not cut GSO frames on that way if the interface
-// cannot, it drops them, so those take the other. A packet that fails is dropped with the reason of
-// its errno and never tried again; a call that stops there is continued behind it, so a batch costs
-// at most two calls for each failing packet. Nothing waits.
-//
-//   Ordinary frames, which lack nothing and fit a chunk, rather go through an AF_XDP socket that
-//   only transmits (xsk_sender.h): the same way below, and the kernel spends less on it. It needs
-//   no XDP program, so nothing changes for the interface, its peer or what is received. Where it is
-//   not open, or receivers hold too many frames, everything goes through the packet sockets. An MTU
-//   that was just lowered shows there only when the listener of link changes has told us.
-//
-//   Tags. For a packet socket only one tag, and only of type 0x8100, does not count towards the
-//   MTU. The AF_XDP socket does not count, so what a packet socket would refuse, with a checksum to
-//   be completed or a batch that cannot go there as a whole, goes there by itself, completed. Where
-//   there is none, it is dropped as tx_mtu_exceeded. GSO frames are measured by nobody.
+// Sending. Ordinary frames, which lack nothing and fit a chunk, go through an AF_XDP socket that
+// only transmits (xsk_sender.h): the way of packet sockets, and the kernel spends less on it. It
+// needs no XDP program, so nothing changes for the interface, its peer or what is received. Where
+// it is not open, or receivers hold too many frames, and for all other frames, there are packet
+// sockets (packet_sender.h). An MTU that was just lowered shows there only when the listener of
+// link changes has told us.
 //
 // The interface's life. Down and up: the kernel keeps the socket bound. Deleted: sockets are dead
 // for ever, silently. Rebind() opens new ones for the interface of the same name, as open does, and
@@ -54,17 +42,17 @@
 #include "netdev/af_packet_rxq.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
+#include "netdev/interface_claim.h"
 #include "netdev/netdev.h"
+#include "netdev/packet_sender.h"
 #include "netdev/packet_socket.h"
-#include "netdev/virtio_header.h"
+#include "netdev/rtnetlink.h"
 #include "netdev/xsk_sender.h"
 
 namespace pollux {
 namespace {
 
 constexpr std::uint32_t kMaxQueues = 64;
-constexpr std::uint32_t kTagSize = 4;
-constexpr std::uint32_t kTagAt = 12;
 
 // Since Linux 6.2 the header can speak of UDP that is to be cut.
 bool KernelCutsUdp() {
@@ -88,6 +76,7 @@ class AfPacketNetdev final : public Netdev {
       return Invalid("an af_packet port has 1 to " + std::to_string(kMaxQueues) +
                      " receive queues");
     }
+    if (Status status = PacketSender::Check(spec); !status) return status.error();
     Result<Interface> interface = QueryInterface(device);
     if (!interface) return WithPort(interface.error(), device);
     std::unique_ptr<AfPacketNetdev> netdev(new AfPacketNetdev(spec, device, pool));
@@ -97,11 +86,6 @@ class AfPacketNetdev final : public Netdev {
     MtuChange mtu_change(device, interface->mtu);
     if (Status status = mtu_change.Make(spec.mtu); !status) return WithPort(status.error(), device);
     interface->mtu = mtu_change.mtu();
-    for (Fd* sender : {&netdev->tx_, &netdev->gso_tx_}) {
-      Result<Fd> taken = netdev->sockets_.TakeSender(sender == &netdev->tx_);
-      if (!taken) return WithPort(taken.error(), device);
-      *sender = std::move(*taken);
-    }
     if (Status status = netdev->Attach(*interface); !status)
       return WithPort(status.error(), device);
     mtu_change.Keep();
@@ -116,8 +100,8 @@ class AfPacketNetdev final : public Netdev {
       mutex_.Unlock();
     }
     std::string mode = "tpacket-v2 vnet-hdr";
-    if (last_xsk_tx_.load(std::memory_order_relaxed)) mode += " xsk-tx";
-    return mode +
+    if (!sender_.through() && last_xsk_tx_.load(std::memory_order_relaxed)) mode += " xsk-tx";
+    return mode + sender_.mode() +
            (last_ingress_drop_.load(std::memory_order_relaxed) ? " ingress-drop" : " host-stack");
   }
   std::uint32_t numa() const override { return numa_; }
@@ -142,17 +126,29 @@ class AfPacketNetdev final : public Netdev {
     link_.store(state, std::memory_order_relaxed);
     if (mtu != 0) mtu_.store(mtu, std::memory_order_relaxed);
     MutexLock lock(mutex_);
-    if (state == LinkState::kGone) ingress_drop_->Detach();  // Perhaps it lives on elsewhere.
+    if (state == LinkState::kGone) {  // Perhaps it lives on elsewhere.
+      ingress_drop_->Detach();
+      claim_.Release();
+    }
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
     if (state == LinkState::kUp) xsk_->SendLeft();
+  }
+  void QdiscChanged(bool acts) override EXCLUDES(mutex_) {
+    sender_.QdiscChanged(acts);
+    MutexLock lock(mutex_);
+    // Not needed until now.
+    if (!sender_.through() && link() != LinkState::kGone && !xsk_->was_opened())
+      xsk_->Open(ifindex());
   }
   void Probe() override {
     if (link() == LinkState::kUp) xsk_->SendLeft();
     xsk_->OpenAgain();
+    if (claim_.shared()) claim_.TakeName();
   }
 
   Background::Work Close() override EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
+    claim_.Release();
     ingress_drop_->Detach();
     for (const std::unique_ptr<PacketRing>& ring : rings_) {
       ring->Stop();
@@ -161,36 +157,19 @@ class AfPacketNetdev final : public Netdev {
     xsk_->Close();
     // A function can be copied; what it closes cannot.
     const auto rest = std::make_shared<Rest>();
-    rest->senders.push_back(sockets_.GiveSender(std::move(tx_), true));
-    rest->senders.push_back(sockets_.GiveSender(std::move(gso_tx_), false));
+    rest->senders = sender_.Close();
     rest->rings = std::move(rings_);
     rest->xsk = std::move(xsk_);
     rest->ingress_drop = std::move(ingress_drop_);
     return [rest] { rest->Destroy(); };
   }
 
-  Offloads tx_offloads() const override { return tx_offloads_; }
+  Offloads tx_offloads() const override { return sender_.cuts() ? kOffloadChecksum : tx_offloads_; }
 
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
     DropLong(batch, result);
-    if (batch.empty() || xsk_->Send(batch, result)) return;
-    Messages messages;
-    for (const Packet* packet : batch) messages.Add(*packet);
-    // Runs of packets that take the same way.
-    for (std::size_t next = 0; next < messages.size();) {
-      const Way way = WayOf(messages.packet(next));
-      std::size_t end = next + 1;
-      while (end < messages.size() && WayOf(messages.packet(end)) == way) ++end;
-      if (way == Way::kTags && SendFinished(messages, next, end, result)) {
-        next = end;
-        continue;
-      }
-      const int fd = (way == Way::kGso ? gso_tx_ : tx_).get();
-      if (!SendRun(fd, messages, next, end, result)) {
-        result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(messages.size() - next));
-        break;
-      }
-    }
+    if (batch.empty() || (!sender_.through() && xsk_->Send(batch, result))) return;
+    sender_.Send(batch, mtu(), xsk_.get(), result);
     batch.Clear();
   }
 
@@ -199,7 +178,9 @@ class AfPacketNetdev final : public Netdev {
     if (link() == LinkState::kGone) return troubles;
     MutexLock lock(mutex_);
     if (!host_stack_ && !ingress_drop_->attached()) troubles.push_back("host-stack");
-    if (xsk_->failed()) troubles.push_back("no-xsk-tx");
+    if (claim_.shared()) troubles.push_back("shared");
+    if (promiscuous_ && !takes_all_) troubles.push_back("macvlan");
+    if (!sender_.through() && xsk_->failed()) troubles.push_back("no-xsk-tx");
     return troubles;
   }
 
@@ -233,34 +214,6 @@ class AfPacketNetdev final : public Netdev {
     std::unique_ptr<IngressDrop> ingress_drop;
   };
 
-  // Packets as sendmmsg() wants them.
-  class Messages {
-   public:
-    void Add(const Packet& packet) {
-      const VirtioNetHeader* header = &kNothingLacks;
-      if (packet.offloads != 0) {
-        headers_[size_] = VirtioNetHeader::Of(packet);
-        header = &headers_[size_];
-      }
-      parts_[size_][0] = {const_cast<VirtioNetHeader*>(header), sizeof *header};
-      parts_[size_][1] = {packet.data, packet.size};
-      messages_[size_] = {};
-      messages_[size_].msg_hdr.msg_iov = parts_[size_].data();
-      messages_[size_].msg_hdr.msg_iovlen = 2;
-      packets_[size_++] = &packet;
-    }
-    std::size_t size() const { return size_; }
-    const Packet& packet(std::size_t i) const { return *packets_[i]; }
-    mmsghdr* at(std::size_t i) { return &messages_[i]; }
-
-   private:
-    std::size_t size_ = 0;
-    std::array<const Packet*, kBatchSize> packets_;
-    std::array<VirtioNetHeader, kBatchSize> headers_;
-    std::array<std::array<iovec, 2>, kBatchSize> parts_;
-    std::array<mmsghdr, kBatchSize> messages_;
-  };
-
   void DropLong(PacketBatch& batch, SendResult& result) const {
     const std::uint32_t mtu = this->mtu();
     const auto fits = [mtu](const Packet* packet) { return FitsMtu(*packet, mtu); };
@@ -274,58 +227,17 @@ class AfPacketNetdev final : public Netdev {
     result.Drop(DropReason::kMtu, static_cast<std::uint32_t>(lost.size()));
   }
 
-  enum class Way : std::uint8_t { kPlain, kGso, kTags };
-  Way WayOf(const Packet& packet) const {
-    if (packet.is_gso()) return Way::kGso;
-    const std::uint32_t longest = mtu() + kMinFrame;
-    if (packet.size <= longest) [[likely]]
-      return Way::kPlain;
-    const bool tag = packet.data[kTagAt] == 0x81 && packet.data[kTagAt + 1] == 0;
-    return packet.size <= longest + (tag ? kTagSize : 0) ? Way::kPlain : Way::kTags;
-  }
-  // What a packet socket refuses for its tags. Copies, since they are rare, and `messages` has no
-  // packets to give away. False, and nothing done: the AF_XDP socket does not take them either.
-  bool SendFinished(const Messages& messages, std::size_t next, std::size_t end,
-                    SendResult& result) {
-    PacketBatch finished;
-    for (; next < end; ++next) {
-      PacketPtr copy = pool_.Clone(messages.packet(next));
-      if (copy == nullptr) return false;
-      FinishChecksum(*copy);
-      finished.Add(std::move(copy));
-    }
-    return xsk_->SendLong(finished, result);
-  }
-
-  // Sends or drops messages up to `end`, and moves `next` along. False: the interface is down, and
-  // those from `next` on wait.
-  static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
-                      SendResult& result) {
-    while (next < end) {
-      const int sent =
-          sendmmsg(fd, messages.at(next), static_cast<unsigned>(end - next), MSG_DONTWAIT);
-      if (sent > 0) {
-        const std::size_t done = next + static_cast<std::size_t>(sent);
-        for (; next < done; ++next) result.Accept(messages.packet(next));
-        continue;
-      }
-      const DropReason reason = SendErrorReason(errno);
-      if (reason == DropReason::kPortDown) return false;
-      result.Drop(reason);
-      ++next;
-    }
-    return true;
-  }
-
   AfPacketNetdev(const NetdevSpec& spec, std::string device, PacketPool& pool)
-      : pool_(pool),
-        sockets_(pool.Shared<PacketSockets>()),
+      : sockets_(pool.Shared<PacketSockets>()),
         device_(std::move(device)),
         numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
+        promiscuous_(spec.promiscuous),
         tx_offloads_(KernelCutsUdp() ? kOffloadAll
                                      : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)),
-        xsk_(std::make_unique<XskSender>(pool)) {
+        sender_(spec, true, pool),
+        xsk_(std::make_unique<XskSender>(pool)),
+        claim_(spec.name) {
     for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
       rxqs_.push_back(std::make_unique<AfPacketRxq>(pool));
     }
@@ -338,12 +250,14 @@ class AfPacketNetdev final : public Netdev {
   // Opens sockets for the interface and hands them out, in place of those there are.
   Status Attach(const Interface& interface) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    const std::shared_future<void> xsk_opened = xsk_->Open(interface.index);
-    for (const Fd* socket : {&tx_, &gso_tx_}) {
-      if (Status status = BindSender(*socket, interface.index); !status) return status.error();
-    }
+    if (Status status = claim_.Take(interface.index); !status) return status;
+    if (Status status = sender_.Bind(interface.index); !status) return status;
+    std::shared_future<void> xsk_opened;
+    if (!sender_.through()) xsk_opened = xsk_->Open(interface.index);
+    if (Result<LinkDetails> link = DescribeLink(interface.index); link)
+      takes_all_ = link->takes_all;
     Result<std::vector<std::unique_ptr<PacketRing>>> opened =
-        sockets_.OpenRings(interface.index, static_cast<std::uint32_t>(rxqs_.size()));
+        sockets_.OpenRings(interface.index, static_cast<std::uint32_t>(rxqs_.size()), promiscuous_);
     if (!opened) return opened.error();
     for (std::size_t i = 0; i < rxqs_.size(); ++i) {
       if (Status status = Queue(rxqs_[i]).Watch(*(*opened)[i]); !status) return status;
@@ -376,19 +290,21 @@ class AfPacketNetdev final : public Netdev {
     std::erase_if(rings_, [=](const auto& held) { return held.get() == socket; });
   }
 
-  PacketPool& pool_;
   PacketSockets& sockets_;
   const std::string device_;
   const std::uint32_t numa_;
   const bool host_stack_;  // What arrives is the host's, too.
-  const Offloads tx_offloads_;
-  Fd tx_;      // Past the qdisc.
-  Fd gso_tx_;  // For GSO frames.
+  const bool promiscuous_;
+  const Offloads tx_offloads_;  // Where nothing hinders it.
+  PacketSender sender_;
   std::atomic<int> ifindex_{0};
   std::atomic<std::uint32_t> mtu_{0};
   std::atomic<LinkState> link_{LinkState::kDown};
   std::vector<std::unique_ptr<Rxq>> rxqs_;
   std::unique_ptr<XskSender> xsk_;  // For ordinary frames.
+  // The control thread's.
+  InterfaceClaim claim_;
+  bool takes_all_ = true;  // Frames for foreign addresses come in.
 
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<PacketRing>> rings_ GUARDED_BY(mutex_);  // In use, or to be closed.

@@ -12,7 +12,9 @@
 // refuses.
 //
 // Sending. A sender uses the socket of "its" queue, modulo those there are; where two meet, they
-// wait for each other, once a batch. The kernel sends in the call that kicks the socket.
+// wait for each other, once a batch. The kernel sends in the call that kicks the socket. Where a
+// qdisc decides when frames leave, or the host's taps shall see them, all go through a packet
+// socket instead (packet_sender.h): what goes by AF_XDP passes neither.
 //
 // Modes, best first: without copying (drivers of cards that can), native (the program runs in the
 // driver, the kernel copies each frame once) and generic (any driver; slower, and frames that were
@@ -60,14 +62,15 @@
 #include <vector>
 
 #include "base/background.h"
-#include "base/counter.h"
-#include "base/epoll.h"
 #include "base/sync.h"
+#include "netdev/af_xdp_queues.h"
 #include "netdev/ingress_drop.h"
 #include "netdev/interface.h"
+#include "netdev/interface_claim.h"
 #include "netdev/netdev.h"
-#include "netdev/partial_checksum.h"
+#include "netdev/packet_sender.h"
 #include "netdev/redirect_target.h"
+#include "netdev/rtnetlink.h"
 #include "netdev/xdp_flows.h"
 #include "netdev/xdp_program.h"
 #include "netdev/xsk_queue.h"
@@ -105,100 +108,6 @@ std::uint32_t RingFor(std::uint32_t queues) {
   return ring;
 }
 
-// ------------------------------------------------------------------------------------------ queue
-
-class AfXdpRxq final : public Rxq {
- public:
-  explicit AfXdpRxq(bool find_checksums) : find_checksums_(find_checksums) {}
-  Status opened() const { return epoll_.opened(); }
-
-  // Control side. A queue must be forgotten before it is closed.
-  void Add(XskQueue* queue) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    queues_.push_back(queue);
-    // Should it not be watched, whoever sleeps sees it when they wake.
-    if (armed_) (void)epoll_.Watch(queue->socket().fd()).ok();
-  }
-  void Forget() EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    Unwatch();
-    queues_.clear();
-  }
-
-  void Recv(PacketBatch& batch) override EXCLUDES(mutex_) {
-    const std::size_t before = batch.size();
-    {
-      MutexLock lock(mutex_);
-      // Each is first in turn, so that a full one does not starve the others.
-      for (std::size_t i = 0; i < queues_.size() && !batch.full(); ++i) {
-        queues_[(first_ + i) % queues_.size()]->Recv(batch);
-      }
-      ++first_;
-    }
-    if (!find_checksums_) return;
-    for (std::size_t i = before; i < batch.size(); ++i) FindPartialChecksum(*batch[i]);
-  }
-
-  int wait_fd() const override { return epoll_.fd(); }
-  bool Arm() override EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    for (XskQueue* queue : queues_) {
-      if (queue->HasWaiting()) return false;
-    }
-    if (armed_) return true;
-    armed_ = true;
-    // A socket that is watched tells of every frame that it has sent: only while somebody sleeps.
-    // What cannot be watched is polled on.
-    return std::all_of(queues_.begin(), queues_.end(), [this](const XskQueue* queue) {
-      return epoll_.Watch(queue->socket().fd()).ok();
-    });
-  }
-  void Disarm() override EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    if (armed_) Unwatch();
-    armed_ = false;
-  }
-
- private:
-  void Unwatch() REQUIRES(mutex_) {
-    for (const XskQueue* queue : queues_) epoll_.Unwatch(queue->socket().fd());
-  }
-
-  const bool find_checksums_;
-  Epoll epoll_;
-  Mutex mutex_;
-  std::vector<XskQueue*> queues_ GUARDED_BY(mutex_);
-  std::size_t first_ GUARDED_BY(mutex_) = 0;
-  bool armed_ GUARDED_BY(mutex_) = false;
-};
-
-// Where senders meet.
-class Lane {
- public:
-  void Set(XskQueue* queue) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    queue_ = queue;
-  }
-  void Send(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    if (queue_ != nullptr) {
-      queue_->Send(batch, result);
-    } else {
-      result.Drop(DropReason::kPortDown, static_cast<std::uint32_t>(batch.size()));
-    }
-  }
-  void SendLeft() EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    if (queue_ != nullptr) queue_->SendLeft();
-  }
-
- private:
-  Mutex mutex_;
-  XskQueue* queue_ GUARDED_BY(mutex_) = nullptr;
-};
-
-// ----------------------------------------------------------------------------------------- netdev
-
 class AfXdpNetdev final : public Netdev {
  public:
   static Result<std::unique_ptr<Netdev>> Open(const NetdevSpec& spec, PacketPool& pool);
@@ -207,7 +116,7 @@ class AfXdpNetdev final : public Netdev {
     Detach();
   }
 
-  std::string mode() const override { return mode_; }
+  std::string mode() const override { return mode_ + sender_.mode(); }
   std::uint32_t numa() const override { return numa_; }
   std::uint32_t mtu() const override { return mtu_.load(std::memory_order_relaxed); }
   LinkState link() const override { return link_.load(std::memory_order_relaxed); }
@@ -215,12 +124,14 @@ class AfXdpNetdev final : public Netdev {
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
   Status Rebind(int ifindex) override EXCLUDES(mutex_);
+  Background::Work Close() override;
+  void QdiscChanged(bool acts) override { sender_.QdiscChanged(acts); }
   void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_);
   void Probe() override EXCLUDES(mutex_);
   std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& mask) override EXCLUDES(mutex_);
   void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) override;
   NetdevStats stats() const override EXCLUDES(mutex_);
-  std::vector<const char*> troubles() const override { return troubles_; }
+  std::vector<const char*> troubles() const override;
   NetdevStats Count() const REQUIRES(mutex_);
 
  private:
@@ -243,9 +154,14 @@ class AfXdpNetdev final : public Netdev {
   std::string mode_;
   const bool busy_poll_;
   bool offloads_flows_ = false;
-  std::vector<const char*> troubles_;
+  std::vector<const char*> troubles_;  // Those of the mode.
+  const bool promiscuous_asked_;
+  PacketSender sender_;
+  // The control thread's.
+  InterfaceClaim claim_;
+  bool takes_all_ = true;  // Frames for foreign addresses come in.
   std::vector<std::unique_ptr<Rxq>> rxqs_;
-  std::array<Lane, kMaxQueues> lanes_;
+  std::array<AfXdpLane, kMaxQueues> lanes_;
   std::atomic<std::uint32_t> lanes_used_{0};
   std::atomic<int> ifindex_{0};
   std::atomic<std::uint32_t> mtu_{0};
@@ -273,7 +189,10 @@ AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_c
     : pool_(pool),
       device_(std::move(device)),
       numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
-      busy_poll_(spec.busy_poll) {
+      busy_poll_(spec.busy_poll),
+      promiscuous_asked_(spec.promiscuous),
+      sender_(spec, false, pool),
+      claim_(spec.name) {
   for (std::uint32_t i = 0; i < spec.rxqs; ++i) {
     rxqs_.push_back(std::make_unique<AfXdpRxq>(find_checksums));
   }
@@ -304,6 +223,7 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
                        "` (or combined) gives it more, if it was made with as many; or use fewer "
                        "rxqs");
   }
+  if (Status status = PacketSender::Check(spec); !status) return status.error();
   Result<std::span<const Mode>> modes = ModesFor(spec.mode, *interface);
   if (!modes) return modes.error();
   std::unique_ptr<AfXdpNetdev> netdev(new AfXdpNetdev(spec, device, interface->is_virtual, pool));
@@ -337,7 +257,9 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
 }
 
 Status AfXdpNetdev::Attach(const Interface& interface, std::span<const Mode> modes) {
-  Status status;
+  Status status = claim_.Take(interface.index);
+  if (!status) return status;
+  if (Result<LinkDetails> link = DescribeLink(interface.index); link) takes_all_ = link->takes_all;
   for (const Mode& mode : modes) {
     status = AttachAs(interface, mode);
     if (status) break;
@@ -345,9 +267,15 @@ Status AfXdpNetdev::Attach(const Interface& interface, std::span<const Mode> mod
     if (mode.zero_copy && status.error().number == EOPNOTSUPP) {
       status.error().hint = "this device cannot do without copying: mode \"native\" copies once";
     }
+    if (status.error().number == EBUSY && claim_.shared()) {
+      status.error().hint =
+          "another process has a Pollux port there: stop it, or use an interface of your own";
+    }
     // Only this may be otherwise in the next mode.
     if (status.error().number != EOPNOTSUPP && status.error().number != EINVAL) break;
   }
+  if (status) status = sender_.Bind(interface.index);
+  if (!status) Detach();
   return status;
 }
 
@@ -357,9 +285,10 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
   if (!program) return program.error();
   program_ = std::move(*program);
   obtained_ = &mode;
-  promiscuous_ = HoldPromiscuous(interface.index);
-  if (promiscuous_ < 0) {
-    return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
+  if (promiscuous_asked_) {
+    promiscuous_ = HoldPromiscuous(interface.index);
+    if (promiscuous_ < 0)
+      return SystemError(errno, "setsockopt", "cannot make the interface promiscuous");
   }
   const std::uint32_t queues = std::min(interface.rx_queues, kMaxQueues);
   ring_ = RingFor(queues);
@@ -414,7 +343,7 @@ Result<std::unique_ptr<XskQueue>> AfXdpNetdev::OpenQueue(const XskQueue::Options
 // Leaves nothing on the interface, wherever it is.
 void AfXdpNetdev::Detach() {
   lanes_used_.store(0, std::memory_order_release);
-  for (Lane& lane : lanes_) lane.Set(nullptr);
+  for (AfXdpLane& lane : lanes_) lane.Set(nullptr);
   for (const std::unique_ptr<Rxq>& rxq : rxqs_) Queue(rxq).Forget();
   for (const std::unique_ptr<XskQueue>& queue : queues_) {
     closed_ += queue->stats();
@@ -467,13 +396,22 @@ void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
   MutexLock lock(mutex_);
   if (state == LinkState::kGone) {
     Detach();
+    claim_.Release();
     return;
   }
   ServeNewQueues();
   if (state == LinkState::kUp) SendLeft();
 }
 
+// What is left to the destructor takes no longer than it must.
+Background::Work AfXdpNetdev::Close() {
+  // A function can be copied; what it closes cannot.
+  const auto rest = std::make_shared<std::vector<Fd>>(sender_.Close());
+  return [rest] { rest->clear(); };
+}
+
 void AfXdpNetdev::Probe() {
+  if (claim_.shared()) claim_.TakeName();
   MutexLock lock(mutex_);
   ServeNewQueues();
   if (link() == LinkState::kUp) SendLeft();
@@ -534,7 +472,19 @@ void AfXdpNetdev::Send(std::uint32_t sender, PacketBatch& batch, SendResult& res
     }
   }
   batch.Release();
-  if (!fitting.empty()) lanes_[sender % lanes].Send(fitting, result);
+  if (fitting.empty()) return;
+  if (sender_.through()) {
+    sender_.Send(fitting, mtu, nullptr, result);
+  } else {
+    lanes_[sender % lanes].Send(fitting, result);
+  }
+}
+
+std::vector<const char*> AfXdpNetdev::troubles() const {
+  std::vector<const char*> troubles = troubles_;
+  if (claim_.shared()) troubles.push_back("shared");
+  if (promiscuous_asked_ && !takes_all_) troubles.push_back("macvlan");
+  return troubles;
 }
 
 NetdevStats AfXdpNetdev::stats() const {

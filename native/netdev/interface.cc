@@ -7,6 +7,7 @@
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -65,6 +66,11 @@ void AskQueues(Asker& asker, Interface& interface) {
 
 LinkState Interface::link() const {
   return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0 ? LinkState::kUp : LinkState::kDown;
+}
+
+ino_t ThisNamespace() {
+  struct stat space {};
+  return stat("/proc/thread-self/ns/net", &space) == 0 ? space.st_ino : 0;
 }
 
 Result<int> FindInterface(const std::string& device) {

@@ -2,6 +2,8 @@
 // namespace of the calling thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -23,6 +25,9 @@ struct Interface {
   LinkState link() const;
 };
 
+// The network namespace of the calling thread, by its inode, which nobody else gets as long as a
+// socket is in it; 0: not known.
+ino_t ThisNamespace();
 // Its index. ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
 Result<int> FindInterface(const std::string& device);
 // Whether there is no interface with this index. False also where nobody could be asked.

@@ -64,7 +64,7 @@ Result<std::unique_ptr<LinkMonitor>> LinkMonitor::Open() {
   setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof on);
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK;
+  address.nl_groups = RTMGRP_LINK | RTMGRP_TC;
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return SystemError(errno, "bind", "cannot listen for link changes");
   }
@@ -156,6 +156,15 @@ void LinkMonitor::Parse(std::size_t size, int nsid, const Callback& callback) {
           ReportMissing(callback);
         }
       }
+    } else if ((header.nlmsg_type == RTM_NEWQDISC || header.nlmsg_type == RTM_DELQDISC) &&
+               header.nlmsg_len >= NLMSG_LENGTH(sizeof(tcmsg))) {
+      tcmsg qdisc;
+      std::memcpy(&qdisc, at + NLMSG_LENGTH(0), sizeof qdisc);
+      LinkEvent event;
+      event.nsid = nsid;
+      event.ifindex = qdisc.tcm_ifindex;
+      event.qdisc_changed = true;
+      callback(event);
     } else if ((header.nlmsg_type == RTM_NEWLINK || header.nlmsg_type == RTM_DELLINK) &&
                header.nlmsg_len >= NLMSG_LENGTH(sizeof(ifinfomsg))) {
       ifinfomsg link;

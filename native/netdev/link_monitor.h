@@ -1,4 +1,5 @@
-// LinkMonitor: hears from the kernel what becomes of interfaces (rtnetlink, group RTNLGRP_LINK).
+// LinkMonitor: hears from the kernel what becomes of interfaces and their qdiscs (rtnetlink, groups
+// RTNLGRP_LINK and RTNLGRP_TC).
 //
 // The kernel reports changes without being asked; when we read too slowly it throws reports away
 // and says ENOBUFS once. Then the monitor asks for the list of all interfaces, and reports those
@@ -38,7 +39,8 @@ struct LinkEvent {
   // that is not known.
   int moved_nsid = kHere;
   int moved_ifindex = 0;
-  std::uint32_t mtu = 0;  // 0: not said.
+  std::uint32_t mtu = 0;       // 0: not said.
+  bool qdisc_changed = false;  // Nothing else is said then.
   // About no interface: a list of all has been reported.
   bool list_is_complete = false;
 };

@@ -1,7 +1,8 @@
 // Netdev: a device that packets come from and go to. Rxq: one of its receive queues.
 //
-// A driver is one file, <kind>_netdev.cc, with no header: it offers a factory, listed in the table
-// of types in netdev.cc. Drivers see this header, packet/ and base/; never each other.
+// A driver is a file, <kind>_netdev.cc, with no header: it offers a factory, listed in the table of
+// types in netdev.cc. What it is made of may stand in files beside it. Drivers see these, this
+// header, packet/ and base/; never each other.
 //
 // Who calls what. Control opens and destroys a netdev; destruction closes the device and returns
 // only when it is closed. A receive queue is polled by one thread at a time; Send() is called by
@@ -46,6 +47,11 @@ struct NetdevSpec {
   bool busy_poll = false;          // af_xdp: the thread that polls does the driver's work, too.
   std::uint32_t queue_length = 0;  // memory: frames a queue holds; 0: the type's default.
   bool host_stack = false;         // af_packet: what arrives enters the host's own stack, too.
+  // af_packet, af_xdp: what is sent is seen by the host's taps; it never goes through the
+  // interface's qdisc; the interface takes frames for any address.
+  bool visible = false;
+  bool qdisc_bypass = false;
+  bool promiscuous = true;
   // null: a source of frames.
   bool generate = false;
   GeneratorSpec generator;
@@ -151,6 +157,10 @@ class Netdev {
   // nobody needs to wait for, is returned, to be done on any thread while the pool is there.
   // Nothing but destruction may follow; without this call, that does it all.
   virtual Background::Work Close() { return {}; }
+
+  // The listener heard of a change of qdiscs: whether there is one that decides when frames leave
+  // (HasActingQdisc()). Same thread as Rebind().
+  virtual void QdiscChanged(bool /*acts*/) {}
 
   // About once a second, on the same thread: a look at what the kernel does not tell of.
   virtual void Probe() {}

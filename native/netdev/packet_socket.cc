@@ -4,7 +4,6 @@
 #include <linux/if_ether.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <chrono>
@@ -12,6 +11,8 @@
 #include <span>
 #include <thread>
 #include <utility>
+
+#include "netdev/interface.h"
 
 // Newer than the headers we may be built with.
 #ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
@@ -73,12 +74,6 @@ Status BindTo(const Fd& fd, int ifindex, std::uint16_t protocol) {
   address.sll_ifindex = ifindex;
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return {};
   return SystemError(errno, "bind", "cannot bind a packet socket");
-}
-
-// By its inode, which nobody else gets as long as a socket is in it.
-ino_t ThisNamespace() {
-  struct stat space {};
-  return stat("/proc/thread-self/ns/net", &space) == 0 ? space.st_ino : 0;
 }
 
 }  // namespace
@@ -161,8 +156,9 @@ PacketRing::~PacketRing() {
   if (ring_ != nullptr) munmap(ring_, kBytes);
 }
 
-Status PacketRing::Bind(int ifindex) {
+Status PacketRing::Bind(int ifindex, bool promiscuous) {
   if (Status status = BindTo(fd_, ifindex, ETH_P_ALL); !status) return status;
+  if (!promiscuous) return {};
   packet_mreq membership{};
   membership.mr_ifindex = ifindex;
   membership.mr_type = PACKET_MR_PROMISC;
@@ -201,7 +197,8 @@ std::uint64_t PacketRing::TakeDrops() {
 // ---------------------------------------------------------------------------------- made ahead
 
 Result<std::vector<std::unique_ptr<PacketRing>>> PacketSockets::OpenRings(int ifindex,
-                                                                          std::uint32_t n) {
+                                                                          std::uint32_t n,
+                                                                          bool promiscuous) {
   std::vector<std::unique_ptr<PacketRing>> rings(n);
   std::vector<Status> made(n);
   rings.front() = TakeRing();
@@ -220,7 +217,7 @@ Result<std::vector<std::unique_ptr<PacketRing>>> PacketSockets::OpenRings(int if
   int group = 0;
   for (std::uint32_t i = 0; i < n; ++i) {
     if (!made[i]) return made[i].error();
-    if (Status status = rings[i]->Bind(ifindex); !status) return status.error();
+    if (Status status = rings[i]->Bind(ifindex, promiscuous); !status) return status.error();
     if (n == 1) break;
     if (Status status = rings[i]->Share(group); !status) return status.error();
   }

@@ -34,8 +34,8 @@ class PacketRing {
   PacketRing(const PacketRing&) = delete;
   PacketRing& operator=(const PacketRing&) = delete;
 
-  // Errors: ENODEV and others of bind(2).
-  Status Bind(int ifindex);
+  // `promiscuous`: frames for any address. Errors: ENODEV and others of bind(2).
+  Status Bind(int ifindex, bool promiscuous);
   // Joins, or begins (`group` 0), those that share an interface's frames by a hash. When bound.
   Status Share(int& group);
   // Lets frames in.
@@ -85,8 +85,8 @@ class PacketSockets {
   Fd GiveSender(Fd sender, bool past_qdisc) EXCLUDES(mutex_);
 
   // As many as queues, bound and sharing the interface's frames; nothing comes in until Start().
-  Result<std::vector<std::unique_ptr<PacketRing>>> OpenRings(int ifindex, std::uint32_t n)
-      EXCLUDES(mutex_);
+  Result<std::vector<std::unique_ptr<PacketRing>>> OpenRings(int ifindex, std::uint32_t n,
+                                                             bool promiscuous) EXCLUDES(mutex_);
   // From now on one is being made ahead, for the next port.
   void MakeRingAhead() EXCLUDES(mutex_);
 

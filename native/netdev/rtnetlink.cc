@@ -94,9 +94,6 @@ LinkDetails ReadLink(std::span<const std::uint8_t> payload) {
       case IFLA_IFNAME:
         link.name = TextOf(value);
         break;
-      case IFLA_QDISC:
-        link.qdisc = TextOf(value);
-        break;
       case IFLA_LINKINFO:
         ReadLinkInfo(value, link);
         break;
@@ -139,25 +136,32 @@ Result<std::vector<LinkDetails>> DescribeLinks() {
   return links;
 }
 
+std::vector<int> InterfacesWithActingQdisc() {
+  std::vector<int> acting;
+  // The kernel offers no shorter list. What it is asked of one interface, it tells everybody who
+  // listens.
+  const auto read = [&](std::uint16_t type, std::span<const std::uint8_t> payload) {
+    tcmsg message;
+    if (type != RTM_NEWQDISC || payload.size() < sizeof message) return;
+    std::memcpy(&message, payload.data(), sizeof message);
+    if (message.tcm_handle == 0) return;
+    std::string kind;
+    ForEachAttribute(payload.subspan(NLMSG_ALIGN(sizeof message)),
+                     [&](std::uint16_t attribute, std::span<const std::uint8_t> value) {
+                       if (attribute == TCA_KIND) kind = TextOf(value);
+                     });
+    // What is for frames that come in is no matter of ours.
+    if (kind != "noqueue" && kind != "mq" && kind != "ingress")
+      acting.push_back(message.tcm_ifindex);
+  };
+  if (!Ask(RTM_GETQDISC, true, tcmsg{}, read)) return {};
+  std::sort(acting.begin(), acting.end());
+  return acting;
+}
+
 bool HasActingQdisc(int ifindex) {
-  bool acts = false;
-  // One of all interfaces: the kernel offers no other list, and whoever is asked for the root alone
-  // tells everybody who listens.
-  const Status status = Ask(
-      RTM_GETQDISC, true, tcmsg{}, [&](std::uint16_t type, std::span<const std::uint8_t> payload) {
-        tcmsg message;
-        if (type != RTM_NEWQDISC || payload.size() < sizeof message) return;
-        std::memcpy(&message, payload.data(), sizeof message);
-        if (message.tcm_ifindex != ifindex || message.tcm_handle == 0) return;
-        std::string kind;
-        ForEachAttribute(payload.subspan(NLMSG_ALIGN(sizeof message)),
-                         [&](std::uint16_t attribute, std::span<const std::uint8_t> value) {
-                           if (attribute == TCA_KIND) kind = TextOf(value);
-                         });
-        // What is for frames that come in is no matter of ours.
-        if (kind != "noqueue" && kind != "mq" && kind != "ingress") acts = true;
-      });
-  return status.ok() && acts;
+  const std::vector<int> acting = InterfacesWithActingQdisc();
+  return std::binary_search(acting.begin(), acting.end(), ifindex);
 }
 
 }  // namespace pollux

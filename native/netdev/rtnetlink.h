@@ -51,7 +51,6 @@ struct LinkDetails {
   // The longest frames that the host's stack makes for it (GSO), and of what it receives (GRO).
   std::uint32_t max_gso = 0;
   std::uint32_t max_gro = 0;
-  std::string qdisc;  // The kind of its root qdisc.
 };
 
 // ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
@@ -65,5 +64,7 @@ Result<std::vector<LinkDetails>> DescribeLinks();
 // what stands below that counts; clsact counts, since its filters may drop and redirect. False,
 // too, where nobody could be asked.
 bool HasActingQdisc(int ifindex);
+// All interfaces of which that is so, in order.
+std::vector<int> InterfacesWithActingQdisc();
 
 }  // namespace pollux

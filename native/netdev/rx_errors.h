@@ -12,13 +12,13 @@
 
 namespace pollux {
 
-// X(enumerator, text)
-#define POLLUX_RX_ERRORS(X)                                                               \
-  X(kSegments, "segments")  /* to be cut in a way that nobody here knows */               \
-  X(kChecksum, "checksum")  /* a checksum left unfinished that nobody here can finish */  \
-  X(kTooLong, "too_long")   /* longer than a packet can be */                             \
-  X(kNoBuffer, "no_buffer") /* large, and the kernel's buffer for such frames was full */ \
-  X(kBroken, "broken")      /* empty, or not of Ethernet */
+// X(enumerator, its name in the statistics of a port)
+#define POLLUX_RX_ERRORS(X)                                                                      \
+  X(kSegments, "rxSegmentErrors")  /* to be cut in a way that nobody here knows */               \
+  X(kChecksum, "rxChecksumErrors") /* a checksum left unfinished that nobody here can finish */  \
+  X(kTooLong, "rxLengthErrors")    /* longer than a packet can be */                             \
+  X(kNoBuffer, "rxBufferErrors")   /* large, and the kernel's buffer for such frames was full */ \
+  X(kBroken, "rxFrameErrors")      /* empty, or not of Ethernet */
 
 enum class RxError : std::uint8_t {
 #define X(name, text) name,

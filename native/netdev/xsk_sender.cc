@@ -24,6 +24,7 @@ std::shared_future<void> XskSender::Open(int ifindex) {
     MutexLock lock(mutex_);
     old = std::move(queue_);
     again_ = 0;
+    was_opened_ = true;
     failed_ = false;
   }
   const auto done = std::make_shared<std::promise<void>>();
@@ -70,6 +71,11 @@ void XskSender::OpenNow(int ifindex) {
 bool XskSender::is_open() const {
   MutexLock lock(mutex_);
   return queue_ != nullptr;
+}
+
+bool XskSender::was_opened() const {
+  MutexLock lock(mutex_);
+  return was_opened_;
 }
 
 bool XskSender::failed() const {

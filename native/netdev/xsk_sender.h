@@ -36,6 +36,8 @@ class XskSender {
   // --- Any thread.
 
   bool is_open() const EXCLUDES(mutex_);
+  // It is open, or was tried.
+  bool was_opened() const EXCLUDES(mutex_);
   // It was tried, and is not to be had for now.
   bool failed() const EXCLUDES(mutex_);
   // Packets that lack nothing. False, and nothing done: they take another way.
@@ -53,6 +55,7 @@ class XskSender {
   mutable Mutex mutex_;  // After control_.
   std::unique_ptr<XskQueue> queue_ GUARDED_BY(mutex_);
   int again_ GUARDED_BY(mutex_) = 0;  // The interface to be tried again.
+  bool was_opened_ GUARDED_BY(mutex_) = false;
   bool failed_ GUARDED_BY(mutex_) = false;
   Mutex control_;
   Background background_ GUARDED_BY(control_);  // Last: waits for what it has begun.

@@ -307,9 +307,15 @@ TEST_CASE("af_packet: an interface may be down, and come up") {
 TEST_CASE("af_packet: several queues share the work, each frame once, the host's own not at all") {
   Isolated([] {
     MakePair();
+    Run("ip link add w0 type veth peer name w1");
+    for (const char* name : {"w0", "w1"}) {
+      Run(std::string("f=/proc/sys/net/ipv6/conf/") + name +
+          "/disable_ipv6; [ ! -e $f ] || echo 1 > $f");
+      Run(std::string("ip link set ") + name + " up");
+    }
     Run("ip addr add 10.9.0.1/24 dev v0 && ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:99 dev v0");
     PacketPool pool;
-    std::unique_ptr<Netdev> first = Open(Spec("af_packet", "v0", 2), pool);
+    std::unique_ptr<Netdev> first = Open(Spec("af_packet", "w0", 2), pool);
     std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0", 3), pool);  // A group of its own.
     if (netdev == nullptr || first == nullptr) return;
     const int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -328,11 +334,15 @@ TEST_CASE("af_packet: several queues share the work, each frame once, the host's
     spec.generate_limit = 3000;
     std::unique_ptr<Netdev> source = Open(spec, source_pool);
     Raw raw("v1");
+    Raw other("w1");
     for (;;) {
       PacketBatch batch;
       source->rxqs()[0]->Recv(batch);
       if (batch.empty()) break;
-      for (const Packet* packet : batch) CHECK(raw.Send(Of(*packet)));
+      for (const Packet* packet : batch) {
+        CHECK(raw.Send(Of(*packet)));
+        CHECK(other.Send(Of(*packet)));
+      }
     }
     for (Netdev* device : {netdev.get(), first.get()}) {
       std::map<std::uint32_t, std::size_t> queue_of;  // By ports: a flow keeps to its queue.

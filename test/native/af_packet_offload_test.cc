@@ -1,5 +1,6 @@
 // The af_packet driver: what the kernel leaves to be done, checksums and segments, on veth pairs.
 #include <doctest/doctest.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 
 #include "kernel_testbed.h"
 #include "netdev/netdev.h"
+#include "netdev/xsk_sender.h"
 #include "netdev_testbed.h"
 #include "packet/checksum.h"
 
@@ -23,6 +25,7 @@ namespace pollux::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using pollux::RxError;
 
 // An IPv4 packet behind VLAN tags, of which only the last has type 0x8100. The checksum of what
 // follows its header is partial, as a kernel leaves it.
@@ -121,9 +124,13 @@ TEST_CASE("af_packet: two tags do not count towards the MTU, whatever the packet
       pollux::Background::Work rest = peer->Close();
       peer.reset();
       if (rest) rest();
-      std::unique_ptr<Netdev> owner = Open(Spec("af_packet", "v0"), pool);
-      if (owner == nullptr) return;
-      AwaitXsk(*owner);
+      pollux::XskSender owner(pool);
+      owner.Open(static_cast<int>(if_nametoindex("v0"))).wait();
+      for (int tries = 0; tries < 2000 && !owner.is_open(); ++tries) {
+        usleep(10'000);
+        owner.OpenAgain();
+      }
+      REQUIRE(owner.is_open());
       std::unique_ptr<Netdev> other = Open(Spec("af_packet", "v0"), pool);
       if (other == nullptr) return;
       CHECK(other->mode().find("xsk-tx") == std::string::npos);
@@ -134,7 +141,7 @@ TEST_CASE("af_packet: two tags do not count towards the MTU, whatever the packet
       CHECK(result.packets == 1);
       CHECK(Dropped(result, DropReason::kMtu) == 1);
       other.reset();
-      owner.reset();
+      owner.Close();
       Run("ip link del v0");
     }
   });
@@ -147,6 +154,105 @@ std::uint64_t KernelSent(const std::string& name) {
   std::uint64_t sent = 0;
   std::sscanf(line.c_str(), " %*[^:]: %*u %lu %*u %*u %*u %*u %*u %*u %*u %lu", &received, &sent);
   return sent;
+}
+
+TEST_CASE("af_packet: what is to be segmented and what is not leave by one queue, in order") {
+  Isolated([] {
+    MakePair();
+    // With room for all, and slow enough that frames wait.
+    Run("tc qdisc add dev v0 root tbf rate 200mbit burst 30kb limit 20mb");
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    CHECK(netdev->mode().find(" qdisc") != std::string::npos);
+    CHECK(netdev->mode().find("xsk-tx") == std::string::npos);
+    Raw raw("v1");
+    constexpr std::uint32_t kFrames = 200;
+    constexpr std::size_t kNumberAt = 14 + 20 + 8;
+    SendResult result;
+    PacketBatch batch;
+    for (std::uint32_t i = 0; i < kFrames; ++i) {
+      const bool whole = i % 3 == 0;
+      const std::size_t payload = whole ? 12'000 : 600;
+      const std::size_t size = 8 + payload;
+      const Bytes udp = {
+          0x10, 0, 0x10, 1, static_cast<std::uint8_t>(size >> 8), static_cast<std::uint8_t>(size),
+          0,    0};
+      Bytes frame = Unfinished(0, 17, udp, 6, payload, 0);
+      std::memcpy(frame.data() + kNumberAt, &i, sizeof i);
+      PacketPtr packet = pool.Copy(frame);
+      pollux::OffloadHeader header;
+      header.flags = pollux::OffloadHeader::kNeedsChecksum;
+      header.csum_start = 34;
+      header.csum_offset = 6;
+      if (whole) header.gso_type = pollux::OffloadHeader::kGsoUdp;
+      if (whole) header.gso_size = 1200;
+      CHECK(AcceptOffloads(*packet, header));
+      // Those that lack nothing are what AF_XDP is for.
+      if (i % 3 == 1) FinishChecksum(*packet);
+      batch.Add(std::move(packet));
+      if (batch.full() || i + 1 == kFrames) netdev->Send(0, batch, result);
+    }
+    CHECK(result.packets == kFrames);
+    const std::vector<Bytes> arrived = raw.Receive(kFrames);
+    REQUIRE(arrived.size() == kFrames);
+    for (std::uint32_t i = 0; i < kFrames; ++i) CHECK(NumberOf(arrived[i], kNumberAt) == i);
+    // All of them were counted, and so limited, by the qdisc, with the headers of each segment.
+    const std::string counted = Output("tc -s qdisc show dev v0");
+    CHECK_MESSAGE(
+        counted.find(" Sent " + std::to_string(result.bytes) + " bytes ") != std::string::npos,
+        counted);
+  });
+}
+
+TEST_CASE("af_packet: what is refused is counted by reason") {
+  struct Row {
+    const char* what;
+    pollux::OffloadHeader header;
+    RxError reason;
+  };
+  using Header = pollux::OffloadHeader;
+  const Row rows[] = {
+      {"UDP of several datagrams that has TCP's checksum",
+       {Header::kNeedsChecksum, Header::kGsoUdp, 42, 1200, 34, 16},
+       RxError::kSegments},
+      {"TCP of IPv6 over IPv4",
+       {Header::kNeedsChecksum, Header::kGsoTcp6, 54, 1200, 34, 16},
+       RxError::kSegments},
+      {"a checksum at no place of its protocol's",
+       {Header::kNeedsChecksum, 0, 0, 0, 34, 8},
+       RxError::kChecksum},
+  };
+  PacketPool own;
+  for (const Row& row : rows) {
+    CAPTURE(row.what);
+    const Bytes udp = {0x10, 0, 0x10, 1, 0x0b, 0xc0, 0, 0};
+    PacketPtr packet = own.Copy(Unfinished(0, 17, udp, 6, 3000, 1));
+    CHECK(!AcceptOffloads(*packet, row.header));
+    CHECK(RefusalOf(row.header) == row.reason);
+  }
+  Isolated([] {
+    MakePair();
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    Raw raw("v1");
+    Raw plain("v1");
+    raw.OfferOffloads();
+    // Its place says SCTP, and it is none.
+    Bytes message(10);
+    const std::uint16_t places[] = {20, 8};
+    message[0] = 1;
+    std::memcpy(message.data() + 6, places, sizeof places);
+    const Bytes frame = Frame(60, 1);
+    message.insert(message.end(), frame.begin(), frame.end());
+    for (int i = 0; i < 3; ++i) CHECK(raw.Send(message));
+    CHECK(plain.Send(Frame(60, 2)));
+    CHECK(NumberOf(Receive(*netdev->rxqs()[0], 1).at(0)) == 2);
+    const pollux::NetdevStats stats = netdev->stats();
+    CHECK(stats.rx_errors == 3);
+    CHECK(stats.rx_errors_by[static_cast<std::size_t>(RxError::kChecksum)] == 3);
+  });
 }
 
 TEST_CASE(

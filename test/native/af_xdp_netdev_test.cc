@@ -19,6 +19,7 @@
 
 #include "kernel_testbed.h"
 #include "netdev/netdev.h"
+#include "netdev/xdp_program.h"
 #include "netdev/xsk_queue.h"
 #include "netdev_testbed.h"
 #include "packet/packet_region.h"
@@ -95,8 +96,16 @@ TEST_CASE("af_xdp: what cannot be opened says why") {
       // Another port on the interface, and then the interface in the other mode.
       std::unique_ptr<Netdev> first = Open(Spec("af_xdp", "v0"), pool);
       CHECK(error(Spec("af_xdp", "v0")).number == EBUSY);
-      CHECK(error(Spec("af_xdp", "v0")).hint.find("xdp off") != std::string::npos);
+      CHECK(error(Spec("af_xdp", "v0")).hint.find("use that one") != std::string::npos);
       CHECK(HasProgram("v0"));
+    }
+    {
+      // Somebody else's program.
+      const auto other = pollux::XdpProgram::Attach(static_cast<int>(if_nametoindex("v0")),
+                                                    pollux::XdpProgram::Mode::kNative, 1);
+      REQUIRE(other.ok());
+      CHECK(error(Spec("af_xdp", "v0")).number == EBUSY);
+      CHECK(error(Spec("af_xdp", "v0")).hint.find("xdp off") != std::string::npos);
     }
     Open(Spec("af_xdp", "v0"), pool);  // At once again.
 

@@ -35,6 +35,8 @@ export interface NativePortSpec {
   readonly mtu?: number;
   readonly numa?: number;
   readonly device?: string;
+  readonly netns?: string;
+  readonly wait?: boolean;
   readonly hostStack?: boolean;
   readonly visible?: boolean;
   readonly qdiscBypass?: boolean;

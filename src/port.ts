@@ -69,7 +69,7 @@ export interface Generate {
 
 /** Of ports that are an interface of the kernel's. */
 interface OfInterface {
-  /** The interface; default: `name`. */
+  /** The interface, by any of its names (`ip link property add … altname`); default: `name`. */
   readonly device?: string;
   /**
    * What is sent is seen by taps of the host, such as tcpdump: it goes through packet sockets and the
@@ -86,6 +86,25 @@ interface OfInterface {
   readonly qdisc?: 'use' | 'bypass';
   /** The interface takes frames for any address; false: for its own and broadcasts. Default true. */
   readonly promiscuous?: boolean;
+}
+
+/** Where the interface of a port is. */
+interface InNamespace {
+  /**
+   * Another network namespace than the process's own: a path (`/var/run/netns/NAME`, `/proc/PID/ns/net`)
+   * or the pid of a process in it. One process so serves many containers. Takes CAP_SYS_ADMIN. The
+   * namespace lives at least as long as the port.
+   */
+  readonly netns?: string | number;
+}
+
+/** Of an interface that somebody else makes. */
+interface Awaited {
+  /**
+   * The interface may come later: instead of ENODEV the port is there, 'gone' (`mode` says 'waiting'), drops
+   * what is sent to it, and comes up as soon as the interface does. Default false.
+   */
+  readonly wait?: boolean;
 }
 
 export type PortSpec =
@@ -110,9 +129,14 @@ export type PortSpec =
    * it or because the kernel cannot (tcx, Linux 6.6); and 'xsk-tx' where ordinary frames are sent
    * through an AF_XDP socket, which is faster and leaves no room for another one on queue 0.
    */
-  | (PortCommon & OfInterface & { readonly type: 'af_packet'; readonly hostStack?: boolean })
   | (PortCommon &
-      OfInterface & {
+      OfInterface &
+      InNamespace &
+      Awaited & { readonly type: 'af_packet'; readonly hostStack?: boolean })
+  | (PortCommon &
+      OfInterface &
+      InNamespace &
+      Awaited & {
         readonly type: 'af_xdp';
         /** The best that the device offers by default; `port.mode` says what was obtained. */
         readonly mode?: 'best' | 'zerocopy' | 'native' | 'generic';
@@ -143,7 +167,7 @@ export type PortSpec =
          */
         readonly offloadFlows?: boolean | { readonly packetsPerSecond?: number };
       })
-  | (PortCommon & { readonly type: 'tap'; readonly device?: string })
+  | (PortCommon & InNamespace & { readonly type: 'tap'; readonly device?: string })
   /**
    * Replays a capture file (pcap or pcapng, of Ethernet; frames of other link types in pcapng are rx errors,
    * and check sequences that the file announces are left out), records what is sent to it in another, or
@@ -269,12 +293,25 @@ function readOffloadFlows(value: unknown, what: string): number {
   return atLeast(1)(packetsPerSecond, 'packetsPerSecond') as number;
 }
 
-const kOfInterface: Readonly<Record<keyof OfInterface, Read>> = {
-  device: checkText,
-  visible: checkBoolean,
-  qdisc: (value, what) => checkChoice(value, what, ['use', 'bypass']),
-  promiscuous: checkBoolean,
-};
+/** The path of a network namespace. */
+function readNamespace(value: unknown, what: string): string {
+  if (typeof value === 'number') return `/proc/${atLeast(1)(value, what)}/ns/net`;
+  const path = checkText(value, what);
+  if (path.startsWith('/')) return path;
+  throw invalid(`${what} must be a path or the pid of a process, got ${show(value)}`, {
+    hint: `that of \`ip netns add ${path}\` is /var/run/netns/${path}`,
+  });
+}
+
+const kOfInterface: Readonly<Record<keyof OfInterface | keyof InNamespace | keyof Awaited, Read>> =
+  {
+    device: checkText,
+    visible: checkBoolean,
+    qdisc: (value, what) => checkChoice(value, what, ['use', 'bypass']),
+    promiscuous: checkBoolean,
+    netns: readNamespace,
+    wait: checkBoolean,
+  };
 
 /** What each type takes besides the common fields. */
 const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
@@ -287,7 +324,7 @@ const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
     busyPoll: checkBoolean,
     offloadFlows: readOffloadFlows,
   },
-  tap: { device: checkText },
+  tap: { device: checkText, netns: readNamespace },
   pcap: {
     read: checkText,
     write: checkText,

@@ -139,6 +139,8 @@ PortSpec PortSpecFromJs(const Napi::Object& object) {
   netdev.type = StringFromJs(object.Get("type"));
   netdev.name = StringFromJs(object.Get("name"));
   Set(netdev.device, Optional(object, "device", StringFromJs));
+  Set(netdev.netns, Optional(object, "netns", StringFromJs));
+  Set(netdev.wait, Optional(object, "wait", BoolFromJs));
   Set(netdev.mode, Optional(object, "mode", StringFromJs));
   Set(netdev.rxqs, Optional(object, "rxqs", U32FromJs));
   Set(netdev.mtu, Optional(object, "mtu", U32FromJs));

@@ -69,6 +69,11 @@ struct Datapath::Impl {
   // tried again in `retry_ms`.
   void Revive(Port& port, int retry_ms);
   void RetryRevive(PortId id);
+  // The device for a port, or what stands for one that may come later.
+  Result<std::unique_ptr<Netdev>> OpenNetdev(const NetdevType& type, const NetdevSpec& spec,
+                                             const NetworkNamespace* space);
+  // The device of a port whose interface has come: it takes the place of what stood for it.
+  Status Arrive(Port& port);
 
   Result<std::uint32_t> ChooseNumber(const std::optional<std::uint32_t>& asked,
                                      const std::string& type);
@@ -92,6 +97,9 @@ struct Datapath::Impl {
   void OpenLinkMonitor();
   // Whether interfaces are still there, of which the listener may not know.
   void CheckInterfaces();
+  void LookAt(Port& port);
+  // The index of the interface that a port is for.
+  static Result<int> FindHome(const Port& port);
   void ProbePorts();
   // What goes wrong with a port in silence, if something has since it was last told of.
   void TellOfTrouble(Port& port);

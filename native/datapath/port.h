@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "datapath/datapath.h"
 #include "netdev/link_monitor.h"
 #include "netdev/netdev.h"
+#include "netdev/network_namespace.h"
 #include "pmd/context.h"
 #include "pmd/flow_sampler.h"
 
@@ -40,7 +42,14 @@ struct Port {
   std::shared_ptr<Netdev>
       netdev;  // Shared only so that Inject() and Drain() can run while control works.
   LinkState announced = LinkState::kUp;  // What the program was last told.
-  int nsid = kHere;                      // Where its interface is, as the listener numbers it.
+  // The network namespace it was made for, null: the process's own; how the listener numbers it;
+  // and where its interface is now.
+  std::shared_ptr<const NetworkNamespace> space;
+  int home = kHere;
+  int nsid = kHere;
+  // What to open when its interface is there for the first time.
+  std::optional<NetdevSpec> awaited;
+  bool changes_device = false;  // Now: no context shall have the port.
   // While it is gone and its interface cannot be opened: how long after the last attempt the next
   // one is due; 0: none is.
   int retry_ms = 0;

@@ -75,7 +75,9 @@ Wanted Datapath::Impl::MakeWanted() const {
       wanted.pmd_cores.push_back(core);
     }
   }
-  for (const auto& [id, port] : members) wanted.ports.push_back(port->Wants());
+  for (const auto& [id, port] : members) {
+    if (!port->changes_device) wanted.ports.push_back(port->Wants());
+  }
   return wanted;
 }
 
@@ -139,19 +141,31 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     error.port = name;
     return error;
   }
+  if (spec.netdev.offload_flows_above > 0 && !spec.netdev.netns.empty()) {
+    return PortError(EINVAL, name, "flows cannot be offloaded to another network namespace",
+                     "leave `offloadFlows` out, or run the datapath in that namespace");
+  }
   const bool pmd = spec.pmd.value_or(type->pmd_by_default);
   // Before the device is opened: what becomes of its interface from then on is told.
   if (Status status = StartWatching(*type, pmd); !status) {
     status.error().port = name;
     return status.error();
   }
-  Result<std::unique_ptr<Netdev>> netdev = type->open(spec.netdev, pool);
-  if (!netdev.ok()) {
-    netdev.error().port = name;
-    return netdev.error();
-  }
-
+  const auto failed = [&](Error error) {
+    error.port = name;
+    return error;
+  };
   auto port = std::make_shared<Port>();
+  if (!spec.netdev.netns.empty()) {
+    Result<std::shared_ptr<const NetworkNamespace>> space =
+        NetworkNamespace::Open(spec.netdev.netns);
+    if (!space.ok()) return failed(std::move(space.error()));
+    if (!(*space)->is_home()) port->space = std::move(*space);
+    if (port->space != nullptr) port->home = port->nsid = port->space->Number();
+  }
+  Result<std::unique_ptr<Netdev>> netdev = OpenNetdev(*type, spec.netdev, port->space.get());
+  if (!netdev.ok()) return failed(std::move(netdev.error()));
+
   port->id = PortId{next_port_id++};
   port->number = PortNumber{number.value()};
   port->name = name;
@@ -161,6 +175,7 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
   port->pmd_sleep_max_us = spec.pmd_sleep_max_us;
   port->affinity = {spec.rxq_affinity.begin(), spec.rxq_affinity.end()};
   port->netdev = std::move(netdev.value());
+  if (port->netdev->ifindex() < 0) port->awaited = spec.netdev;
   // Of a device that has failed already, Tick() tells why.
   const bool kernel = port->netdev->ifindex() != 0;
   port->announced = kernel ? port->netdev->link() : LinkState::kUp;
@@ -179,9 +194,46 @@ Result<PortInfo> Datapath::Impl::AddPort(const PortSpec& spec) {
     return status.error();
   }
   index.Add(*port);
-  offload->AddPort(*port);
+  if (port->space == nullptr) offload->AddPort(*port);
   Publish(port);
   return port->Info();
+}
+
+Result<std::unique_ptr<Netdev>> Datapath::Impl::OpenNetdev(const NetdevType& type,
+                                                           const NetdevSpec& spec,
+                                                           const NetworkNamespace* space) {
+  const NamespaceVisit visit(space);
+  if (!visit.status()) return visit.status().error();
+  Result<std::unique_ptr<Netdev>> netdev = type.open(spec, pool);
+  const bool may_come = spec.wait && !netdev.ok() && netdev.error().number == ENODEV;
+  return may_come ? MakeAbsentNetdev(spec) : std::move(netdev);
+}
+
+Status Datapath::Impl::Arrive(Port& port) {
+  NetdevSpec spec = *port.awaited;
+  spec.wait = false;
+  Result<std::unique_ptr<Netdev>> opened =
+      OpenNetdev(*FindNetdevType(port.type), spec, port.space.get());
+  if (!opened.ok()) return opened.error();
+  std::shared_ptr<Netdev> other = std::move(*opened);
+  // No context may reach the one when the other takes its place.
+  const auto exchange = [&] {
+    port.changes_device = true;
+    (void)Apply().ok();
+    {
+      MutexLock lock(port_mutex);
+      std::swap(port.netdev, other);
+    }
+    port.changes_device = false;
+    return Apply();
+  };
+  Status status = exchange();
+  if (status.ok()) {
+    port.awaited.reset();
+  } else {
+    (void)exchange().ok();
+  }
+  return status;
 }
 
 Status Datapath::Impl::DeletePort(PortId id) {
@@ -216,7 +268,7 @@ Result<PortInfo> Datapath::Impl::RenumberPort(PortId id, std::uint32_t number) {
   Status status = Apply();
   if (!status.ok()) set_number(before);
   index.Add(*port);
-  offload->AddPort(*port);
+  if (port->space == nullptr) offload->AddPort(*port);
   if (!status.ok()) return status.error();
   return port->Info();
 }
@@ -246,7 +298,10 @@ void Datapath::Impl::Forget(std::shared_ptr<Port> port) {
   // An Inject() or Drain() that began before the port was unpublished may still be at it, for
   // microseconds.
   while (port->netdev.use_count() > 1) std::this_thread::yield();
-  if (Background::Work rest = port->netdev->Close()) background.Run(std::move(rest));
+  {
+    const NamespaceVisit visit(port->space.get());
+    if (Background::Work rest = port->netdev->Close()) background.Run(std::move(rest));
+  }
   port->netdev.reset();
   // stats() reads counters of queues that it found on a poll list a moment ago, all under this
   // mutex.
@@ -286,14 +341,37 @@ void Datapath::Impl::CheckInterfaces() {
   const std::vector<int> shaped = InterfacesWithActingQdisc();
   for (const auto& [id, port] : members) {
     const int ifindex = port->netdev->ifindex();
-    if (ifindex == 0 || port->nsid != kHere || port->announced == LinkState::kGone) continue;
-    port->netdev->QdiscChanged(std::binary_search(shaped.begin(), shaped.end(), ifindex));
-    if (!InterfaceIsGone(ifindex)) continue;
-    LinkEvent event;
-    event.ifindex = ifindex;
-    event.deleted = true;
-    FollowLink(*port, event);
+    if (ifindex <= 0 || port->nsid != port->home) continue;
+    if (port->space == nullptr && port->announced != LinkState::kGone)
+      port->netdev->QdiscChanged(std::binary_search(shaped.begin(), shaped.end(), ifindex));
+    LookAt(*port);
   }
+}
+
+// What the listener may not have told of a port's interface: where there is one, of another
+// namespace more than that it is gone.
+void Datapath::Impl::LookAt(Port& port) {
+  if (port.announced == LinkState::kGone) {
+    if (port.space != nullptr && port.retry_ms == 0) Revive(port, kFirstRetryMs);
+    return;
+  }
+  LinkEvent event;
+  event.nsid = port.nsid;
+  event.ifindex = port.netdev->ifindex();
+  {
+    const NamespaceVisit visit(port.space.get());
+    if (!visit.status()) return;
+    event.deleted = InterfaceIsGone(event.ifindex);
+    if (!event.deleted && port.space == nullptr) return;
+    Result<Interface> interface = QueryInterface(event.ifindex);
+    event.up = interface && interface->link() == LinkState::kUp;
+    event.mtu = interface ? interface->mtu : 0;
+  }
+  const LinkState state = event.deleted ? LinkState::kGone
+                          : event.up    ? LinkState::kUp
+                                        : LinkState::kDown;
+  if (state != port.announced || (event.mtu != 0 && event.mtu != port.netdev->mtu()))
+    FollowLink(port, event);
 }
 
 void Datapath::Impl::OnLink(const LinkEvent& event) {
@@ -301,13 +379,14 @@ void Datapath::Impl::OnLink(const LinkEvent& event) {
   for (const auto& [id, port] : members) {
     if (port->netdev->ifindex() == 0) continue;
     if (port->announced == LinkState::kGone) {
-      const bool is_back = event.nsid == kHere && !event.deleted && event.name == port->device;
+      const bool is_back = event.nsid == port->home && !event.deleted && event.Is(port->device);
       if (is_back) Revive(*port, kFirstRetryMs);
     } else if (event.nsid == port->nsid && event.ifindex == port->netdev->ifindex()) {
       if (!event.qdisc_changed) {
         FollowLink(*port, event);
-      } else if (event.nsid == kHere) {
-        port->netdev->QdiscChanged(HasActingQdisc(event.ifindex));
+      } else if (event.nsid == port->home) {
+        const NamespaceVisit visit(port->space.get());
+        if (visit.status()) port->netdev->QdiscChanged(HasActingQdisc(event.ifindex));
       }
     }
   }
@@ -319,7 +398,12 @@ void Datapath::Impl::ProbePorts() {
   if (now < next_probe_ns) return;
   next_probe_ns = now + kProbeIntervalNs;
   for (const auto& [id, port] : members) {
-    port->netdev->Probe();
+    // Of other namespaces the listener may hear nothing, for want of a capability.
+    if (port->space != nullptr) LookAt(*port);
+    {
+      const NamespaceVisit visit(port->space.get());
+      if (visit.status()) port->netdev->Probe();
+    }
     TellOfTrouble(*port);
   }
 }
@@ -327,8 +411,8 @@ void Datapath::Impl::ProbePorts() {
 void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
   Netdev& netdev = *port.netdev;
   // Where it goes from elsewhere is told in numbers of that namespace.
-  const bool followed = event.nsid == kHere && event.deleted && event.moved_ifindex != 0 &&
-                        netdev.Follow(event.moved_ifindex);
+  const bool followed = event.nsid == kHere && port.home == kHere && event.deleted &&
+                        event.moved_ifindex != 0 && netdev.Follow(event.moved_ifindex);
   if (followed) {
     offload->LeavePort(port, true);
     port.nsid = event.moved_nsid;
@@ -340,19 +424,34 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
                                         : LinkState::kDown;
   const bool shorter = event.mtu != 0 && event.mtu < netdev.mtu();
   if (state != LinkState::kUp || shorter) offload->LeavePort(port, state == LinkState::kGone);
-  netdev.LinkChanged(event.ifindex, state, event.mtu);
+  {
+    const NamespaceVisit visit(port.space.get());
+    netdev.LinkChanged(event.ifindex, state, event.mtu);
+  }
   AnnounceLink(port, state, kDownReason);
   // It may be back already, and the report of that behind us.
   if (state == LinkState::kGone) Revive(port, kFirstRetryMs);
 }
 
+Result<int> Datapath::Impl::FindHome(const Port& port) {
+  const NamespaceVisit visit(port.space.get());
+  if (!visit.status()) return visit.status().error();
+  return FindInterface(port.device);
+}
+
 void Datapath::Impl::Revive(Port& port, int retry_ms) {
-  const Result<int> ifindex = FindInterface(port.device);
+  const Result<int> ifindex = FindHome(port);
   if (!ifindex && ifindex.error().number == ENODEV) return;  // The listener will tell.
   offload->LeavePort(port, true);
-  const Status status = ifindex ? port.netdev->Rebind(ifindex.value()) : ifindex.error();
+  Status status = ifindex ? Status() : Status(ifindex.error());
+  if (status && port.awaited) {
+    status = Arrive(port);
+  } else if (status) {
+    const NamespaceVisit visit(port.space.get());
+    status = visit.status() ? port.netdev->Rebind(ifindex.value()) : visit.status();
+  }
   if (status.ok()) {
-    port.nsid = kHere;
+    port.nsid = port.home;
     AnnounceLink(port, port.netdev->link(), kDownReason);
     return;
   }

@@ -83,7 +83,7 @@ class AfPacketNetdev final : public Netdev {
     for (const std::unique_ptr<Rxq>& rxq : netdev->rxqs_) {
       if (Status status = Queue(rxq).opened(); !status) return WithPort(status.error(), device);
     }
-    MtuChange mtu_change(device, interface->mtu);
+    MtuChange mtu_change(interface->name, interface->mtu);
     if (Status status = mtu_change.Make(spec.mtu); !status) return WithPort(status.error(), device);
     interface->mtu = mtu_change.mtu();
     if (Status status = netdev->Attach(*interface); !status)
@@ -233,6 +233,7 @@ class AfPacketNetdev final : public Netdev {
         numa_(spec.numa ? *spec.numa : NumaOfInterface(device_)),
         host_stack_(spec.host_stack),
         promiscuous_(spec.promiscuous),
+        elsewhere_(!spec.netns.empty()),
         tx_offloads_(KernelCutsUdp() ? kOffloadAll
                                      : static_cast<Offloads>(kOffloadAll & ~kOffloadUdp)),
         sender_(spec, true, pool),
@@ -279,7 +280,7 @@ class AfPacketNetdev final : public Netdev {
     mtu_.store(interface.mtu, std::memory_order_relaxed);
     link_.store(interface.link(), std::memory_order_relaxed);
     if (!host_stack_) ingress_drop_->Attach(interface.index, xsk_opened);
-    sockets_.MakeRingAhead();
+    if (!elsewhere_) sockets_.MakeRingAhead();
     return {};
   }
 
@@ -295,6 +296,7 @@ class AfPacketNetdev final : public Netdev {
   const std::uint32_t numa_;
   const bool host_stack_;  // What arrives is the host's, too.
   const bool promiscuous_;
+  const bool elsewhere_;        // In another network namespace than the next port.
   const Offloads tx_offloads_;  // Where nothing hinders it.
   PacketSender sender_;
   std::atomic<int> ifindex_{0};

@@ -230,7 +230,7 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
   for (const std::unique_ptr<Rxq>& rxq : netdev->rxqs_) {
     if (Status status = Queue(rxq).opened(); !status) return status.error();
   }
-  MtuChange mtu_change(device, interface->mtu);
+  MtuChange mtu_change(interface->name, interface->mtu);
   if (Status status = mtu_change.Make(spec.mtu); !status) return status.error();
   interface->mtu = mtu_change.mtu();
   MutexLock lock(netdev->mutex_);

@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "netdev/rtnetlink.h"
+
 namespace pollux {
 namespace {
 
@@ -74,9 +76,16 @@ ino_t ThisNamespace() {
 }
 
 Result<int> FindInterface(const std::string& device) {
-  Asker asker(device);
-  if (Status status = asker.opened(); !status) return status.error();
-  if (asker.Ask(SIOCGIFINDEX)) return asker.request.ifr_ifindex;
+  // Names that ioctl() has no room for are looked for in another way.
+  if (device.size() >= IFNAMSIZ) {
+    const Result<LinkDetails> link = FindLink(device);
+    if (link) return link.value().index;
+    if (link.error().number != ENODEV) return link.error();
+  } else {
+    Asker asker(device);
+    if (Status status = asker.opened(); !status) return status.error();
+    if (asker.Ask(SIOCGIFINDEX)) return asker.request.ifr_ifindex;
+  }
   Error error = SystemError(ENODEV, "ioctl", "there is no interface \"" + device + "\"");
   error.hint = "`ip link` shows the interfaces of this network namespace";
   return error;
@@ -91,10 +100,18 @@ bool InterfaceIsGone(int ifindex) {
 Result<Interface> QueryInterface(const std::string& device) {
   const Result<int> index = FindInterface(device);
   if (!index) return index.error();
-  Asker asker(device);
+  return QueryInterface(index.value());
+}
+
+Result<Interface> QueryInterface(int ifindex) {
+  char name[IF_NAMESIZE];
+  if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr)
+    return SystemError(ENODEV, "ioctl", "there is no such interface");
+  Asker asker(name);
   if (Status status = asker.opened(); !status) return status.error();
   Interface interface;
-  interface.index = index.value();
+  interface.index = ifindex;
+  interface.name = name;
   if (!asker.Ask(SIOCGIFFLAGS)) {
     return SystemError(errno, "ioctl", "cannot read the interface's flags");
   }
@@ -149,7 +166,9 @@ MtuChange::~MtuChange() {
 }
 
 std::uint32_t NumaOfInterface(const std::string& device) {
-  const std::string path = "/sys/class/net/" + device + "/device/numa_node";
+  const Result<Interface> interface = QueryInterface(device);
+  if (!interface) return 0;
+  const std::string path = "/sys/class/net/" + interface.value().name + "/device/numa_node";
   int node = 0;
   if (std::FILE* file = std::fopen(path.c_str(), "re"); file != nullptr) {
     if (std::fscanf(file, "%d", &node) != 1) node = 0;

@@ -16,6 +16,7 @@ namespace pollux {
 
 struct Interface {
   int index = 0;
+  std::string name;  // The one that ioctl() wants, whatever it was asked by.
   unsigned flags = 0;
   std::uint32_t mtu = 0;
   std::uint32_t rx_queues = 1;  // In use.
@@ -28,12 +29,14 @@ struct Interface {
 // The network namespace of the calling thread, by its inode, which nobody else gets as long as a
 // socket is in it; 0: not known.
 ino_t ThisNamespace();
-// Its index. ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
+// Its index, by its name or another one that it has (`ip link property add … altname`). ENODEV:
+// there is no such interface; EMFILE and the like: nobody could be asked.
 Result<int> FindInterface(const std::string& device);
 // Whether there is no interface with this index. False also where nobody could be asked.
 bool InterfaceIsGone(int ifindex);
 // As FindInterface(); EINVAL: it cannot be a port.
 Result<Interface> QueryInterface(const std::string& device);
+Result<Interface> QueryInterface(int ifindex);
 // The NUMA node that the device is on, 0 if it has none.
 std::uint32_t NumaOfInterface(const std::string& device);
 // A descriptor, or -1: as long as it is open, the interface takes frames for any address.

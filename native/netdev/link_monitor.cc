@@ -25,6 +25,8 @@ constexpr std::uint32_t kSkipStatistics = 1 << 3;  // RTEXT_FILTER_SKIP_STATS
 // Newer than the headers we may be built with.
 constexpr unsigned short kNewNamespace = 45;  // IFLA_NEW_NETNSID
 constexpr unsigned short kNewIfindex = 49;    // IFLA_NEW_IFINDEX
+constexpr unsigned short kProperties = 52;    // IFLA_PROP_LIST
+constexpr unsigned short kAltName = 53;       // IFLA_ALT_IFNAME
 #ifndef NETLINK_LISTEN_ALL_NSID
 #define NETLINK_LISTEN_ALL_NSID 8
 #endif
@@ -45,6 +47,11 @@ int NamespaceOf(const msghdr& message) {
 void ReadAttributes(std::span<const std::uint8_t> attributes, LinkEvent& event) {
   ForEachAttribute(attributes, [&](std::uint16_t type, std::span<const std::uint8_t> value) {
     if (type == IFLA_IFNAME) event.name = TextOf(value);
+    if (type == kProperties) {
+      ForEachAttribute(value, [&](std::uint16_t inner, std::span<const std::uint8_t> name) {
+        if (inner == kAltName) event.other_names.push_back(TextOf(name));
+      });
+    }
     if (type == IFLA_MTU) event.mtu = NumberOf<std::uint32_t>(value);
     if (type == kNewNamespace) event.moved_nsid = NumberOf<std::int32_t>(value);
     if (type == kNewIfindex) event.moved_ifindex = NumberOf<std::int32_t>(value);

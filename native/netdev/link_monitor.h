@@ -13,6 +13,7 @@
 // can be followed. Only of its own does it know what there is. One thread reads at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,7 @@ struct LinkEvent {
   int nsid = kHere;
   int ifindex = 0;
   std::string name;
+  std::vector<std::string> other_names;
   bool up = false;  // Set up by the administrator, and with a carrier.
   bool deleted = false;
   // With `deleted`: it went to another namespace, where it has another index; 0: it did not, or
@@ -43,6 +45,11 @@ struct LinkEvent {
   bool qdisc_changed = false;  // Nothing else is said then.
   // About no interface: a list of all has been reported.
   bool list_is_complete = false;
+
+  bool Is(const std::string& device) const {
+    return device == name ||
+           std::find(other_names.begin(), other_names.end(), device) != other_names.end();
+  }
 };
 
 class LinkMonitor {

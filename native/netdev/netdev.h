@@ -39,6 +39,8 @@ struct NetdevSpec {
   std::string type;    // "memory", "null", "af_packet", "af_xdp", "tap", "pcap".
   std::string name;    // The port's name.
   std::string device;  // The interface; empty: same as name.
+  std::string netns;   // Where it is, a path; empty: in the process's own network namespace.
+  bool wait = false;   // af_packet, af_xdp: the interface may come later.
   std::uint32_t rxqs = 1;
   std::uint32_t mtu = 0;  // Bytes above Ethernet; 0: leave as it is.
   std::string mode;       // af_xdp: "best", "zerocopy", "native", "generic"; empty: best.
@@ -211,6 +213,9 @@ struct NetdevType {
   std::string (*unavailable)();
   Result<std::unique_ptr<Netdev>> (*open)(const NetdevSpec& spec, PacketPool& pool);
 };
+
+// What stands for an interface until it is there.
+Result<std::unique_ptr<Netdev>> MakeAbsentNetdev(const NetdevSpec& spec);
 
 std::span<const NetdevType> NetdevTypes();
 // nullptr: there is no such type.

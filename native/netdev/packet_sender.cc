@@ -51,7 +51,8 @@ PacketSender::PacketSender(const NetdevSpec& spec, bool goes_past, PacketPool& p
       sockets_(pool.Shared<PacketSockets>()),
       visible_(spec.visible),
       bypass_(spec.qdisc_bypass),
-      goes_past_(goes_past && !spec.visible) {}
+      goes_past_(goes_past && !spec.visible),
+      elsewhere_(!spec.netns.empty()) {}
 
 Status PacketSender::Check(const NetdevSpec& spec) {
   if (!spec.visible || !spec.qdisc_bypass) return {};
@@ -76,8 +77,11 @@ Status PacketSender::Bind(int ifindex) {
 
 std::vector<Fd> PacketSender::Close() {
   std::vector<Fd> closed;
-  closed.push_back(sockets_.GiveSender(std::move(past_), true));
-  closed.push_back(sockets_.GiveSender(std::move(through_), false));
+  for (Fd* socket : {&past_, &through_}) {
+    // What is kept for the next port would keep another namespace alive.
+    closed.push_back(elsewhere_ ? std::move(*socket)
+                                : sockets_.GiveSender(std::move(*socket), socket == &past_));
+  }
   return closed;
 }
 

@@ -76,6 +76,7 @@ class PacketSender {
   const bool visible_;
   const bool bypass_;
   const bool goes_past_;
+  const bool elsewhere_;  // In another network namespace than the next port.
   Fd past_;
   Fd through_;
   std::atomic<bool> acts_{false};  // There is a qdisc that decides when frames leave.

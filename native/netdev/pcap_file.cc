@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 
 namespace pollux {
@@ -60,6 +61,18 @@ std::uint32_t WithoutCheckSequence(std::uint32_t size, std::uint32_t original,
                                    std::uint32_t check) {
   const std::uint32_t lost = original > size ? original - size : 0;
   return size - std::min(size, lost < check ? check - lost : 0);
+}
+
+// What undoes the compression that a file begins with; nullptr: none.
+const char* UnpackerOf(std::span<const std::uint8_t> head) {
+  const auto begins = [&](std::initializer_list<std::uint8_t> magic) {
+    return std::equal(magic.begin(), magic.end(), head.begin());
+  };
+  if (begins({0x1f, 0x8b})) return "gunzip";
+  if (begins({0x28, 0xb5, 0x2f, 0xfd})) return "unzstd";
+  if (begins({0xfd, '7', 'z', 'X'})) return "unxz";
+  if (begins({'B', 'Z', 'h'})) return "bunzip2";
+  return nullptr;
 }
 
 }  // namespace
@@ -125,6 +138,10 @@ PcapParser::Step PcapParser::StartFile(std::span<const std::uint8_t> window, boo
   }
   const std::uint32_t other = __builtin_bswap32(magic);
   const auto is = [&](std::uint32_t known) { return magic == known || other == known; };
+  if (const char* program = UnpackerOf(window)) {
+    unpacker_ = program;
+    return Fail("this is compressed");
+  }
   if (!is(kMicroseconds) && !is(kNanoseconds)) return Fail("this is neither pcap nor pcapng");
   if (window.size() < kPcapHead) return Cut(at_end, "its head");
   swapped_ = magic != kMicroseconds && magic != kNanoseconds;

@@ -49,6 +49,8 @@ class PcapParser {
 
   // "byte 24: …", or empty.
   const std::string& error() const { return error_; }
+  // Of an error: the program that unpacks the file, which is compressed; else nullptr.
+  const char* unpacker() const { return unpacker_; }
 
  private:
   enum class Format : std::uint8_t { kUnknown, kPcap, kPcapng };
@@ -75,6 +77,7 @@ class PcapParser {
   std::uint32_t Load32(const std::uint8_t* at) const;
 
   Format format_ = Format::kUnknown;
+  const char* unpacker_ = nullptr;
   bool swapped_ = false;
   std::uint64_t position_ = 0;  // Of the window.
   std::uint64_t skip_ = 0;      // Bytes still to be stepped over.

@@ -161,13 +161,20 @@ class ReadAhead {
     for (;;) {
       const PcapParser::Step step = parser.Next(window, ended());
       if (step.kind == PcapParser::Kind::kError) {
-        return Invalid("\"" + path_ + "\", " + parser.error(),
-                       "`capinfos` or `file` says what it is; `editcap` and `tcpdump -w` convert");
+        return Invalid("\"" + path_ + "\", " + parser.error(), HintOf(parser));
       }
       if (step.kind != PcapParser::Kind::kSkipped) return {};
       window = window.subspan(step.used);
       if (!ended() && window.size() < PcapParser::kWindow) return {};
     }
+  }
+
+  std::string HintOf(const PcapParser& parser) const {
+    if (parser.unpacker() == nullptr)
+      return "`capinfos` or `file` says what it is; `editcap` and `tcpdump -w` convert";
+    const std::string unpack = parser.unpacker();
+    return path_ == "-" ? "unpack it on its way here: `" + unpack + " -c FILE | …`"
+                        : "`" + unpack + " -k " + path_ + "` unpacks it";
   }
 
   // Reads once; sets ended_ at the end.

@@ -18,6 +18,7 @@ namespace {
 constexpr std::size_t kBufferSize = 64 * 1024;  // The kernel's own messages are at most 32 KiB.
 
 // Newer than the headers we may be built with.
+constexpr std::uint16_t kAltName = 53;         // IFLA_ALT_IFNAME
 constexpr std::uint16_t kGroMaxSize = 58;      // IFLA_GRO_MAX_SIZE
 constexpr std::uint16_t kGsoIpv4MaxSize = 63;  // IFLA_GSO_IPV4_MAX_SIZE
 constexpr std::uint16_t kGroIpv4MaxSize = 64;  // IFLA_GRO_IPV4_MAX_SIZE
@@ -122,6 +123,26 @@ Result<LinkDetails> DescribeLink(int ifindex) {
                             [&](std::uint16_t type, std::span<const std::uint8_t> payload) {
                               if (type == RTM_NEWLINK) link = ReadLink(payload);
                             });
+  if (!status) return status.error();
+  return link;
+}
+
+Result<LinkDetails> FindLink(const std::string& name) {
+  constexpr std::size_t kLongest = 128;
+  struct {
+    ifinfomsg message;
+    rtattr head;
+    char name[kLongest];
+  } body{};
+  if (name.empty() || name.size() >= kLongest)
+    return SystemError(ENODEV, "recv", "the kernel does not tell of an interface");
+  body.head = {RTA_LENGTH(kLongest), kAltName};
+  name.copy(body.name, kLongest - 1);
+  LinkDetails link;
+  const Status status =
+      Ask(RTM_GETLINK, false, body, [&](std::uint16_t type, std::span<const std::uint8_t> payload) {
+        if (type == RTM_NEWLINK) link = ReadLink(payload);
+      });
   if (!status) return status.error();
   return link;
 }

@@ -55,6 +55,8 @@ struct LinkDetails {
 
 // ENODEV: there is no such interface; EMFILE and the like: nobody could be asked.
 Result<LinkDetails> DescribeLink(int ifindex);
+// By its name, or one of those that it has besides, which may be longer.
+Result<LinkDetails> FindLink(const std::string& name);
 // Of all interfaces.
 Result<std::vector<LinkDetails>> DescribeLinks();
 

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import type { Datapath, DatapathError, Port, PortSpec } from 'pollux';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findProgram } from '../../scripts/lib/tools.mjs';
@@ -351,6 +352,18 @@ describe('what cannot be', () => {
       expect(error.hint).toMatch(/capinfos/);
       expect(error.port).toBe('p');
     }
+  });
+
+  test('a compressed one says how it is unpacked, and that does it', async () => {
+    const path = write('day.pcap.gz', gzipSync(pcapOf(udpFrames(5))));
+    const { message, hint } = await failure('EINVAL', () => open({ read: path }));
+    expect(message).toMatch(/byte 0: this is compressed/);
+    const line = hint!.match(/^`(gunzip -k .*)` unpacks it$/)![1]!;
+    execFileSync('sh', ['-c', line]);
+    expect(existsSync(path)).toBe(true);
+    await open({ read: path.slice(0, -'.gz'.length) });
+    const zstd = write('day.zst', Buffer.from('28b52ffd000000000000', 'hex'));
+    expect((await failure('EINVAL', () => open({ read: zstd }))).hint).toMatch(/unzstd -k/);
   });
 
   test('a file that is cut: what is before the place is forwarded, and then it says so', async () => {

@@ -24,7 +24,7 @@ function makeCopy() {
   for (const name of ['package.json', 'CMakeLists.txt']) cpSync(inRoot(name), join(copy, name));
   for (const folder of ['native', 'test/fuzz/replay'])
     cpSync(inRoot(folder), join(copy, folder), { recursive: true, preserveTimestamps: true });
-  const wanted = /^(main\.cc|testbed\.h|seed_.*_test\.cc)$/;
+  const wanted = /^(main\.cc|.*\.h|seed_.*_test\.cc)$/;
   for (const name of readdirSync(inRoot('test/native'))) {
     if (!wanted.test(name)) continue;
     cpSync(inRoot(`test/native/${name}`), join(copy, 'test/native', name), {

@@ -5,9 +5,12 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <future>
 #include <set>
 #include <thread>
 
+#include "kernel_testbed.h"
+#include "suspended_thread.h"
 #include "testbed.h"
 
 namespace pollux::test {
@@ -448,7 +451,7 @@ TEST_CASE("S32: execute goes on while a slow device opens") {
   bed.CheckLedgerCloses();
 }
 
-TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") {
+TEST_CASE("S33: verdicts are carried out, by who gives them, while a slow device opens") {
   Testbed bed;
   const PortInfo in = bed.Add(Memory("in", 1));
   const PortInfo out = bed.Add(Memory("out", 2));
@@ -481,6 +484,104 @@ TEST_CASE("S33: verdicts of upcalls are carried out while a slow device opens") 
   CHECK(answered > 10);
   CHECK(arrived == answered);
   bed.CheckLedgerCloses();
+}
+
+TEST_CASE("S32 S33: what control waits for with a thread that does not answer keeps nobody else") {
+  using Started = std::function<std::future<void>(Testbed&, const PortInfo&)>;
+  const auto waiting = [](auto call) { return std::async(std::launch::async, call); };
+  const std::vector<std::pair<const char*, Started>> verbs = {
+      {"add",
+       [&](Testbed& bed, const PortInfo&) { return waiting([&] { bed.Add(Null("more")); }); }},
+      {"delete",
+       [&](Testbed& bed, const PortInfo& spare) {
+         return waiting([&bed, spare] { bed.Delete(spare); });
+       }},
+      {"renumber",
+       [&](Testbed& bed, const PortInfo& spare) {
+         return waiting([&bed, spare] { CHECK(bed.Renumber(spare, 99).ok()); });
+       }},
+      {"configure",
+       [&](Testbed& bed, const PortInfo&) {
+         return waiting([&bed] {
+           DatapathOptions options = bed->options();
+           options.tx_flush_interval_us = 50;
+           CHECK(bed.SetOptions(options).ok());
+         });
+       }},
+      {"reload", [&](Testbed& bed, const PortInfo&) { return waiting([&] { bed.Reload(); }); }},
+  };
+  for (const auto& [name, start] : verbs) {
+    INFO(name);
+    DatapathOptions options;
+    options.topology = {{0}};
+    Testbed bed(options);
+    const PortInfo in = bed.Add(Memory("in", 1));
+    const PortInfo out = bed.Add(NotPolled(Memory("out", 2)));
+    const PortInfo spare = bed.Add(Null("spare", 3));
+    bed->SetUpcallConsumer(true);
+    bed.Inject(in, 20);
+    bed.Settle();
+    std::future<void> command;
+    std::future<void> others;
+    {
+      const SuspendedThread suspended("pmd-c00");
+      command = start(bed, spare);
+      others = waiting([&bed, out] {
+        std::this_thread::sleep_for(20ms);  // Control has asked by now, and waits.
+        for (int i = 0; i < 100; ++i) REQUIRE(bed.Execute(OutputTo({2})).ok());
+        // Verdicts are carried out on the thread that gives them, in the same context.
+        std::uint64_t dropped = 0;
+        std::vector<UpcallVerdict> verdicts;
+        const auto to_out = OutputTo({2});
+        for (const UpcallView& upcall : bed->TakeUpcalls(100, dropped)) {
+          UpcallVerdict verdict;
+          verdict.id = upcall.id;
+          verdict.kind = UpcallVerdict::Kind::kExecute;
+          verdict.actions = to_out;
+          verdicts.push_back(verdict);
+        }
+        for (const Status& status : bed->AnswerUpcalls(verdicts)) CHECK(status.ok());
+        CHECK(bed.Drain(out).size() == 120);
+        CHECK(bed->stats().ledger.executed == 100);
+        CHECK(bed->ports().size() >= 2);
+        bed.Put(MatchInPort(7), OutputTo({2}));
+      });
+      CHECK(others.wait_for(10s) == std::future_status::ready);
+      CHECK(command.wait_for(0s) != std::future_status::ready);
+    }
+    others.get();
+    command.get();
+    bed.CheckLedgerCloses();
+  }
+}
+
+TEST_CASE("S34: the host's own tap and another come first, then a thread that sends to both") {
+  Isolated([] {
+    Testbed bed;
+    PortSpec local = NotPolled(Memory("LOCAL", 0));
+    local.netdev.type = "tap";
+    local.netdev.device = "local";
+    PortSpec other = local;
+    other.netdev.name = other.netdev.device = "other";
+    other.number = 7;
+    // No tap to be had: the test of the driver says so.
+    if (!bed.TryAdd(local).ok()) return;
+    bed.Add(other);
+    CHECK(bed->stats().pmds.size() == 1);  // The non-PMD context alone.
+    Raw at_local("local");
+    Raw at_other("other");
+    const PortInfo first = bed.Add(Memory("first to be polled", 2));
+    bed.Connect(first, {0, 7});
+    std::vector<Bytes> frames;
+    std::vector<std::span<const std::uint8_t>> spans;
+    for (std::uint32_t i = 0; i < 3; ++i) frames.push_back(Frame(60, i));
+    for (const Bytes& frame : frames) spans.emplace_back(frame);
+    CHECK(bed->Inject(first.id, 0, spans).value() == 3);
+    bed.Settle();
+    CHECK(at_local.Receive(3) == frames);
+    CHECK(at_other.Receive(3) == frames);
+    bed.CheckLedgerCloses();
+  });
 }
 
 TEST_CASE("S34: a thread born after the ports knows them all") {
@@ -555,6 +656,30 @@ TEST_CASE(
     REQUIRE(again.ok());
     port = again.value();
   }
+}
+
+TEST_CASE(
+    "S40: the same of the host's taps and of interfaces, which are busy as long as they are open") {
+  Isolated([] {
+    MakePair();
+    for (const char* type : {"tap", "af_packet", "af_xdp"}) {
+      INFO(type);
+      const bool is_tap = std::string(type) == "tap";
+      Testbed bed;
+      PortSpec spec = Memory("same", 1);
+      spec.netdev.type = type;
+      spec.netdev.device = is_tap ? "same" : "v0";
+      Result<PortInfo> port = bed.TryAdd(spec);
+      // Not to be had here: the test of the driver says so.
+      if (!port.ok()) continue;
+      for (int i = 0; i < (is_tap ? 200 : 10); ++i) {
+        bed.Delete(port.value());
+        port = bed.TryAdd(spec);
+        INFO((port.ok() ? "" : port.error().message));
+        REQUIRE(port.ok());
+      }
+    }
+  });
 }
 
 }  // namespace pollux::test

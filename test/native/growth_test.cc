@@ -60,4 +60,21 @@ TEST_CASE("buckets that were outgrown are freed when nobody looks into them any 
   CHECK(table.Reclaim() == 0);
 }
 
+TEST_CASE("a port without flows has no classifier from the next look on, and may have one again") {
+  Table table(100'000);
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint32_t port = 1; port <= 2000; ++port)
+      REQUIRE(table.Put(PutOf(MatchInPort(port))).ok());
+    REQUIRE(table.flows.ClassifierOf(PortNumber{2000}) != nullptr);
+    for (std::uint32_t port = 2; port <= 2000; ++port)
+      REQUIRE(table.flows.Apply({FlowDelete{MatchInPort(port)}}, false).front().ok());
+    table.flows.RemoveIdle();
+    CHECK(table.flows.ClassifierOf(PortNumber{1}) != nullptr);
+    for (std::uint32_t port = 2; port <= 2000; ++port)
+      CHECK(table.flows.ClassifierOf(PortNumber{port}) == nullptr);
+    CHECK(table.flows.Reclaim() == 0);
+    CHECK(table.Has(1));
+  }
+}
+
 }  // namespace pollux::test

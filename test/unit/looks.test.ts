@@ -152,6 +152,26 @@ test('frames to inject may come from anything that can be iterated over', async 
   expect(a.stats().rxPackets).toBe(3n);
 });
 
+test('a list that takes a frame away while it is read: what is left of it counts as an error', async () => {
+  const before = a.stats();
+  const [first, second] = [udpFrame(1), udpFrame(2)].map((frame) => new Uint8Array(frame));
+  const list = [first!, second!];
+  let looks = 0;
+  Object.defineProperty(list, 1, {
+    get() {
+      // The check of the list looks once, the core once more.
+      if (++looks === 2)
+        structuredClone(first!.buffer, { transfer: [first!.buffer as ArrayBuffer] });
+      return second;
+    },
+  });
+  expect(a.inject(list)).toBe(1);
+  expect(looks).toBe(2);
+  await dp.settle();
+  expect(a.stats().rxPackets - before.rxPackets).toBe(1n);
+  expect(a.stats().rxErrors - before.rxErrors).toBe(1n);
+});
+
 test('whoever waits can give up', async () => {
   const { signal } = { signal: AbortSignal.abort('why') };
   for (const call of [

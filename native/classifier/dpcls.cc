@@ -88,10 +88,6 @@ void Dpcls::Insert(Megaflow* flow, Qsbr& qsbr) {
   }
   auto fresh = std::make_unique<Subtable>(flow->mask);
   Subtable* subtable = fresh.get();
-  for (const auto& [mask, other] : subtables_) {
-    if (mask->Covers(*flow->mask)) other->AddCoarser(*subtable);
-    if (flow->mask->Covers(*mask)) subtable->AddCoarser(*other);
-  }
   (void)subtable->Insert(flow);  // It is the first: the buckets do not grow.
   // Published last, with its first flow in it; the profile before it.
   AddToProfile(*subtable, qsbr);
@@ -110,7 +106,6 @@ Unpublished<Megaflow*> Dpcls::Remove(Megaflow* flow, Qsbr& qsbr) {
   if (found->second->size() > 0) return unlinked;
   Subtable* gone = found->second.release();
   subtables_.erase(found);
-  for (const auto& [mask, other] : subtables_) other->RemoveCoarser(*gone);
   TupleList& tuples = *tuples_.Get();
   // Whoever finds no buckets in the list does not ask whose they were.
   qsbr.Retire(tuples.Remove(*gone), [gone](FlowBuckets) { delete gone; });
@@ -123,12 +118,11 @@ Megaflow* Dpcls::FindExact(const PackedMask& mask, const std::uint64_t* packed) 
   return subtable == nullptr ? nullptr : subtable->FindExact(packed);
 }
 
-Megaflow* Dpcls::FindWithin(const PackedMask& mask, const std::uint64_t* packed) {
-  Subtable* const own = FindSubtable(mask);
-  if (own != nullptr && !own->MayHoldFiner(packed)) return nullptr;
+const Megaflow* Dpcls::FindOverlap(const PackedMask& mask, const std::uint64_t* packed) {
+  if (subtables_.size() == 1 && *subtables_.begin()->first == mask) return nullptr;
+  const SpreadKey key(mask, packed);
   for (const auto& [other, subtable] : subtables_) {
-    if (!other->Covers(mask) || *other == mask) continue;
-    if (Megaflow* found = subtable->FindWithin(mask, packed)) return found;
+    if (const Megaflow* found = subtable->FindOverlap(key)) return found;
   }
   return nullptr;
 }

@@ -61,8 +61,9 @@ class Dpcls {
   bool wants_review() const { return wants_review_; }
   // The flow with exactly this mask and packed key.
   Megaflow* FindExact(const PackedMask& mask, const std::uint64_t* packed) const;
-  // A flow of another mask all of whose packets have this packed key, or nullptr.
-  Megaflow* FindWithin(const PackedMask& mask, const std::uint64_t* packed);
+  // A flow some of whose packets have this packed key, unless a Lookup() of the key finds it, too;
+  // or nullptr.
+  const Megaflow* FindOverlap(const PackedMask& mask, const std::uint64_t* packed);
   std::size_t masks() const { return subtables_.size(); }
 
   // Readers. `hits`: where to count them, if anywhere.

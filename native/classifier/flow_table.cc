@@ -172,9 +172,9 @@ void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run)
     if (classifier != nullptr) other = classifier->Lookup(PacketOf(mask, key));
     if (other != nullptr) flow = FindLinked(mask, key);
     if (flow == nullptr) {
-      // One that takes packets of this flow only.
+      // One that takes some of its packets.
       if (classifier != nullptr && other == nullptr && !put.has_ufid)
-        other = classifier->FindWithin(mask, key);
+        other = classifier->FindOverlap(mask, key);
       return Add(put, key, other, run);
     }
   }

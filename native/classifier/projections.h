@@ -1,8 +1,13 @@
-// Projections: flows as less exact masks see them.
+// Projections: flows as two masks see them together.
 //
-// Whether any flow of the finer masks of a port lies within a flow is asked at each put. So each
-// subtable counts the flows of all finer ones by their keys under its own mask: a put costs one
-// count for each coarser mask of its port, and the question one look. Writers hold the flow mutex.
+// Two flows of different masks overlap if their keys agree in the bits that both masks have: some
+// packet has both keys then. (If one mask covers the other, those are the bits of the coarser one.)
+// A put asks for that of each subtable that a lookup would not find: first, whether a bit tells all
+// its flows from the new one; then, if the subtable has few flows, each of them; else its *view*
+// under the common bits, which counts the keys there and is kept up to date once it was made. Most
+// masks of a port are told apart by a bit (of the protocol, say), and have no views.
+//
+// Writers hold the flow mutex.
 #pragma once
 
 #include <algorithm>
@@ -63,37 +68,65 @@ class HashCounts {
   std::size_t used_ = 0;
 };
 
-// From packed keys under a mask to those under a coarser one, which it covers.
-class Projection {
- public:
-  Projection(const PackedMask& fine, const PackedMask& coarse) : size_(coarse.size()) {
-    for (std::size_t i = 0; i < size_; ++i) {
-      places_[i] = static_cast<std::uint8_t>(fine.map().Rank(coarse.place(i)));
-      words_[i] = coarse.word(i);
+// A key and its mask with every word in its place.
+struct SpreadKey {
+  SpreadKey(const PackedMask& its_mask, const std::uint64_t* packed) {
+    for (std::size_t i = 0; i < its_mask.size(); ++i) {
+      key[its_mask.place(i)] = packed[i];
+      mask[its_mask.place(i)] = its_mask.word(i);
     }
   }
-  static std::uint64_t HashOf(const std::uint64_t* packed, std::size_t size) {
-    return HashWords64(packed, size, 0);
+  FlowWords key{};
+  FlowWords mask{};
+};
+
+// From keys under a mask to what is left of them under the bits that it shares with another.
+class Projection {
+ public:
+  Projection(const PackedMask& mask, const SpreadKey& other) {
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      const std::size_t place = mask.place(i);
+      if ((mask.word(i) & other.mask[place]) == 0) continue;
+      words_[size_] = mask.word(i) & other.mask[place];
+      spread_places_[size_] = static_cast<std::uint8_t>(place);
+      packed_places_[size_++] = static_cast<std::uint8_t>(i);
+    }
   }
+  bool operator==(const Projection& other) const {
+    return size_ == other.size_ &&
+           std::equal(words_.begin(), words_.begin() + size_, other.words_.begin()) &&
+           std::equal(packed_places_.begin(), packed_places_.begin() + size_,
+                      other.packed_places_.begin());
+  }
+
+  // Of a flow under the mask, or of a key under the other.
   std::uint64_t HashOf(const Megaflow& flow) const {
-    PackedWords words;
-    const std::uint64_t* key = flow.packed_key();
-    for (std::size_t i = 0; i < size_; ++i) words[i] = key[places_[i]] & words_[i];
-    return HashOf(words.data(), size_);
+    return Hash([&](std::size_t i) { return flow.packed_key()[packed_places_[i]]; });
   }
-  // Whether the flow has that key under the coarser mask.
-  bool Gives(const Megaflow& flow, const std::uint64_t* packed) const {
-    const std::uint64_t* key = flow.packed_key();
+  std::uint64_t HashOf(const SpreadKey& other) const {
+    return Hash([&](std::size_t i) { return other.key[spread_places_[i]]; });
+  }
+  bool Agree(const Megaflow& flow, const SpreadKey& other) const {
     for (std::size_t i = 0; i < size_; ++i) {
-      if ((key[places_[i]] & words_[i]) != packed[i]) return false;
+      const std::uint64_t differs =
+          flow.packed_key()[packed_places_[i]] ^ other.key[spread_places_[i]];
+      if ((differs & words_[i]) != 0) return false;
     }
     return true;
   }
 
  private:
-  std::size_t size_;
-  std::array<std::uint8_t, kFlowWords> places_;
+  template <typename WordAt>
+  std::uint64_t Hash(WordAt word_at) const {
+    PackedWords words;
+    for (std::size_t i = 0; i < size_; ++i) words[i] = word_at(i) & words_[i];
+    return HashWords64(words.data(), size_, 0);
+  }
+
+  std::size_t size_ = 0;
   PackedWords words_;
+  std::array<std::uint8_t, kFlowWords> packed_places_;
+  std::array<std::uint8_t, kFlowWords> spread_places_;
 };
 
 }  // namespace pollux

@@ -32,15 +32,9 @@ class Subtable {
   FlowBuckets buckets() const { return buckets_; }
   // The flow with exactly this packed key, or nullptr.
   Megaflow* FindExact(const std::uint64_t* packed) const;
-  // From now on `coarse` counts these flows, too: our mask covers its mask.
-  void AddCoarser(Subtable& coarse);
-  void RemoveCoarser(const Subtable& coarse);
-  // Whether a flow of a finer mask has this packed key under ours: false is certain.
-  bool MayHoldFiner(const std::uint64_t* packed) {
-    return finer_.Contains(Projection::HashOf(packed, mask_->size()));
-  }
-  // A flow that has this packed key under a mask that ours covers, or nullptr.
-  Megaflow* FindWithin(const PackedMask& coarse, const std::uint64_t* packed) const;
+  // A flow that takes packets which one with this key under another mask would take, too, or
+  // nullptr. Not asked if the other mask covers ours: then a lookup finds it.
+  const Megaflow* FindOverlap(const SpreadKey& other);
   // Where it is in the TupleList that is in force.
   std::size_t place = 0;
   // Whether its flows are cached: the port's profile covers the mask.
@@ -64,13 +58,31 @@ class Subtable {
   const std::uint32_t id_;
   FlowBuckets buckets_;
   std::size_t size_ = 0;
-  HashCounts finer_;  // Flows of finer masks, by their keys under this one.
-  struct Coarser {
-    Subtable* subtable;
-    Projection projection;
-    std::uint64_t hash;  // Of the flow that comes.
+
+  // What the flows have in common: a word of the mask, and which of its bits all flows have, or
+  // any. Flows that are gone may still be in it.
+  struct Common {
+    std::size_t place;  // In a Flow.
+    std::uint64_t mask;
+    std::uint64_t all = ~std::uint64_t{0};
+    std::uint64_t any = 0;
   };
-  std::vector<Coarser> coarser_;
+  void AddToCommon(const Megaflow& flow);
+  std::vector<Common> common_;
+
+  // The keys of our flows under the bits that another mask has, too.
+  struct View {
+    Projection projection;
+    HashCounts keys;
+    std::uint64_t hash = 0;  // Of the flow that comes.
+  };
+  // So many flows are looked at one by one.
+  static constexpr std::size_t kFewFlows = 32;
+  // More bits in common than that many masks have are looked for flow by flow.
+  static constexpr std::size_t kMaxViews = 16;
+  // nullptr: there are no views for so few flows, or too many.
+  View* ViewUnder(const Projection& projection);
+  std::vector<View> views_;
 
   struct Rate {
     std::uint64_t counted = 0;

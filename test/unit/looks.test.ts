@@ -20,8 +20,8 @@ beforeEach(async () => {
   dp = makeDatapath();
   [a] = await memoryPorts(dp, 'a', 'b');
   dp.flows.put('in_port(a),ct_label(0x100000000000000000001)', 'a', { idleTimeoutMs: 5000 });
-  dp.flows.put('in_port(a),eth_type(0x0800)', 'userspace(pid=0,userdata(0102))');
-  dp.flows.delete('in_port(a),eth_type(0x0800)');
+  dp.flows.put('in_port(b),eth_type(0x0800)', 'userspace(pid=0,userdata(0102))');
+  dp.flows.delete('in_port(b),eth_type(0x0800)');
   dp.flows.put('in_port(b)', 'a');
   flow = dp.flows.get('in_port(a),ct_label(0x100000000000000000001)')!;
 });

@@ -63,6 +63,23 @@ describe.each([
   });
 });
 
+test('flows of masks neither of which covers the other', async () => {
+  const from = 'in_port(1),eth_type(0x0800),ipv4(src=10.0.0.0/8)';
+  const to = 'in_port(1),eth_type(0x0800),ipv4(dst=10.9.0.1)';
+  for (const [first, second] of [
+    [from, to],
+    [to, from],
+  ] as const) {
+    dp.flows.clear();
+    dp.flows.put(first, '2');
+    const { message } = await failure('EINVAL', () => dp.flows.put(second, '2'));
+    expect(message).toContain('src=10.0.0.0');
+    expect(message).toContain('dst=10.9.0.1');
+  }
+  dp.flows.put('in_port(1),eth_type(0x0800),ipv4(src=11.0.0.0/8,dst=10.9.0.2)', '2');
+  expect(dp.flows.size).toBe(2);
+});
+
 test('typed flows are named in text', async () => {
   dp.flows.put({ inPort: 'a', ipv4: { proto: 6 } }, '2');
   const { message } = await failure('EINVAL', () => dp.flows.put({ inPort: 'a' }, '2'));

@@ -4,7 +4,7 @@
  * line to type; what would abort is refused before anything is touched.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import Module from 'node:module'; // Webpack follows `createRequire` by that name alone, and breaks it.
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { entry } from './entry.js';
@@ -61,17 +61,22 @@ function packageFolder(): string {
         : undefined;
   const above = dirname(dirname(here ?? process.argv[1] ?? ''));
   if (isPackage(above)) return above;
-  try {
-    return dirname(
-      createRequire(here ?? join(process.cwd(), 'x.js')).resolve(`${kName}/package.json`),
-    );
-  } catch (cause) {
-    throw refusal(
-      'it is no part of the bundle, and the package is not installed beside it',
-      `leave Pollux out of the bundle (esbuild --external:${kName}, or "externals" of webpack), and install it where the program runs: npm install ${kName}`,
-      cause,
-    );
+  // Webpack leaves the url that this file had when the bundle was made.
+  const bases = [here, process.argv[1], join(process.cwd(), 'x.js')];
+  const causes: unknown[] = [];
+  for (const base of bases) {
+    if (base === undefined) continue;
+    try {
+      return dirname(Module.createRequire(base).resolve(`${kName}/package.json`));
+    } catch (cause) {
+      causes.push(cause);
+    }
   }
+  throw refusal(
+    'it is no part of the bundle, and the package is not installed beside it',
+    `leave Pollux out of the bundle (esbuild --external:${kName}, or "externals" of webpack), and install it where the program runs: npm install ${kName}`,
+    causes[0],
+  );
 }
 
 /** Why loading failed, and what to do about it. */
@@ -114,7 +119,7 @@ export const loadAddon = entry(function loadAddon(): unknown {
   checkRuntime();
   const folder = packageFolder();
   try {
-    return createRequire(join(folder, 'package.json'))('node-gyp-build')(folder);
+    return Module.createRequire(join(folder, 'package.json'))('node-gyp-build')(folder);
   } catch (error) {
     throw explain(error, folder);
   }

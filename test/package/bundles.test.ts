@@ -18,7 +18,7 @@ const program = `
 
 const project = new Project();
 beforeAll(() => {
-  project.install('esbuild@0.28');
+  project.install('esbuild@0.28', 'webpack@5');
   project.write('program.js', program);
 });
 afterAll(() => project[Symbol.dispose]());
@@ -41,6 +41,28 @@ test.each([
   ['cjs', ['--log-override:empty-import-meta=silent']],
 ] as const)('esbuild, %s %j', (format, options) => {
   expect(project.node(bundle(format, ...options))).toBe('1 1 7');
+});
+
+/** The same by webpack, of CommonJS. */
+function pack(outfile: string, externals: Readonly<Record<string, string>>): string {
+  const options = {
+    ...{ mode: 'production', target: 'node', entry: './program.js', externals },
+    output: { path: join(project.folder, 'out'), filename: outfile },
+  };
+  const program = `
+    require('webpack')(${JSON.stringify(options)}, (error, stats) => {
+      const failed = error ?? (stats.hasErrors() || stats.hasWarnings() ? stats.toString() : undefined);
+      if (failed) { console.error(String(failed)); process.exit(1); }
+    });`;
+  project.node('--input-type=commonjs', '--eval', program);
+  return `out/${outfile}`;
+}
+
+test('webpack, externals', () => {
+  expect(project.node(pack('external.cjs', { pollux: 'commonjs pollux' }))).toBe('1 1 7');
+});
+test('webpack, inside', () => {
+  expect(project.node(pack('inside.cjs', {}))).toBe('1 1 7');
 });
 
 test.each(['esm', 'cjs'] as const)(

@@ -1,8 +1,8 @@
 // What a user gets from the registry: the packed tarball, installed into an empty project without running any script,
 // loading its prebuilt addon and nothing else.
 import { spawnSync } from 'node:child_process';
-import { cpSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { cpSync, existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Project } from './project.js';
@@ -44,6 +44,28 @@ describe('the tarball', () => {
       /no prebuilt addon in prebuilds\/: npm run prebuildify\n.*no dist\/index\.js: npm run build/,
     );
     expect(readdirSync(bare.folder).filter((name) => name.endsWith('.tgz'))).toEqual([]);
+  });
+
+  test('builds from source by the line that a failure to load names', () => {
+    using other = new Project();
+    other.install();
+    const inPackage = (line: string) =>
+      other.run('sh', ['-c', `cd node_modules/pollux && ${line}`], { MAKEFLAGS: '' });
+    const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
+    const nodedir = join(dirname(realpathSync(process.execPath)), '..');
+    const headers = existsSync(join(nodedir, 'include/node')) ? `--nodedir=${nodedir}` : '';
+    inPackage(`cp native/binding.gyp . && "${process.execPath}" "${gyp}" configure ${headers}`);
+    const make = 'make -C build BUILDTYPE=Release';
+    // A source that is missing is no rule to make a target.
+    expect(inPackage(`${make} -n pollux`)).toContain('native/binding/addon.o');
+    // One of each kind; all of them take minutes.
+    const objects = ['packet/checksum', 'binding/addon'].map(
+      (name) => `Release/obj.target/pollux/native/${name}.o`,
+    );
+    inPackage(`${make} ${objects.join(' ')}`);
+    for (const object of objects) {
+      expect(existsSync(join(other.folder, 'node_modules/pollux/build', object))).toBe(true);
+    }
   });
 
   test('asks npm to run no script', () => {

@@ -4,9 +4,9 @@
 //   npm run fuzz -- --replay            only tries the corpus again (needs no clang)
 // The corpus is test/fuzz/corpus/<name>/. What a run finds new stands in out/fuzz/<name>/ afterwards, an input that
 // crashes in out/fuzz/crash-…; copy what is worth keeping.
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { buildNative } from './lib/native.mjs';
+import { buildNative, sanitizedAddon } from './lib/native.mjs';
 import { inRoot } from './lib/root.mjs';
 import { eachParallel, run } from './lib/run.mjs';
 import { closingLine } from './lib/tally.mjs';
@@ -51,17 +51,7 @@ async function fuzzNative(name) {
 
 /** The text fuzzer, with the core beneath it under the sanitizers. */
 async function fuzzText() {
-  const tree = await buildNative('address', 'pollux_addon');
-  const release = `${tree}/package/build/Release`;
-  mkdirSync(release, { recursive: true });
-  rmSync(`${release}/pollux.node`, { force: true });
-  symlinkSync(`${tree}/pollux.node`, `${release}/pollux.node`);
-  const { output } = await run('g++', ['-print-file-name=libasan.so']);
-  const env = {
-    POLLUX_PREBUILD: `${tree}/package`,
-    LD_PRELOAD: output.trim(),
-    ASAN_OPTIONS: 'detect_leaks=0', // Node keeps what it has until it ends
-  };
+  const env = await sanitizedAddon();
   const args = [inRoot('test/fuzz/text_fuzz.mjs'), `--seconds=${seconds}`];
   return run(process.execPath, args, { show: 'always', env, timeoutMs: (seconds + 300) * 1000 });
 }

@@ -1,5 +1,5 @@
 // The CMake side of native/: building a variant, and the flags clang's checkers need.
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { nodeHeaders } from './addon.mjs';
 import { inRoot, root } from './root.mjs';
@@ -42,6 +42,21 @@ export async function buildNative(variant, target, { source = root, timeoutMs = 
   await cmakeJs('configure', ...where, `--CDPOLLUX_NODE_HEADERS=${nodeHeaders()}`, ...options);
   await cmakeJs('build', ...where, '--target', target, '--parallel', '2');
   return tree;
+}
+
+/** The environment for a Node that uses the addon under AddressSanitizer, which this builds. */
+export async function sanitizedAddon() {
+  const tree = await buildNative('address', 'pollux_addon');
+  const release = `${tree}/package/build/Release`;
+  mkdirSync(release, { recursive: true });
+  rmSync(`${release}/pollux.node`, { force: true });
+  symlinkSync(`${tree}/pollux.node`, `${release}/pollux.node`);
+  const { output } = await run('g++', ['-print-file-name=libasan.so']);
+  return {
+    POLLUX_PREBUILD: `${tree}/package`,
+    LD_PRELOAD: output.trim(),
+    ASAN_OPTIONS: 'detect_leaks=0', // Node keeps what it has until it ends
+  };
 }
 
 export function sources() {

@@ -43,7 +43,9 @@ std::uint32_t Setting(const char* name, std::uint32_t otherwise) {
 }
 
 constexpr std::uint32_t kPorts = 12;
-constexpr std::uint32_t kFlowsOfAPort = 3000;
+constexpr std::uint32_t kFlowsOfAPort = 12'000;
+// So many batches of changes add flows, then as many take them away.
+constexpr std::uint32_t kTide = 400;
 
 class Stress {
  public:
@@ -73,6 +75,7 @@ class Stress {
 
   Testbed bed;
   std::atomic<std::uint64_t> answered{0};  // Commands.
+  std::size_t most_flows = 0;              // At one time.
 
  private:
   template <typename T, typename Start>
@@ -104,6 +107,12 @@ class Stress {
     spec.netdev.generate = type == "null";
     spec.netdev.generate_limit = 5000;
     spec.netdev.rxqs = type == "memory" ? 1 + random() % 3 : 1;
+    if (type == "af_packet") {
+      spec.netdev.visible = random() % 4 == 0;
+      spec.netdev.qdisc_bypass = !spec.netdev.visible && random() % 4 == 0;
+      spec.netdev.promiscuous = random() % 4 != 0;
+      spec.netdev.wait = random() % 2 == 0;
+    }
     if (type == "af_xdp") spec.netdev.offload_flows_above = 1;
     if (random() % 4 == 0) spec.pmd = false;
     return spec;
@@ -130,10 +139,12 @@ class Stress {
     }
   }
 
-  Match AnyMatch(Random& random) {
-    Match match = MatchInPort(1 + random() % kPorts);
-    match.mask.ipv4_dst = UINT32_MAX >> random() % 4;
-    match.key.ipv4_dst = random() % kFlowsOfAPort & match.mask.ipv4_dst;
+  // Of many masks, some of which cover others.
+  Match MatchOf(std::uint32_t port, std::uint32_t flow, std::uint32_t mask) {
+    Match match = MatchInPort(port);
+    match.mask.ipv4_dst = UINT32_MAX >> mask % 4;
+    match.key.ipv4_dst = flow & match.mask.ipv4_dst;
+    if (mask % 16 == 5) match.mask.ipv4_src = match.key.ipv4_src = 1u << flow % 32;
     match.mask.eth_type = 0xffff;
     match.key.eth_type = ToBe16(0x0800);
     return match;
@@ -141,9 +152,11 @@ class Stress {
 
   void ChangeFlows(Random& random) {
     std::vector<FlowChange> changes;
-    const bool grows = random() % 3 != 0;
-    for (std::uint32_t n = random() % 64; n > 0; --n) {
-      const Match match = AnyMatch(random);
+    const bool grows = batches_++ / kTide % 2 == 0;
+    const std::uint32_t port = 1 + random() % kPorts;
+    std::uint32_t flow = random() % kFlowsOfAPort;
+    for (std::uint32_t n = random() % 1024; n > 0; --n) {
+      const Match match = MatchOf(port, flow++ % kFlowsOfAPort, grows ? random() % 64 : 0);
       if (grows) {
         FlowPut put;
         put.match = match;
@@ -154,9 +167,10 @@ class Stress {
       }
     }
     (void)bed->flows().Apply(changes, random() % 4 == 0);
+    most_flows = std::max(most_flows, bed->flows().size());
     // A flow for everything of a port, which may be offloaded.
     if (random() % 16 == 0) (void)bed.TryPut(MatchInPort(1 + random() % kPorts), {}).ok();
-    if (random() % 256 == 0) bed->flows().Clear();
+    if (batches_ % (2 * kTide) == 0) bed->flows().Clear();
   }
 
   void AnswerUpcalls(Random& random) {
@@ -196,8 +210,8 @@ class Stress {
         DatapathOptions options = bed->options();
         options.pmd_cpus = {{0}};
         if (random() % 2 == 0) options.pmd_cpus = {{0, 1}};
-        options.max_idle_ms = 50 + random() % 1000;
-        options.flow_limit = 1000 + random() % 100'000;
+        options.max_idle_ms = 50 + random() % 10'000;
+        options.flow_limit = 1000 + random() % 200'000;
         (void)Wait([&](auto done) { bed->SetOptions(options, done); }).ok();
         break;
       }
@@ -217,6 +231,8 @@ class Stress {
         "ip link set v1 down",
         "ip link set v1 up",
         "ip link set v2 mtu 1400",
+        "tc qdisc replace dev v0 root tbf rate 100mbit burst 64k latency 10ms",
+        "tc qdisc del dev v0 root",
         "ip link del v0",
         "ip link del v2"};
     const std::string& command = kCommands[random() % kCommands.size()];
@@ -238,6 +254,7 @@ class Stress {
 
   const std::uint32_t seed_;
   std::atomic<bool> stop_{false};
+  std::uint32_t batches_ = 0;  // Of changes of flows, by the one thread that makes them.
 };
 
 }  // namespace
@@ -253,10 +270,10 @@ TEST_CASE("stress: everything at once, and nothing is lost or stays") {
       stress.Run(std::chrono::seconds(Setting("POLLUX_STRESS_SECONDS", 5)));
       Testbed& bed = stress.bed;
       const Ledger ledger = bed->stats().ledger;
-      std::printf("stress: %llu commands, %llu packets received, %llu sent\n",
+      std::printf("stress: %llu commands, %llu packets received, %llu sent, up to %zu flows\n",
                   static_cast<unsigned long long>(stress.answered),
                   static_cast<unsigned long long>(ledger.received),
-                  static_cast<unsigned long long>(ledger.transmitted));
+                  static_cast<unsigned long long>(ledger.transmitted), stress.most_flows);
       CHECK(stress.answered > 0);
       CHECK(ledger.received > 0);
       CHECK(ledger.transmitted > 0);

@@ -41,6 +41,7 @@
       "native/netdev/af_xdp_netdev.cc",
       "native/netdev/bpf.cc",
       "native/netdev/btf.cc",
+      "native/netdev/capture_streams.cc",
       "native/netdev/ingress_drop.cc",
       "native/netdev/interface.cc",
       "native/netdev/interface_claim.cc",

@@ -177,7 +177,11 @@ export type PortSpec =
   | (PortCommon & {
       readonly type: 'pcap';
       readonly read?: string;
-      /** A new file, or emptied; pcapng, or pcap if the name ends in '.pcap'. */
+      /**
+       * A new file, or emptied; pcapng, or pcap if the name ends in '.pcap'. A record has the time at which
+       * its packet arrived and its length on the wire, where the port it came from tells (af_packet the
+       * time, pcap both); else it is of the moment when it was sent.
+       */
       readonly write?: string;
       /** Again and again. Default false. */
       readonly loop?: boolean;

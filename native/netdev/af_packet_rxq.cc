@@ -28,6 +28,7 @@ AfPacketRxq::AfPacketRxq(PacketPool& pool)
 
 void AfPacketRxq::Recv(PacketBatch& batch) {
   segments_ = 0;
+  notes_arrivals_ = pool_.wants_arrivals();
   // Frames that turn out bad fill no room in the batch: bound those too.
   for (std::size_t budget = 2 * kBatchSize; budget > 0 && !batch.full() && segments_ < kMaxSegments;
        --budget) {
@@ -78,6 +79,7 @@ AfPacketRxq::Arrival AfPacketRxq::Describe(const tpacket2_hdr& slot, std::uint32
     arrival.tag[3] = static_cast<std::uint8_t>(slot.tp_vlan_tci);
     arrival.size += kTagSize;
   }
+  arrival.time_ns = std::int64_t{slot.tp_sec} * 1'000'000'000 + slot.tp_nsec;
   VirtioNetHeader header;
   std::memcpy(&header, Frame(slot) - sizeof header, sizeof header);
   arrival.offload = header.Read();
@@ -123,6 +125,7 @@ bool AfPacketRxq::Receive(const tpacket2_hdr& slot, std::uint32_t status, Packet
     rx_errors_.Add(RefusalOf(arrival.offload));
     return true;
   }
+  if (notes_arrivals_) packet->SetArrival({arrival.time_ns, 0});
   segments_ += OnWire(*packet).packets;
   batch.Add(std::move(packet));
   return true;
@@ -140,6 +143,7 @@ void AfPacketRxq::ReadJumbo(std::uint32_t size, const Arrival& arrival) {
     std::memmove(frame, frame + kTagSize, kTagAt);
     std::memcpy(frame + kTagAt, arrival.tag, kTagSize);
   }
+  jumbo_time_ns_ = arrival.time_ns;
   if (!cutter_.Start({frame, arrival.size}, arrival.offload)) rx_errors_.Add(RxError::kTooLong);
 }
 
@@ -153,6 +157,7 @@ bool AfPacketRxq::ReceiveCut(PacketBatch& batch) {
     return true;
   }
   if (packet == nullptr) return false;
+  if (notes_arrivals_) packet->SetArrival({jumbo_time_ns_, 0});
   segments_ += OnWire(*packet).packets;
   batch.Add(std::move(packet));
   return true;

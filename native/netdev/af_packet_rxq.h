@@ -84,6 +84,7 @@ class AfPacketRxq final : public Rxq {
     bool tagged = false;
     std::uint8_t tag[kTagSize];
     OffloadHeader offload;
+    std::int64_t time_ns = 0;
   };
 
   static Arrival Describe(const tpacket2_hdr& slot, std::uint32_t status);
@@ -97,9 +98,11 @@ class AfPacketRxq final : public Rxq {
   Epoll epoll_;
   PacketRing* current_ = nullptr;
   std::uint32_t segments_ = 0;  // Of the batch in work.
+  bool notes_arrivals_ = false;
   // For frames that no packet can hold. The kernel gives it memory when there is one.
   const std::unique_ptr<std::uint8_t[]> jumbo_;
   JumboCutter cutter_;
+  std::int64_t jumbo_time_ns_ = 0;
   RxErrors rx_errors_;
   std::atomic<PacketRing*> next_{nullptr};
   std::atomic<PacketRing*> old_{nullptr};

@@ -18,7 +18,8 @@ constexpr std::uint32_t kInterfaceDescription = 1;
 constexpr std::uint32_t kPacket = 2;  // Obsolete, still met.
 constexpr std::uint32_t kSimplePacket = 3;
 constexpr std::uint32_t kEnhancedPacket = 6;
-constexpr std::uint16_t kOptionName = 2;
+constexpr std::uint16_t kOptionFlags = 2;  // Of a packet,
+constexpr std::uint16_t kOptionName = 2;   // and of an interface.
 constexpr std::uint16_t kOptionResolution = 9;
 constexpr std::uint16_t kOptionCheckSequence = 13;  // In bits.
 constexpr std::uint16_t kOptionOffset = 14;
@@ -56,11 +57,17 @@ void Put(std::uint8_t*& at, T value) {
   at += sizeof value;
 }
 
-// Bytes of a frame of which `size` were kept, of `original` with a check sequence of `check` bytes.
-std::uint32_t WithoutCheckSequence(std::uint32_t size, std::uint32_t original,
-                                   std::uint32_t check) {
-  const std::uint32_t lost = original > size ? original - size : 0;
-  return size - std::min(size, lost < check ? check - lost : 0);
+// A frame of which `kept` bytes stand in the file, of `original` with a check sequence of `check`
+// bytes.
+struct Kept {
+  std::uint32_t frame;    // Without the check sequence.
+  std::uint32_t cut_off;  // Of the frame.
+};
+Kept WithoutCheckSequence(std::uint32_t kept, std::uint32_t original, std::uint32_t check) {
+  original = std::max(original, kept);
+  const std::uint32_t whole = original - std::min(original, check);
+  const std::uint32_t frame = std::min(kept, whole);
+  return {frame, whole - frame};
 }
 
 // What undoes the compression that a file begins with; nullptr: none.
@@ -166,10 +173,10 @@ PcapParser::Step PcapParser::NextRecord(std::span<const std::uint8_t> window, bo
   if (size == 0 || size > kMaxFrame) return Skip(window, kPcapRecord + size, Kind::kBad);
   if (window.size() < kPcapRecord + size) return Cut(at_end, "a frame");
   Step step = Skip(window, kPcapRecord + size, Kind::kFrame);
-  const std::uint32_t frame =
-      WithoutCheckSequence(size, Load32(window.data() + 12), check_sequence_);
-  if (frame == 0) step.kind = Kind::kBad;
-  step.frame = window.subspan(kPcapRecord, frame);
+  const Kept kept = WithoutCheckSequence(size, Load32(window.data() + 12), check_sequence_);
+  if (kept.frame == 0) step.kind = Kind::kBad;
+  step.frame = window.subspan(kPcapRecord, kept.frame);
+  step.cut_off = kept.cut_off;
   const std::uint64_t seconds = Load32(window.data());
   step.time_ns = Nanoseconds(seconds * ticks_ + Load32(window.data() + 4), ticks_, 0);
   return step;
@@ -220,9 +227,11 @@ PcapParser::Step PcapParser::NextBlock(std::span<const std::uint8_t> window, boo
   if (step.kind == Kind::kError) return step;
   const std::span<const std::uint8_t> frame = step.frame;
   const std::int64_t time_ns = step.time_ns;
+  const std::uint32_t cut_off = step.cut_off;
   step = Skip(window, size, step.kind);
   step.frame = frame;
   step.time_ns = time_ns;
+  step.cut_off = cut_off;
   return step;
 }
 
@@ -275,6 +284,19 @@ PcapParser::Step PcapParser::AddInterface(std::span<const std::uint8_t> block) {
   return step;
 }
 
+// Bytes of the check sequence that the flags of an enhanced packet block speak of; 0: they do not.
+std::uint32_t PcapParser::CheckSequenceOf(std::span<const std::uint8_t> block,
+                                          std::size_t options_at) const {
+  for (std::size_t at = options_at; at + 8 <= block.size();) {
+    const std::uint16_t code = Load16(block.data() + at);
+    const std::uint16_t size = Load16(block.data() + at + 2);
+    if (code == 0) return 0;
+    if (code == kOptionFlags && size == 4) return Load32(block.data() + at + 4) >> 5 & 15;
+    at += 4 + Padded(size);
+  }
+  return 0;
+}
+
 PcapParser::Step PcapParser::ReadPacket(std::span<const std::uint8_t> block, std::uint32_t size,
                                         std::uint32_t type) {
   const bool simple = type == kSimplePacket;
@@ -296,14 +318,19 @@ PcapParser::Step PcapParser::ReadPacket(std::span<const std::uint8_t> block, std
     return Fail("a packet of " + std::to_string(frame_size) + " bytes in a block of " +
                 std::to_string(size));
   }
-  frame_size =
-      WithoutCheckSequence(frame_size, Load32(simple ? at : at + 16), interface.check_sequence);
   if (frame_size == 0 || frame_size > kMaxFrame || interface.link_type != kEthernet) {
     step.kind = Kind::kBad;
     return step;
   }
-  step.kind = Kind::kFrame;
-  step.frame = block.subspan(head, frame_size);
+  std::uint32_t check_sequence = interface.check_sequence;
+  if (type == kEnhancedPacket) {
+    const std::uint32_t own = CheckSequenceOf(block, head + Padded(frame_size));
+    if (own != 0) check_sequence = own;
+  }
+  const Kept kept = WithoutCheckSequence(frame_size, Load32(simple ? at : at + 16), check_sequence);
+  step.kind = kept.frame == 0 ? Kind::kBad : Kind::kFrame;
+  step.frame = block.subspan(head, kept.frame);
+  step.cut_off = kept.cut_off;
   if (!simple) {
     const std::uint64_t ticks = std::uint64_t{Load32(at + 4)} << 32 | Load32(at + 8);
     step.time_ns = Nanoseconds(ticks, interface.ticks, interface.offset);
@@ -364,15 +391,16 @@ std::size_t PcapRecordSize(PcapFormat format, std::size_t frame_size) {
                                      : kPacketHead + Padded(frame_size) + 4;
 }
 
-void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame, std::int64_t time_ns,
-                     std::uint8_t* out) {
+void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame,
+                     const PacketArrival& arrival, std::uint8_t* out) {
   const auto size = static_cast<std::uint32_t>(frame.size());
-  const auto time = static_cast<std::uint64_t>(time_ns);
+  const std::uint32_t original = size + arrival.cut_off;
+  const auto time = static_cast<std::uint64_t>(arrival.time_ns);
   if (format == PcapFormat::kPcap) {
     Put(out, static_cast<std::uint32_t>(time / 1'000'000'000));
     Put(out, static_cast<std::uint32_t>(time % 1'000'000'000));
     Put(out, size);
-    Put(out, size);
+    Put(out, original);
     std::memcpy(out, frame.data(), size);
     return;
   }
@@ -383,7 +411,7 @@ void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame, std
   Put(out, static_cast<std::uint32_t>(time >> 32));
   Put(out, static_cast<std::uint32_t>(time));
   Put(out, size);
-  Put(out, size);
+  Put(out, original);
   std::memcpy(out, frame.data(), size);
   out += size;
   std::memset(out, 0, Padded(size) - size);

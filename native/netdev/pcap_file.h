@@ -8,8 +8,8 @@
 //
 // Of pcapng it reads section headers (a file may have several, each in a byte order of its own),
 // interface descriptions (time stamp resolution and offset), and the three kinds of packet blocks.
-// Frames are delivered as stored: those cut short by the capture's snap length stay short. Only
-// Ethernet is read.
+// Frames are delivered as stored, without the check sequences that the file announces: those cut
+// short by the capture's snap length stay short. Only Ethernet is read.
 #pragma once
 
 #include <cstddef>
@@ -41,6 +41,7 @@ class PcapParser {
     std::size_t used = 0;                 // Bytes of the window that this step was about.
     std::span<const std::uint8_t> frame;  // In the window.
     std::int64_t time_ns = 0;             // Since 1970; 0: not known.
+    std::uint32_t cut_off = 0;            // Bytes that the wire had behind it.
   };
 
   // `window`: what follows the bytes used so far, at least kWindow of them unless there are none;
@@ -68,6 +69,7 @@ class PcapParser {
   Step StartSection(std::span<const std::uint8_t> block, std::uint32_t size);
   Step AddInterface(std::span<const std::uint8_t> block);
   Step ReadPacket(std::span<const std::uint8_t> block, std::uint32_t size, std::uint32_t type);
+  std::uint32_t CheckSequenceOf(std::span<const std::uint8_t> block, std::size_t options_at) const;
   // What has `n` bytes, as far as they are in the window; the rest is stepped over.
   Step Skip(std::span<const std::uint8_t> window, std::uint64_t n, Kind kind);
   Step Fail(const std::string& what);
@@ -95,9 +97,10 @@ PcapFormat PcapFormatOf(const std::string& path);
 // What a file starts with: `interface` is the name that pcapng gives to where the frames come from.
 // Times are in nanoseconds, in both formats.
 std::vector<std::uint8_t> PcapHead(PcapFormat format, const std::string& interface);
-// Bytes of the record of a frame, and the record itself.
+// Bytes of the record of a frame, and the record itself; `arrival`: when, and what the wire had
+// behind the frame.
 std::size_t PcapRecordSize(PcapFormat format, std::size_t frame_size);
-void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame, std::int64_t time_ns,
-                     std::uint8_t* out);
+void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame,
+                     const PacketArrival& arrival, std::uint8_t* out);
 
 }  // namespace pollux

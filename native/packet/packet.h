@@ -3,9 +3,10 @@
 // A pool is made of slabs: one region of fixed-size chunks for the bytes, and beside it an array of
 // Packet, one cache line each, with what we know of the frame in the chunk of the same index. Bytes
 // that a kernel or a device may see thus never share memory with our metadata, and the region can
-// be handed to a driver whole (packet_region.h). What few packets have (tunnel metadata) stands in
-// a second array, of which the kernel gives us a page when we first touch it. There are two chunk
-// sizes: one for ordinary frames and one for whatever a 16-bit length can hold.
+// be handed to a driver whole (packet_region.h). What few packets have (tunnel metadata, and how
+// they arrived while somebody records) stands in arrays behind the chunks, of which the kernel
+// gives us a page when we first touch it. There are several sizes of chunks, for ordinary frames up
+// to whatever a 16-bit length can hold.
 //
 // A packet has exactly one holder. Holders are PacketPtr (one packet) and PacketBatch (up to 32);
 // both are move-only and give back to the pool what they still hold when they die, so a packet can
@@ -60,6 +61,12 @@ inline constexpr Offloads kOffloadGso = kOffloadTcp4 | kOffloadTcp6 | kOffloadUd
 inline constexpr Offloads kOffloadAll =  // But for tunnels, which hardly anybody takes.
     kOffloadChecksum | kOffloadGso | kOffloadEcn;
 
+// How a packet arrived, as far as its device tells.
+struct PacketArrival {
+  std::int64_t time_ns = 0;   // Since 1970; 0: not known.
+  std::uint32_t cut_off = 0;  // Bytes that the wire had behind the frame: a capture's snap length.
+};
+
 struct alignas(64) Packet {
   static constexpr std::uint16_t kNoOffset = UINT16_MAX;
 
@@ -82,9 +89,10 @@ struct alignas(64) Packet {
   std::uint32_t chunk_size : 24 = 0;
   std::uint32_t chunk_class : 8 = 0;  // By size; 0: small. PacketRegion::kChunkClass: of a region.
 
-  Offloads offloads = 0;        // What is left to be done before the frame is one of the wire.
-  bool has_tunnel : 1 = false;  // tunnel() has something to say.
-  bool padded : 1 = false;      // See gso_size.
+  Offloads offloads = 0;         // What is left to be done before the frame is one of the wire.
+  bool has_tunnel : 1 = false;   // tunnel() has something to say.
+  bool padded : 1 = false;       // See gso_size.
+  bool has_arrival : 1 = false;  // arrival() has something to say.
   std::uint16_t l3_type = 0;  // Not 0: no Ethernet header; the EtherType of what comes first, as on
                               // the wire.
   PacketSlab* slab = nullptr;  // Fixed.
@@ -106,6 +114,13 @@ struct alignas(64) Packet {
   void SetTunnel(const TunnelMetadata& metadata) {
     tunnel() = metadata;
     has_tunnel = true;
+  }
+
+  // So does this, as long as nobody wants it (PacketPool::wants_arrivals()).
+  PacketArrival& arrival() const;
+  void SetArrival(const PacketArrival& how) {
+    arrival() = how;
+    has_arrival = true;
   }
 
   std::span<std::uint8_t> bytes() { return {data, size}; }
@@ -260,6 +275,12 @@ class PacketPool {
   // of chunks, and next to nothing once memory is scarce: the rest is for what arrives. Any thread.
   std::size_t share() const { return limit_bytes_ / 2; }
   bool scarce() const { return lent_bytes_.load(std::memory_order_relaxed) > limit_bytes_ / 4 * 3; }
+  // Whether somebody writes down how packets arrived; else devices need not say it. Any thread.
+  bool wants_arrivals() const { return arrival_readers_.load(std::memory_order_relaxed) > 0; }
+  void WantArrivals(bool wanted) {
+    arrival_readers_.fetch_add(wanted ? 1 : -1, std::memory_order_relaxed);
+  }
+
   // How often there was no packet to be had.
   std::uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
 
@@ -304,6 +325,7 @@ class PacketPool {
   static void Reset(Packet* packet, std::uint32_t size);
 
   const std::size_t limit_bytes_;
+  std::atomic<int> arrival_readers_{0};
   std::atomic<std::size_t> lent_bytes_{0};  // Of chunks that are not free. Written under mutex_.
   std::atomic<std::uint64_t> refusals_{0};
   mutable Mutex mutex_;

@@ -26,9 +26,10 @@ std::uint32_t ClassOf(std::uint32_t size) {
 struct PacketSlab {
   PacketPool* pool;
   PacketRegion* region;  // That the slab makes up, or nullptr.
-  std::uint8_t* memory;  // Chunks, then tunnel metadata.
+  std::uint8_t* memory;  // Chunks, then tunnel metadata, then arrivals.
   std::size_t memory_size;
   TunnelMetadata* tunnels;
+  PacketArrival* arrivals;
   std::unique_ptr<Packet[]> packets;
   ~PacketSlab() { UnmapPages(memory, memory_size); }
 };
@@ -39,7 +40,8 @@ namespace {
 std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class,
                                      std::uint32_t chunk_size, std::size_t count) {
   const std::size_t bytes = chunk_size * count;
-  const std::size_t memory_size = bytes + count * sizeof(TunnelMetadata);
+  const std::size_t tunnels = count * sizeof(TunnelMetadata);
+  const std::size_t memory_size = bytes + tunnels + count * sizeof(PacketArrival);
   void* memory = MapPages(memory_size);
   if (memory == nullptr) return nullptr;
   auto slab = std::make_unique<PacketSlab>();
@@ -47,6 +49,7 @@ std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class
   slab->memory = static_cast<std::uint8_t*>(memory);
   slab->memory_size = memory_size;
   slab->tunnels = reinterpret_cast<TunnelMetadata*>(slab->memory + bytes);
+  slab->arrivals = reinterpret_cast<PacketArrival*>(slab->memory + bytes + tunnels);
   slab->packets = std::make_unique<Packet[]>(count);
   for (std::size_t i = 0; i < count; ++i) {
     Packet& packet = slab->packets[i];
@@ -61,6 +64,7 @@ std::unique_ptr<PacketSlab> MakeSlab(PacketPool* pool, std::uint32_t chunk_class
 }  // namespace
 
 TunnelMetadata& Packet::tunnel() const { return slab->tunnels[this - slab->packets.get()]; }
+PacketArrival& Packet::arrival() const { return slab->arrivals[this - slab->packets.get()]; }
 
 std::uint32_t PacketPool::ChunkSizeFor(std::uint32_t size) { return kChunkSize[ClassOf(size)]; }
 
@@ -90,6 +94,7 @@ void PacketPool::Reset(Packet* packet, std::uint32_t size) {
   packet->offloads = 0;
   packet->has_tunnel = false;
   packet->padded = false;
+  packet->has_arrival = false;
   packet->l3_type = 0;
   packet->recirc_id = packet->dp_hash = packet->skb_mark = packet->skb_priority = 0;
 }
@@ -130,6 +135,7 @@ void PacketPool::CopyMetadata(const Packet& from, Packet& to) {
   to.skb_mark = from.skb_mark;
   to.skb_priority = from.skb_priority;
   if (from.has_tunnel) to.SetTunnel(from.tunnel());
+  if (from.has_arrival) to.SetArrival(from.arrival());
 }
 
 PacketPtr PacketPool::Clone(const Packet& packet) {

@@ -46,7 +46,7 @@ void Check(const Bytes& file) {
     for (const Bytes& frame : frames) {
       const std::size_t at = written.size();
       written.resize(at + PcapRecordSize(format, frame.size()));
-      WritePcapRecord(format, frame, 1, &written[at]);
+      WritePcapRecord(format, frame, {1, 0}, &written[at]);
     }
     POLLUX_CHECK(FramesOf(written) == frames);
   }

@@ -510,6 +510,48 @@ TEST_CASE("af_packet: bound anew while threads poll, sleep, send and look") {
   });
 }
 
+TEST_CASE("af_packet: packets know when they arrived, if somebody wants to know") {
+  Isolated([] {
+    MakePair();
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    Raw raw("v1");
+    const auto receive = [&](std::size_t size) {
+      CHECK(raw.Send(Frame(size)));
+      PacketBatch batch;
+      for (int tries = 0; tries < 5000 && batch.empty(); ++tries) {
+        netdev->rxqs()[0]->Recv(batch);
+        if (batch.empty()) usleep(1000);
+      }
+      REQUIRE(batch.size() == 1);
+      PacketPtr packet(batch[0]);
+      batch.Release();
+      return packet;
+    };
+    CHECK(!receive(60)->has_arrival);
+    pool.WantArrivals(true);
+    const auto now = [] {
+      return std::chrono::duration_cast<std::chrono::nanoseconds>(
+                 std::chrono::system_clock::now().time_since_epoch())
+          .count();
+    };
+    for (const std::size_t size : {60u, 1514u}) {
+      const std::int64_t before = now();
+      const PacketPtr packet = receive(size);
+      REQUIRE(static_cast<bool>(packet->has_arrival));
+      CHECK(packet->arrival().time_ns >= before);
+      CHECK(packet->arrival().time_ns <= now());
+      // So does a copy, and no later packet in the same place.
+      const PacketPtr copy = pool.Clone(*packet);
+      REQUIRE(static_cast<bool>(copy->has_arrival));
+      CHECK(copy->arrival().time_ns == packet->arrival().time_ns);
+    }
+    pool.WantArrivals(false);
+    CHECK(!receive(60)->has_arrival);
+  });
+}
+
 TEST_CASE("af_packet: without packet memory, frames wait in the ring") {
   Isolated([] {
     MakePair();

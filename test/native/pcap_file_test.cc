@@ -64,6 +64,7 @@ struct Builder {
 struct Read {
   std::vector<Bytes> frames;
   std::vector<std::int64_t> times;
+  std::vector<std::uint32_t> cut_off;
   std::size_t bad = 0;
   std::string error;
 };
@@ -79,6 +80,7 @@ Read ReadAll(const Bytes& file) {
       CHECK(step.frame.data() + step.frame.size() <= window.data() + step.used);
       read.frames.emplace_back(step.frame.begin(), step.frame.end());
       read.times.push_back(step.time_ns);
+      read.cut_off.push_back(step.cut_off);
     }
     if (step.kind == Kind::kBad) ++read.bad;
     if (step.kind == Kind::kEnd || step.kind == Kind::kError) {
@@ -200,6 +202,31 @@ TEST_CASE("captures: a check sequence at the end of frames is none of them") {
           Builder{big, {}}.U32(0).U32(0).U32(0).U32(kept.size()).U32(frame.size()).Raw(kept).bytes);
       read = ReadAll(cut.bytes);
       CHECK(read.frames == std::vector<Bytes>{FrameOf(left_out <= 4 ? 60 : 64 - left_out, 1)});
+      CHECK(read.cut_off == std::vector<std::uint32_t>{left_out <= 4 ? 0 : left_out - 4});
+    }
+    // Or each packet has it in its flags, in bytes, behind options of other kinds.
+    for (const std::uint32_t flags : {4u << 5 | 3u, 0u << 5 | 3u}) {
+      const Bytes options = Builder{big, {}}
+                                .U16(1)
+                                .U16(3)
+                                .Raw({'a', 'b', 'c', 0})
+                                .U16(2)
+                                .U16(4)
+                                .U32(flags)
+                                .U32(0)
+                                .bytes;
+      Builder file = Builder{big, {}}.Section().Interface(1);
+      file.Block(6, Builder{big, {}}
+                        .U32(0)
+                        .U32(0)
+                        .U32(0)
+                        .U32(frame.size())
+                        .U32(frame.size())
+                        .Raw(frame)
+                        .Raw(options)
+                        .bytes);
+      read = ReadAll(file.bytes);
+      CHECK(read.frames == std::vector<Bytes>{flags > 31 ? FrameOf(60, 1) : frame});
     }
   }
   // Nothing else.
@@ -280,17 +307,20 @@ TEST_CASE("captures: what is written is read again") {
       Bytes file = PcapHead(format, name);
       std::vector<Bytes> frames;
       std::vector<std::int64_t> times;
+      std::vector<std::uint32_t> cut_off;
       for (std::uint8_t i = 0; i < 9; ++i) {
         frames.push_back(FrameOf(i == 8 ? 65'535 : 60 + i, i));
         times.push_back(1'700'000'000'123'456'789 + i);
         const std::size_t at = file.size();
         file.resize(at + PcapRecordSize(format, frames.back().size()), 0xee);
-        WritePcapRecord(format, frames.back(), times.back(), &file[at]);
+        cut_off.push_back(i * 100u);
+        WritePcapRecord(format, frames.back(), {times.back(), cut_off.back()}, &file[at]);
       }
       const Read read = ReadAll(file);
       CHECK(read.error.empty());
       CHECK(read.frames == frames);
       CHECK(read.times == times);
+      CHECK(read.cut_off == cut_off);
       // However it is cut, it is not read beyond its end.
       for (std::size_t size = 0; size < 700; ++size) {
         const Bytes part(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size));

@@ -208,6 +208,44 @@ describe('writing', () => {
     },
   );
 
+  test('what was replayed keeps its times and its lengths on the wire, also behind a new tag', async () => {
+    // As a capture with a snap length has it: the length on the wire is more than what was kept.
+    const capture = pcapOf(udpFrames(5), 1500);
+    for (let at = 24, i = 0; at < capture.length; at += 16 + capture.readUInt32LE(at + 8), i++) {
+      capture.writeUInt32LE(capture.readUInt32LE(at + 8) + 100 * i, at + 12);
+    }
+    const records = (path: string) => {
+      const bytes = readFileSync(path);
+      const found: { ns: number; kept: number; wire: number }[] = [];
+      for (let at = 24; at < bytes.length; at += 16 + bytes.readUInt32LE(at + 8)) {
+        const [seconds, part, kept, wire] = [0, 4, 8, 12].map((i) => bytes.readUInt32LE(at + i));
+        found.push({ ns: (seconds! - 1_000_000) * 1e9 + part!, kept: kept!, wire: wire! });
+      }
+      return found;
+    };
+    const dp = makeDatapath();
+    await dp.addPort({ name: 'whole', type: 'pcap', number: 2, write: file('whole.pcap') });
+    await dp.addPort({ name: 'tagged', type: 'pcap', number: 3, write: file('tagged.pcap') });
+    dp.flows.put('in_port(1)', '2,push_vlan(vid=5,pcp=0),3');
+    const read = write('snapped.pcap', capture);
+    await dp.addPort({ name: 'replay', type: 'pcap', number: 1, read });
+    await dp.settle();
+    // What the program makes is of now.
+    dp.execute(udpFrame(), 'whole');
+    for (const name of ['whole', 'tagged']) await dp.deletePort(name);
+    const size = udpFrame().length;
+    const expected = [0, 1, 2, 3, 4].map((i) => ({
+      ...{ ns: i * 1_500_000, kept: size, wire: size + 100 * i },
+    }));
+    const whole = records(file('whole.pcap'));
+    expect(whole.slice(0, 5)).toEqual(expected);
+    expect(whole[5]).toMatchObject({ kept: size, wire: size });
+    expect(whole[5]!.ns / 1e9 + 1_000_000).toBeGreaterThan(Date.now() / 1000 - 60);
+    expect(records(file('tagged.pcap'))).toEqual(
+      expected.map(({ ns, kept, wire }) => ({ ns, kept: kept + 4, wire: wire + 4 })),
+    );
+  });
+
   test.runIf(haveTools)(
     'tshark, capinfos and tcpdump read it',
     async () => {

@@ -77,6 +77,7 @@
       "native/datapath/contexts.cc",
       "native/datapath/datapath.cc",
       "native/datapath/flow_offload.cc",
+      "native/datapath/links.cc",
       "native/datapath/packets.cc",
       "native/datapath/port_commands.cc",
       "native/datapath/port_troubles.cc",

@@ -1,6 +1,6 @@
-// What a Datapath is made of. Six files fill it in: datapath.cc (life, options, showing),
-// port_commands.cc (what the control thread carries out), port_troubles.cc, settling.cc, packets.cc
-// (execute, memory ports) and upcalls.cc.
+// What a Datapath is made of. Seven files fill it in: datapath.cc (life, options, showing),
+// port_commands.cc (what the control thread carries out), links.cc (interfaces behind ports),
+// port_troubles.cc, settling.cc, packets.cc (execute, memory ports) and upcalls.cc.
 #pragma once
 
 #include <atomic>
@@ -39,7 +39,7 @@ struct Datapath::Impl {
   // EMFILE, ENOMEM, EAGAIN: what a datapath takes from the system is not to be had.
   Status Start();
 
-  // --- Control thread (port_commands.cc; settling.cc).
+  // --- Control thread (port_commands.cc; links.cc; port_troubles.cc; settling.cc).
 
   // Somebody who waits until frames that were handed in have been taken by their threads.
   struct Settling {

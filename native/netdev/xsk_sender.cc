@@ -25,7 +25,7 @@ std::shared_future<void> XskSender::Open(int ifindex) {
     old = std::move(queue_);
     again_ = 0;
     was_opened_ = true;
-    failed_ = false;
+    failures_ = 0;
   }
   const auto done = std::make_shared<std::promise<void>>();
   background_.Run([this, ifindex, done, old = std::move(old)]() mutable {
@@ -60,12 +60,15 @@ void XskSender::OpenNow(int ifindex) {
   options.receive = false;
   Result<std::unique_ptr<XskQueue>> opened = XskQueue::Open(pool_, options);
   MutexLock lock(mutex_);
-  failed_ = !opened;
   if (opened) {
+    failures_ = 0;
     queue_ = std::move(*opened);
-  } else if (opened.error().number == EBUSY || opened.error().number == EINVAL) {
-    again_ = ifindex;  // EINVAL: the socket there is one of ours.
+    return;
   }
+  ++failures_;
+  // EINVAL: the socket there is one of ours.
+  may_come_ = opened.error().number == EBUSY || opened.error().number == EINVAL;
+  if (may_come_) again_ = ifindex;
 }
 
 bool XskSender::is_open() const {
@@ -80,7 +83,7 @@ bool XskSender::was_opened() const {
 
 bool XskSender::failed() const {
   MutexLock lock(mutex_);
-  return failed_;
+  return failures_ > (may_come_ ? 1 : 0);
 }
 
 bool XskSender::Send(PacketBatch& batch, SendResult& result) {

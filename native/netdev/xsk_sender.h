@@ -38,7 +38,8 @@ class XskSender {
   bool is_open() const EXCLUDES(mutex_);
   // It is open, or was tried.
   bool was_opened() const EXCLUDES(mutex_);
-  // It was tried, and is not to be had for now.
+  // It is not to be had: also at a second attempt, where one that was just closed may have been in
+  // the way.
   bool failed() const EXCLUDES(mutex_);
   // Packets that lack nothing. False, and nothing done: they take another way.
   bool Send(PacketBatch& batch, SendResult& result) EXCLUDES(mutex_);
@@ -56,7 +57,8 @@ class XskSender {
   std::unique_ptr<XskQueue> queue_ GUARDED_BY(mutex_);
   int again_ GUARDED_BY(mutex_) = 0;  // The interface to be tried again.
   bool was_opened_ GUARDED_BY(mutex_) = false;
-  bool failed_ GUARDED_BY(mutex_) = false;
+  bool may_come_ GUARDED_BY(mutex_) = false;  // Though it failed.
+  int failures_ GUARDED_BY(mutex_) = 0;       // One after the other.
   Mutex control_;
   Background background_ GUARDED_BY(control_);  // Last: waits for what it has begun.
 };

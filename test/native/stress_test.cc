@@ -107,13 +107,14 @@ class Stress {
     spec.netdev.generate = type == "null";
     spec.netdev.generate_limit = 5000;
     spec.netdev.rxqs = type == "memory" ? 1 + random() % 3 : 1;
+    if (!device.empty() && random() % 4 == 0) spec.netdev.netns = elsewhere_.path();
+    spec.netdev.wait = random() % 2 == 0;
     if (type == "af_packet") {
       spec.netdev.visible = random() % 4 == 0;
       spec.netdev.qdisc_bypass = !spec.netdev.visible && random() % 4 == 0;
       spec.netdev.promiscuous = random() % 4 != 0;
-      spec.netdev.wait = random() % 2 == 0;
     }
-    if (type == "af_xdp") spec.netdev.offload_flows_above = 1;
+    if (type == "af_xdp" && spec.netdev.netns.empty()) spec.netdev.offload_flows_above = 1;
     if (random() % 4 == 0) spec.pmd = false;
     return spec;
   }
@@ -236,7 +237,8 @@ class Stress {
         "ip link del v0",
         "ip link del v2"};
     const std::string& command = kCommands[random() % kCommands.size()];
-    (void)std::system(("{ " + command + "; } >/dev/null 2>&1").c_str());
+    const std::string where = random() % 3 == 0 ? "nsenter --net=" + elsewhere_.path() + " " : "";
+    (void)std::system((where + "sh -c '" + command + "' >/dev/null 2>&1").c_str());
     std::this_thread::sleep_for(10ms);
   }
 
@@ -253,6 +255,7 @@ class Stress {
   }
 
   const std::uint32_t seed_;
+  const Namespace elsewhere_;
   std::atomic<bool> stop_{false};
   std::uint32_t batches_ = 0;  // Of changes of flows, by the one thread that makes them.
 };

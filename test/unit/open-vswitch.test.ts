@@ -368,7 +368,7 @@ describe.skipIf(missing !== undefined)('the dumps of a real Open vSwitch', () =>
     execute('ovs-ofctl', ['-O', 'OpenFlow15', command, `unix:${ovs.dir}/${bridge}.mgmt`, ...args]);
 
   /** The lines of a dump of what the rules make of the packets: plain, and with `-m`. */
-  async function flowsOf({ groups = [], rules, packets }: Book): Promise<[Line[], Line[]]> {
+  async function flowsOf({ groups = [], rules, shows, packets }: Book): Promise<[Line[], Line[]]> {
     for (const bridge of ['br0', 'br1']) {
       await ofctl('del-groups', bridge);
       const file = `${ovs.dir}/rules`;
@@ -384,7 +384,14 @@ describe.skipIf(missing !== undefined)('the dumps of a real Open vSwitch', () =>
     }
     const dump = async (...options: string[]) =>
       linesOf(await ovs.appctl('dpctl/dump-flows', ...options));
-    return [await dump(), await dump('-m')];
+    // It takes packets in its own time.
+    for (const end = Date.now() + 5_000; ; ) {
+      const [plain, verbose] = [await dump(), await dump('-m')];
+      const text = plain.map((line) => line.text).join('\n');
+      const complete =
+        shows.every((words) => text.includes(words)) && plain.length === verbose.length;
+      if (complete || Date.now() > end) return [plain, verbose];
+    }
   }
 
   beforeAll(async () => {

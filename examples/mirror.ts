@@ -14,7 +14,7 @@ if (left === undefined || right === undefined || mirror === undefined) {
 
 /** All that comes in at a port, tagged or not: a match without `vlan` would be for untagged frames alone. */
 const joined = (from: string, to: string): FlowSpec => ({
-  match: { inPort: from, vlan: 'any' },
+  match: { inPort: from, vlan: { any: true } },
   actions: `${to},${mirror}`,
 });
 

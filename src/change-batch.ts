@@ -85,7 +85,7 @@ const kText = 32;
 const kExact = 64;
 
 /** Of a match, as netlink attributes. */
-interface Attributes {
+export interface Attributes {
   readonly key: Uint8Array;
   readonly mask: Uint8Array;
 }
@@ -195,15 +195,15 @@ export class ChangeBatch {
   }
 
   /**
-   * The verdict for a packet of a batch of upcalls. Throws for what cannot be read; then there is
-   * none.
+   * The verdict for a packet of a batch of upcalls; returns its match, if one was given. Throws for
+   * what cannot be read; then there is none.
    */
   install(
     place: number,
     actions: ActionsLike,
     match: MatchLike | undefined,
     idleTimeoutMs: number | undefined,
-  ): void {
+  ): Attributes | undefined {
     // Getters of what is given may come back here: nothing is begun before all is read.
     let key = kNoKey;
     if (match !== undefined) {
@@ -218,6 +218,12 @@ export class ChangeBatch {
     this.#putActions(at, bytes);
     if (idleTimeoutMs !== undefined) this.#timeout(at, idleTimeoutMs);
     this.#headers[at + kPlaceAt] = place;
+    if (match === undefined) return undefined;
+    const behind = key.at + key.size;
+    return {
+      key: this.#payload.slice(key.at, behind),
+      mask: this.#payload.slice(behind, behind + key.maskSize),
+    };
   }
 
   /** The same. */

@@ -293,7 +293,9 @@ export class Configurator {
       return result;
     };
     const remove = ({ port, record }: Existing) => {
-      const spec = { ...record.spec!, number: record.number };
+      const waits = record.state === 'gone' && ['af_packet', 'af_xdp'].includes(record.type);
+      // One whose interface is gone comes back as it was.
+      const spec = { ...record.spec!, number: record.number, ...(waits && { wait: true }) };
       return step(
         () => host.deletePort(port),
         () => host.addPort(spec, port),
@@ -325,6 +327,8 @@ export class Configurator {
     const roomy = Math.max(options?.flowLimit ?? 0, host.options().flowLimit);
     if (options !== undefined) await setOptions({ ...options, flowLimit: roomy });
     for (const port of plan.removed) await remove(port);
+    // All that are made anew go first: one may want the interface that another has.
+    for (const change of plan.changed) if (change.spec !== undefined) await remove(change);
 
     const waiting = [...plan.changed];
     while (waiting.length > 0) {
@@ -332,7 +336,9 @@ export class Configurator {
       const next = waiting.findIndex(
         ({ record, number }) => record.number === number || !taken.has(number),
       );
-      const change = waiting[Math.max(next, 0)]!;
+      // Whoever steps aside is there.
+      const present = waiting.findIndex(({ spec }) => spec === undefined);
+      const change = waiting[next < 0 ? Math.max(present, 0) : next]!;
       if (next < 0) {
         const owner = [...host.ports.published.values()].find(
           ({ number }) => number === change.number,
@@ -357,7 +363,6 @@ export class Configurator {
       if (change.spec === undefined) {
         await renumber(change, change.number);
       } else {
-        await remove(change);
         await add(change.spec);
       }
     }

@@ -105,9 +105,8 @@ export interface FlowTable {
   readonly size: number;
   /**
    * Adds the flow, or replaces actions and timeout of the flow that is there. EEXIST with ifExists
-   * 'error', or if another flow has the ufid; ENOENT with ifMissing 'error'. EINVAL if another flow
-   * takes its packets already, or it would take all packets of another one, and it has no ufid of its
-   * own.
+   * 'error', or if another flow has the ufid; ENOENT with ifMissing 'error'. EINVAL if there is
+   * a packet that it and another flow would take, and it has no ufid of its own.
    */
   put(match: MatchLike, actions: ActionsLike, options?: PutOptions): Ufid;
   /** Whether there was one. */

@@ -374,10 +374,23 @@ export function readPortSpec(value: unknown): NativePortSpec {
   return read as unknown as NativePortSpec;
 }
 
-/** Whether a port made as `a` is what `b` asks for. A `b` without a number takes any. */
+/** What a port is that does not say otherwise. */
+const kDefaults = {
+  rxqs: 1,
+  visible: false,
+  qdiscBypass: false,
+  promiscuous: true,
+  hostStack: false,
+  busyPoll: false,
+};
+
+/**
+ * Whether a port made as `a` is what `b` asks for. A `b` without a number takes any, and that a port was
+ * ready to wait for its interface matters no more once it is there.
+ */
 export function sameSpec(a: NativePortSpec, b: NativePortSpec): boolean {
   const text = (spec: NativePortSpec) => {
-    const { number: _, ...rest } = { rxqs: 1, ...spec };
+    const { number: _, wait: __, ...rest } = { ...kDefaults, device: spec.name, ...spec };
     return JSON.stringify(Object.entries(rest).sort(([x], [y]) => (x < y ? -1 : 1)));
   };
   return text(a) === text(b);

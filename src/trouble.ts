@@ -88,7 +88,7 @@ const kTexts: Readonly<Record<string, Text>> = {
     meaning:
       'the interface is a macvlan, which gets frames for its own address alone: those for hosts behind Pollux never arrive',
     todo: (device) =>
-      `sudo ip link add link LOWER name ${device} type macvlan mode passthru, or a port on LOWER itself; or say \`promiscuous: false\``,
+      `sudo ip link del ${device} && sudo ip link add link LOWER name ${device} type macvlan mode passthru, or a port on LOWER itself; or say \`promiscuous: false\``,
   },
   'no-busy-poll': {
     meaning:
@@ -106,6 +106,12 @@ export function warnsOf(reason: string): boolean {
   return kTexts[reason]?.quiet === undefined;
 }
 
+/** Lines to type, for a port of another network namespace. */
+function within(netns: string | undefined, lines: string): string {
+  if (netns === undefined) return lines;
+  return lines.replace(/sudo (?=ip |ethtool |ss )/g, `sudo nsenter --net=${netns} `);
+}
+
 export function troubleOf(event: NativeEvent, port: PortRecord): PortTrouble {
   const { text: reason, errors, dropped } = event;
   const text = kTexts[reason];
@@ -118,6 +124,6 @@ export function troubleOf(event: NativeEvent, port: PortRecord): PortTrouble {
       ...(dropped > 0n && { rxDropped: dropped }),
     },
     meaning: text?.meaning ?? reason,
-    todo: text?.todo(device, port.type) ?? '',
+    todo: within(port.spec?.netns, text?.todo(device, port.type) ?? ''),
   });
 }

@@ -10,13 +10,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
-import { ChangeBatch } from './change-batch.js';
+import { type Attributes, ChangeBatch } from './change-batch.js';
 import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
 import { entries } from './entry.js';
-import { DatapathError, fromNative, invalid, isError, nativeErrors } from './errors.js';
+import { DatapathError, fromNative, invalid, isError } from './errors.js';
 import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
 import { forJson } from './json.js';
-import { decodeMatch, encodeMatch, type Ufid } from './odp/index.js';
+import { decodeMatch, type Ufid } from './odp/index.js';
 import type { Port } from './port.js';
 import type { PortTable } from './port-table.js';
 
@@ -24,8 +24,8 @@ import type { PortTable } from './port-table.js';
 export interface InstalledFlow {
   /**
    * Of the flow with that match: it is in the table once the handler has returned, unless the verdict was
-   * refused or another flow takes the packet. Worked out when somebody looks first, best in the handler;
-   * ENODEV if the match names a port that is gone by then.
+   * refused, another flow takes the packet, or the flow was put before under a ufid of its own. Worked out
+   * when somebody looks first.
    */
   readonly ufid: Ufid;
 }
@@ -55,9 +55,9 @@ export interface Upcall {
   /**
    * Install a flow and forward this packet by it; the flow counts it. `match` defaults to the exact
    * key. Throws EINVAL for what cannot be read; what the datapath refuses becomes an `error` event that
-   * names port and packet, and the packet is dropped. If another flow takes the packets already
-   * (installed for a packet before this one), or would have all of its packets taken, or the table is
-   * full of pinned flows, nothing is installed and the packet is forwarded all the same.
+   * names port and packet, and the packet is dropped. If another flow takes packets of this one (that
+   * installed for a packet before it, perhaps), or the table is full of pinned flows, nothing is installed
+   * and the packet is forwarded all the same.
    */
   install(
     actions: ActionsLike,
@@ -160,16 +160,14 @@ class QueuedUpcall implements Upcall {
       idleTimeoutMs = checkIdleTimeout(given.idleTimeoutMs);
       match = given.match as MatchLike | undefined;
     }
-    verdicts.install(this.#index, actions, match, idleTimeoutMs);
+    const encoded = verdicts.install(this.#index, actions, match, idleTimeoutMs);
     this.#batch.decide(this.#index);
-    return new AskedFlow(this, match);
+    return new AskedFlow(encoded ?? this);
   }
 
-  /** The ufid of a flow with that match, or with the packet's exact key. Not for users. */
-  static ufidOf(upcall: QueuedUpcall, match: MatchLike | undefined): Ufid {
-    if (match === undefined) return addon.ufidOf(addon.encodeKey(upcall.#keyBytes()), kNoMask);
-    const { key, mask } = encodeMatch(match, upcall.#batch.source.ports);
-    return addon.ufidOf(key, mask);
+  /** The ufid of a flow with the packet's exact key. Not for users. */
+  static ufidOf(upcall: QueuedUpcall): Ufid {
+    return addon.ufidOf(addon.encodeKey(upcall.#keyBytes()), kNoMask);
   }
 
   #keyBytes(): Buffer {
@@ -210,18 +208,20 @@ entries(QueuedUpcall);
 
 /** Works out what it has when somebody looks: thousands a millisecond are made, and few are looked at. */
 class AskedFlow implements InstalledFlow {
-  readonly #upcall: QueuedUpcall;
-  readonly #match: MatchLike | undefined;
-  #ufid: Ufid | undefined;
+  /** What the ufid follows from: a match, or the packet, whose whole batch stays until it is known. */
+  #from: Attributes | QueuedUpcall | Ufid;
 
-  constructor(upcall: QueuedUpcall, match: MatchLike | undefined) {
-    this.#upcall = upcall;
-    this.#match = match;
+  constructor(from: Attributes | QueuedUpcall) {
+    this.#from = from;
   }
 
   get ufid(): Ufid {
-    this.#ufid ??= nativeErrors(() => QueuedUpcall.ufidOf(this.#upcall, this.#match));
-    return this.#ufid;
+    const from = this.#from;
+    if (typeof from === 'string') return from;
+    const ufid =
+      from instanceof QueuedUpcall ? QueuedUpcall.ufidOf(from) : addon.ufidOf(from.key, from.mask);
+    this.#from = ufid;
+    return ufid;
   }
 
   toJSON(): object {

@@ -13,7 +13,10 @@ export interface Wire {
   readonly ports: readonly [Port, Port];
   /** Of the flow from the first port to the second, and of the one back: statistics are theirs. */
   readonly ufids: readonly [Ufid, Ufid];
-  /** Deletes the flows. Whether either was there. */
+  /**
+   * Deletes the flows with its matches, also where somebody has put another in place of one. Whether either
+   * was there; once removed, false.
+   */
   remove(): boolean;
   toJSON(): object;
 }
@@ -28,6 +31,7 @@ export class PortWire implements Wire {
   readonly ports: readonly [Port, Port];
   readonly ufids: readonly [Ufid, Ufid];
   readonly #host: WireHost;
+  #removed = false;
 
   /** Puts the flows, both or none. */
   constructor(host: WireHost, a: Port, b: Port) {
@@ -46,9 +50,12 @@ export class PortWire implements Wire {
   }
 
   remove(): boolean {
+    this.#host.live();
+    if (this.#removed) return false;
     const removed = this.#apply((batch) => {
       for (const ufid of this.ufids) batch.deleteByUfid(ufid);
     });
+    this.#removed = true;
     return removed.includes(true);
   }
 
@@ -78,7 +85,7 @@ entries(PortWire);
 /** Whatever comes in at `from` goes out at `to`, for as long as the flow is there. */
 function putFlow(batch: ChangeBatch, from: Port, to: Port): void {
   const spec = {
-    match: { inPort: from.number, vlan: 'any' as const },
+    match: { inPort: from.number, vlan: { any: true as const } },
     actions: [{ type: 'output', port: to.number }],
     idleTimeoutMs: 0,
   };

@@ -83,6 +83,8 @@ struct Datapath::Impl {
   // The same where one member more, or one less, is all that is new.
   Status ApplyArrival(const Port& port);
   Status ApplyDeparture(const Port& port);
+  // Afterwards no context can reach it, whatever is returned.
+  Status ForgetInContexts(const Port& port);
   Status CarryOut(const Plan& plan);
   void Warn(std::vector<std::string> warnings);
   // Answers those who wait for packets to settle, if they have, or cannot any more.

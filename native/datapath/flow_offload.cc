@@ -103,7 +103,7 @@ bool FlowOffload::TakesFrames(Known& known) const {
   const Port& port = *known.port;
   const Netdev& netdev = *port.netdev;
   if (!SendsByInterface(port) || port.nsid != kHere || netdev.ifindex() == 0 ||
-      netdev.link() != LinkState::kUp) {
+      netdev.link() != LinkState::kUp || netdev.sends_through_host()) {
     return false;
   }
   if (!known.takes_frames.has_value())

@@ -69,7 +69,11 @@ Wanted Datapath::Impl::MakeWanted() const {
     }
   }
   for (const auto& [id, port] : members) {
-    if (!port->changes_device) wanted.ports.push_back(port->Wants());
+    if (!port->changes_device) {
+      wanted.ports.push_back(port->Wants());
+    } else if (port->pmd) {
+      wanted.kept_nodes.push_back(port->netdev->numa());
+    }
   }
   return wanted;
 }
@@ -94,6 +98,14 @@ Status Datapath::Impl::ApplyDeparture(const Port& port) {
   });
   const std::optional<Plan> plan = PlanDeparture(port.Wants(), node_needed, contexts.actual());
   return plan.has_value() ? CarryOut(*plan) : Apply();
+}
+
+Status Datapath::Impl::ForgetInContexts(const Port& port) {
+  Status status = ApplyDeparture(port);
+  // A thread that is wanted besides cannot be had: the port goes all the same, its device is
+  // closed.
+  if (!status.ok()) (void)CarryOut(*PlanDeparture(port.Wants(), true, contexts.actual())).ok();
+  return status;
 }
 
 Status Datapath::Impl::CarryOut(const Plan& plan) {
@@ -210,23 +222,17 @@ Status Datapath::Impl::Arrive(Port& port) {
   if (!opened.ok()) return opened.error();
   std::shared_ptr<Netdev> other = std::move(*opened);
   // No context may reach the one when the other takes its place.
-  const auto exchange = [&] {
-    port.changes_device = true;
-    (void)Apply().ok();
-    {
-      MutexLock lock(port_mutex);
-      std::swap(port.netdev, other);
-    }
-    port.changes_device = false;
-    return Apply();
-  };
-  Status status = exchange();
+  port.changes_device = true;
+  Status status = Apply();
   if (status.ok()) {
-    port.awaited.reset();
-  } else {
-    (void)exchange().ok();
+    MutexLock lock(port_mutex);
+    std::swap(port.netdev, other);
   }
-  return status;
+  port.changes_device = false;
+  if (!status.ok()) return status;
+  port.awaited.reset();
+  // Should a thread not be there for it now, the next change of ports tries again.
+  return Apply();
 }
 
 Status Datapath::Impl::DeletePort(PortId id) {
@@ -239,7 +245,7 @@ Status Datapath::Impl::DeletePort(PortId id) {
   index.Remove(*port);
   members.erase(found);
   // Returns when no context can reach the device, whatever else it says.
-  Status status = ApplyDeparture(*port);
+  Status status = ForgetInContexts(*port);
   Forget(std::move(port));
   return status;
 }

@@ -106,7 +106,7 @@ Plan MakePlan(const Wanted& wanted, const Actual& actual) {
   Plan plan;
 
   // Threads.
-  std::set<std::uint32_t> busy_nodes;
+  std::set<std::uint32_t> busy_nodes(wanted.kept_nodes.begin(), wanted.kept_nodes.end());
   for (const WantedPort& port : wanted.ports) {
     if (port.pmd) busy_nodes.insert(port.numa);
   }

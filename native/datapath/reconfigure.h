@@ -49,6 +49,8 @@ struct WantedPort {
 struct Wanted {
   std::vector<Core> pmd_cores;  // Cores that may get a thread, ascending.
   std::vector<WantedPort> ports;
+  // Their threads stay, though no port may want them just now.
+  std::vector<std::uint32_t> kept_nodes = {};
 };
 
 // What one context has, in its shared map and poll list, each in ascending order.

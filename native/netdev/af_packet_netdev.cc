@@ -133,6 +133,7 @@ class AfPacketNetdev final : public Netdev {
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
     if (state == LinkState::kUp) xsk_->SendLeft();
   }
+  bool sends_through_host() const override { return sender_.through(); }
   void QdiscChanged(bool acts) override EXCLUDES(mutex_) {
     sender_.QdiscChanged(acts);
     MutexLock lock(mutex_);

@@ -126,6 +126,7 @@ class AfXdpNetdev final : public Netdev {
   Status Rebind(int ifindex) override EXCLUDES(mutex_);
   Background::Work Close() override;
   void QdiscChanged(bool acts) override { sender_.QdiscChanged(acts); }
+  bool sends_through_host() const override { return sender_.through(); }
   void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_);
   void Probe() override EXCLUDES(mutex_);
   std::shared_ptr<XdpFlows> OffloadFlows(const HeaderMask& mask) override EXCLUDES(mutex_);

@@ -163,6 +163,9 @@ class Netdev {
   // The listener heard of a change of qdiscs: whether there is one that decides when frames leave
   // (HasActingQdisc()). Same thread as Rebind().
   virtual void QdiscChanged(bool /*acts*/) {}
+  // Its frames go through the host's taps and qdisc now: none may be handed to the driver past
+  // them.
+  virtual bool sends_through_host() const { return false; }
 
   // About once a second, on the same thread: a look at what the kernel does not tell of.
   virtual void Probe() {}

@@ -164,11 +164,8 @@ function stepsOf(typed: FlowMatch, places: Int32Array, free: Uint8Array): Step[]
       steps.push({ name, value, fields: [] });
       continue;
     }
-    if (given === kAny) {
-      steps.push({ name, value: fixed(name, kAny), fields: [] });
-      continue;
-    }
     if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined;
+    if (kAny in given) return undefined;
     const fields: Value[] = [];
     for (const key in given) {
       const member = group.byKey.get(key);
@@ -180,12 +177,6 @@ function stepsOf(typed: FlowMatch, places: Int32Array, free: Uint8Array): Step[]
     steps.push({ name, value: undefined, fields });
   }
   return steps;
-}
-
-/** A value that is the same in all. */
-function fixed(name: string, same: unknown): Value {
-  const nowhere = { place: -1, kind: undefined, suffix: '', size: 0, max: 0, little: false };
-  return { name, same, mask: undefined, ...nowhere };
 }
 
 function isPlain(value: unknown): boolean {

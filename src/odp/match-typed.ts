@@ -77,6 +77,18 @@ export function matchFromTyped(typed: FlowMatch, names: PortNames | undefined): 
   return match;
 }
 
+/** Whether a tag is `{ any: true }`: whatever tags there are, or none. */
+function isAny(value: unknown, name: string): boolean {
+  const any = (value as { readonly any?: unknown } | null)?.any;
+  if (typeof value !== 'object' || any === undefined) return false;
+  if (any !== true || Object.keys(value as object).length > 1) {
+    throw invalid(`${name}.any is true, and stands alone`, {
+      hint: `{ ${name}: { any: true } } is any tags or none`,
+    });
+  }
+  return true;
+}
+
 /** Write the typed value of one group into `match`. */
 export function putGroup(match: Match, group: Group, value: unknown): void {
   match.present[group.index] = 1;
@@ -84,7 +96,7 @@ export function putGroup(match: Match, group: Group, value: unknown): void {
     putValue(match.key, match.mask, group.fields[0]!, value);
   } else if (group.entries !== undefined) {
     putEntries(match, group, value);
-  } else if (value === kAny && group.layer === 'tag') {
+  } else if (group.layer === 'tag' && isAny(value, group.key)) {
     match.leaveOpen(group);
   } else {
     const fields = putMembers(match, group.key, group, value);
@@ -159,7 +171,7 @@ export function takeGroup(match: Match, group: Group): unknown {
     return group.entries.slice(0, count).map(({ members }) => takeMembers(match, members));
   }
   return match.leavesOpen(group) && group.layer === 'tag'
-    ? kAny
+    ? { [kAny]: true }
     : takeMembers(match, group.members);
 }
 

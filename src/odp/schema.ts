@@ -36,7 +36,7 @@
  * ovs_action_push_vlan`), so that the typed form stays flat: `vlan` is the outer tag, `cvlan` the
  * inner one, and `ethType` always the type of the payload behind the tags. No tag group means
  * "untagged", exactly; the core reads the absence of VLAN that way. In place of a tag may stand
- * "any" (`vlan(any)`, `vlan: 'any'`): from there on tags are not looked at, there may be none or as
+ * "any" (`vlan(any)`, `vlan: { any: true }`): from there on tags are not looked at, there may be none or as
  * many as there are. Its encoding is an attribute VLAN of no bits in the mask and none in the key.
  *
  * Masks. A field that is not mentioned is wildcarded, unless it has an `implied` value, which is

@@ -1,7 +1,7 @@
 import type { NamedDropReason } from './actions/drop.js';
 import type { kHashAlgorithms } from './actions/hash.js';
 import type { kSampleDirections, kSlowPathReasons } from './actions/userspace.js';
-import type { kAny, kFragNames, kGroupSpecs } from './schema.js';
+import type { kFragNames, kGroupSpecs } from './schema.js';
 
 /** A value, or a value of which only the bits set in `mask` matter. */
 export type Maskable<T> = T | { readonly value: T; readonly mask: T };
@@ -57,7 +57,7 @@ type GroupValue<G extends Spec> = G extends { readonly single: true }
   : G extends { readonly entries: number }
     ? readonly EntryValue<G>[]
     : G extends { readonly layer: 'tag' }
-      ? EntryValue<G> | typeof kAny
+      ? EntryValue<G> & { readonly any?: true }
       : EntryValue<G>;
 
 type Settable<F> = F extends { readonly set: true } | { readonly nest: unknown } ? F : never;
@@ -118,8 +118,8 @@ type MaybeIpv4 = { readonly [group: `ipv4${string}`]: FieldGroups['ipv4'] };
  * `'syn|ack'`.
  *
  * `vlan` is the outer tag, `cvlan` the one inside it; `ethType` is the type behind the tags. `vlan:
- * 'any'` is any tags or none: `{ inPort, vlan: 'any' }` is whatever comes in there; `cvlan: 'any'`
- * says the same of what is inside the outer tag. What a
+ * { any: true }` is any tags or none: `{ inPort, vlan: { any: true } }` is whatever comes in there;
+ * `cvlan: { any: true }` says the same of what is inside the outer tag. What a
  * group needs below it (`ipv4` an `ethType` of 0x0800, `tcp` a `proto` of 6) is supplied if it is
  * left out.
  */

@@ -14,8 +14,8 @@ export const good: readonly FlowMatch[] = [
   { inPort: 1, ipv6: {}, udp: { src: { value: 1, mask: 3 } } },
   { inPort: 1, ethType: 0x0800, sctp: {} },
   { inPort: 'eth0', vlan: { vid: 5 }, ethType: 0x86dd, tcp: { dst: 80 } },
-  { inPort: 1, vlan: 'any' },
-  { inPort: 1, vlan: { vid: 5 }, cvlan: 'any', ipv4: { dst: '10.0.0.0/8' } },
+  { inPort: 1, vlan: { any: true } },
+  { inPort: 1, vlan: { vid: 5 }, cvlan: { any: true }, ipv4: { dst: '10.0.0.0/8' } },
   { inPort: 1, packetType: { ns: 1, id: 0x0800 }, tcp: { dst: 80 } },
   // Only one version of IP carries these.
   { inPort: 1, icmp: { type: 8 } },

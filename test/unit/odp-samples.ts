@@ -382,8 +382,8 @@ const ethernet: fc.Arbitrary<Typed> = fc
       fc.constant({}),
       fc.record({ vlan: tagGroup }),
       fc.record({ vlan: tagGroup, cvlan: tagGroup }),
-      fc.constant({ vlan: 'any' }),
-      fc.record({ vlan: tagGroup, cvlan: fc.constant('any') }),
+      fc.constant({ vlan: { any: true } }),
+      fc.record({ vlan: tagGroup, cvlan: fc.constant({ any: true }) }),
     ),
     behindTags,
   )

@@ -127,7 +127,7 @@ describe('key and mask', () => {
       `${startMask} 0600 0600 ffff 0000  0600 0500 1000 0000  0400 0100`,
     ],
     'any tags or none: a mask of no bits for a tag that is not in the key': [
-      { inPort: 1, vlan: 'any' },
+      { inPort: 1, vlan: { any: true } },
       start,
       `${startMask} 0600 0500 0000 0000`,
     ],
@@ -137,7 +137,7 @@ describe('key and mask', () => {
       `${startMask} 0600 0500 0000 0000  0600 0600 ffff 0000`,
     ],
     'a tag, and anything behind it': [
-      { inPort: 1, vlan: { vid: 5 }, cvlan: 'any' },
+      { inPort: 1, vlan: { vid: 5 }, cvlan: { any: true } },
       `${start} 0600 0600 8100 0000  0600 0500 1005 0000  0400 0100`,
       `${startMask} 0600 0600 ffff 0000  0600 0500 1fff 0000  0c00 0100 0600 0500 0000 0000`,
     ],

@@ -123,6 +123,23 @@ describe('a handler', () => {
     expect(JSON.parse(JSON.stringify(asked))).toEqual(ufids.map((ufid) => ({ ufid })));
   });
 
+  test('install remembers the match as it was given, whatever becomes of the object', async () => {
+    const asked: InstalledFlow[] = [];
+    const match = { inPort: 'a', ethType: 0x0800, udp: { src: 0 } };
+    dp.onUpcall((batch) => {
+      for (const upcall of batch) {
+        match.udp.src = upcall.frame.readUInt16BE(34);
+        asked.push(upcall.install('b', { match }));
+      }
+    });
+    a.inject(udpFrames(3));
+    await dp.settle();
+    await answered();
+    await dp.renumberPort('a', 9);
+    for (const [src, { ufid }] of asked.entries())
+      expect(dp.flows.get(ufid)?.match).toMatchObject({ inPort: 1, udp: { src } });
+  });
+
   test('execute: this packet only', async () => {
     dp.onUpcall((batch) => {
       for (const upcall of batch) upcall.execute('push_vlan(vid=3,pcp=0),b');

@@ -68,6 +68,10 @@ test('every kind of frame crosses, both ways, by one flow each', async () => {
 
   expect(wire.remove()).toBe(true);
   expect(wire.remove()).toBe(false);
+  // What took its place is not its own.
+  const another = dp.wire('b', 'a');
+  expect(wire.remove()).toBe(false);
+  expect(another.remove()).toBe(true);
   expect(dp.flows.size).toBe(0);
   expect(await crossing(dp, a, b)).toEqual([]);
 });
@@ -78,7 +82,7 @@ test('in_port alone is for untagged frames, and any is not for one type', async 
   dp.flows.put({ inPort: 'a' }, 'b');
   expect(await crossing(dp, a, b)).not.toContain('a tag of 0x8100');
   dp.flows.clear();
-  dp.flows.put({ inPort: 'a', vlan: 'any', ethType: 0x0800 }, 'b');
+  dp.flows.put({ inPort: 'a', vlan: { any: true }, ethType: 0x0800 }, 'b');
   expect(await crossing(dp, a, b)).toEqual([
     'untagged',
     'a tag of 0x8100',
@@ -99,7 +103,7 @@ test('both flows or none', async () => {
   expect(exists.stack).toMatch(/wire\.test\.ts/);
   expect(exists.stack).not.toMatch(/src\/wire\.ts/);
   expect(dp.flows.size).toBe(2);
-  expect(dp.flows.get({ inPort: 'a', vlan: 'any' })?.actions).toEqual([
+  expect(dp.flows.get({ inPort: 'a', vlan: { any: true } })?.actions).toEqual([
     { type: 'output', port: 2 },
   ]);
   wire.remove();
@@ -120,7 +124,7 @@ test('both flows or none', async () => {
 test('plain text and typed form, by the thousand', async () => {
   const dp = makeDatapath({ flowLimit: 5000 });
   const typed = Array.from({ length: 1000 }, (_, inPort) => ({
-    put: { match: { inPort, vlan: 'any' as const }, actions: 'drop' },
+    put: { match: { inPort, vlan: { any: true as const } }, actions: 'drop' },
   }));
   const text = typed.map(({ put }) => ({
     put: { match: `in_port(${put.match.inPort}),vlan(any)`, actions: 'drop' },
@@ -128,7 +132,7 @@ test('plain text and typed form, by the thousand', async () => {
   expect(dp.flows.apply(typed)).toEqual(dp.flows.apply(text));
   expect(dp.flows.size).toBe(1000);
   for await (const { match } of dp.flows.dump()) {
-    expect(match).toEqual({ inPort: match.inPort, vlan: 'any' });
+    expect(match).toEqual({ inPort: match.inPort, vlan: { any: true } });
   }
 });
 

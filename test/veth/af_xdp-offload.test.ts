@@ -24,6 +24,46 @@ describe('offloadFlows', () => {
   });
 
   sceneTest(
+    'leaves alone what is to pass the qdisc or the taps of the other interface',
+    async ({ host, open, crossed, talk, expectLedgerCloses, ip, assert, run, sleep, until }) => {
+      const left = await host('left', 1);
+      const right = await host('right', 2);
+      for (const one of [left, right]) {
+        await one.run('ethtool', '-K', 'eth0', 'gro', 'on');
+        await one.run('ethtool', '-K', 'eth0', 'tx', 'off');
+      }
+      const dp = await open({
+        ports: [
+          { name: 'left', type: 'af_xdp', number: 1, offloadFlows: { packetsPerSecond: 1 } },
+          { name: 'right', type: 'af_packet', number: 2 },
+        ],
+        flows: crossed(1, 2),
+      });
+      const offloaded = () => dp.ports.get('left')!.stats().offloadedPackets ?? 0n;
+      await talk(left, right, { megabytes: 20 });
+      assert.ok(offloaded() > 1_000n, `${offloaded()}`);
+
+      await run(
+        'tc',
+        ...'qdisc add dev right root tbf rate 1gbit burst 256k latency 50ms'.split(' '),
+      );
+      await until('the port knows', () => / qdisc/.test(dp.ports.get('right')!.mode));
+      await sleep(1500); // Once a second it is looked at which flows may stay.
+      const before = offloaded();
+      await talk(left, right, { megabytes: 20 });
+      assert.equal(offloaded(), before);
+
+      await dp.deletePort('right');
+      await ip('link set right up');
+      await dp.addPort({ name: 'right', type: 'af_packet', number: 2, visible: true });
+      await talk(left, right, { megabytes: 5 });
+      assert.equal(offloaded(), before);
+      await expectLedgerCloses(dp);
+    },
+    { limitMs: 60_000, skip },
+  );
+
+  sceneTest(
     'carries TCP with partial checksums and with whole ones; the latter goes by the program',
     async ({ host, open, crossed, talk, expectLedgerCloses, dropped, assert, until }) => {
       const left = await host('left', 1);

@@ -36,6 +36,37 @@ describe('an interface', () => {
   );
 
   sceneTest(
+    'may go from one port to another in one step, and back if that fails',
+    async ({ open, pair, ip, assert, reaches }) => {
+      await pair('one', 'one-far');
+      await pair('two', 'two-far');
+      const ports = (a: string, b: string) =>
+        [
+          { name: 'a', type: 'af_packet', device: a },
+          { name: 'b', type: 'af_packet', device: b },
+        ] as const;
+      const dp = await open({ ports: [...ports('one', 'two')] });
+      await dp.configure({ ports: [...ports('two', 'one')] });
+      await dp.configure({ ports: [...ports('one', 'two-far')] });
+      // Said or not, what is so by default is no change.
+      const said = { visible: false, qdisc: 'use', promiscuous: true, wait: true } as const;
+      const same = ports('one', 'two-far').map((port) => ({ ...port, ...said }));
+      assert.deepEqual((await dp.configure({ ports: same }, { dryRun: true })).changed, []);
+
+      await ip('link del one');
+      await reaches(dp.ports.get('a')!, 'gone');
+      const wrong = ports('one', 'nowhere').map((port) => ({ ...port, visible: true }));
+      await assert.rejects(dp.configure({ ports: wrong }), ({ code, message }) => {
+        assert.doesNotMatch(message, /undone/);
+        return code === 'ENODEV';
+      });
+      assert.deepEqual([...dp.ports.keys()].sort(), ['a', 'b']);
+      await pair('one', 'one-far');
+      await reaches(dp.ports.get('a')!, 'up');
+    },
+  );
+
+  sceneTest(
     'that another process has as a port, too, is trouble while it lasts',
     async ({ open, pair, childProcess, packageUrl, until, assert }) => {
       await pair('near', 'far');

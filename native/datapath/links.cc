@@ -135,6 +135,9 @@ void Datapath::Impl::FollowLink(Port& port, const LinkEvent& event) {
   if (state != LinkState::kUp || shorter) offload->LeavePort(port, state == LinkState::kGone);
   {
     const NamespaceVisit visit(port.space.get());
+    // From here it would ask about another interface with that index. One that has gone is only
+    // let go of; all else LookAt() finds the next time.
+    if (!visit.status() && state != LinkState::kGone) return;
     netdev.LinkChanged(event.ifindex, state, event.mtu);
   }
   AnnounceLink(port, state, kDownReason);

@@ -23,7 +23,6 @@
 //
 // Frames go no further into the host's own stack (ingress_drop.h), unless they shall.
 #include <linux/if_ether.h>
-#include <net/if.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -111,13 +110,10 @@ class AfPacketNetdev final : public Netdev {
   std::span<const std::unique_ptr<Rxq>> rxqs() const override { return rxqs_; }
 
   Status Rebind(int ifindex) override EXCLUDES(mutex_) {
-    char name[IF_NAMESIZE];
-    if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
-      return WithPort(SystemError(ENODEV, "ioctl", "there is no such interface"), device_);
-    }
-    Result<Interface> interface = QueryInterface(name);
-    if (!interface) return WithPort(interface.error(), name);
-    if (Status status = Attach(*interface); !status) return WithPort(status.error(), name);
+    Result<Interface> interface = QueryInterface(ifindex);
+    if (!interface) return WithPort(interface.error(), device_);
+    if (Status status = Attach(*interface); !status)
+      return WithPort(status.error(), interface->name);
     return {};
   }
 
@@ -255,7 +251,8 @@ class AfPacketNetdev final : public Netdev {
     if (Status status = claim_.Take(interface.index); !status) return status;
     if (Status status = sender_.Bind(interface.index); !status) return status;
     std::shared_future<void> xsk_opened;
-    if (!sender_.through()) xsk_opened = xsk_->Open(interface.index);
+    // What was open is bound to the old interface, and would be used again when the qdisc goes.
+    if (!sender_.through() || xsk_->was_opened()) xsk_opened = xsk_->Open(interface.index);
     if (Result<LinkDetails> link = DescribeLink(interface.index); link)
       takes_all_ = link->takes_all;
     Result<std::vector<std::unique_ptr<PacketRing>>> opened =

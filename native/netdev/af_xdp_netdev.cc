@@ -285,6 +285,7 @@ Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
       XdpProgram::Attach(interface.index, mode.program, kMaxQueues);
   if (!program) return program.error();
   program_ = std::move(*program);
+  unserved_before_ = 0;  // It counts from the start, and may have to go before it is complete.
   obtained_ = &mode;
   if (promiscuous_asked_) {
     promiscuous_ = HoldPromiscuous(interface.index);
@@ -378,11 +379,7 @@ void AfXdpNetdev::SetMtu(std::uint32_t mtu) {
 // life
 
 Status AfXdpNetdev::Rebind(int ifindex) {
-  char name[IF_NAMESIZE];
-  if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
-    return SystemError(ENODEV, "ioctl", "there is no such interface");
-  }
-  Result<Interface> interface = QueryInterface(name);
+  Result<Interface> interface = QueryInterface(ifindex);
   if (!interface) return interface.error();
   MutexLock lock(mutex_);
   Detach();

@@ -105,8 +105,12 @@ Result<Interface> QueryInterface(const std::string& device) {
 
 Result<Interface> QueryInterface(int ifindex) {
   char name[IF_NAMESIZE];
-  if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr)
+  if (if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) {
+    // Perhaps there was no descriptor to ask by.
+    if (errno != ENXIO && errno != ENODEV)
+      return SystemError(errno, "ioctl", "cannot ask about an interface");
     return SystemError(ENODEV, "ioctl", "there is no such interface");
+  }
   Asker asker(name);
   if (Status status = asker.opened(); !status) return status.error();
   Interface interface;

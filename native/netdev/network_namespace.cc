@@ -115,11 +115,17 @@ int NetworkNamespace::Number() const {
 }
 
 NamespaceVisit::NamespaceVisit(const NetworkNamespace* where) : where_(where) {
-  if (where_ == nullptr || setns(where_->there_.get(), CLONE_NEWNET) == 0) return;
+  if (where_ == nullptr) return;
+  // First to where it is: a user namespace may allow the way there, but not the way back.
+  if (setns(where_->home_.get(), CLONE_NEWNET) == 0 &&
+      setns(where_->there_.get(), CLONE_NEWNET) == 0) {
+    return;
+  }
   Error error = SystemError(errno, "setns", "cannot enter the network namespace");
   if (error.number == EPERM) {
     error.hint =
-        "it needs CAP_SYS_ADMIN, in the user namespace that it belongs to as well: run as root";
+        "it needs CAP_SYS_ADMIN, in the user namespaces of both ends of the way as well: run as "
+        "root, or with a network namespace of your own (unshare -Urn)";
   }
   status_ = std::move(error);
   where_ = nullptr;
@@ -127,8 +133,8 @@ NamespaceVisit::NamespaceVisit(const NetworkNamespace* where) : where_(where) {
 
 NamespaceVisit::~NamespaceVisit() {
   if (where_ == nullptr) return;
-  // What was allowed on the way there is on the way back, and takes no memory that it has not: who
-  // stayed would open other people's interfaces.
+  // It was allowed on the way there, and takes no memory that it has not: who stayed would open
+  // other people's interfaces.
   POLLUX_CHECK(setns(where_->home_.get(), CLONE_NEWNET) == 0);
 }
 

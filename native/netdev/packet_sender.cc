@@ -96,7 +96,8 @@ void PacketSender::Send(const PacketBatch& batch, std::uint32_t mtu, XskSender* 
   Messages messages;
   for (const Packet* packet : batch) messages.Add(*packet);
   // Runs of packets that take the same way.
-  const bool through = this->through();
+  // Who has another way for frames that go past may have asked a moment before the qdisc went.
+  const bool through = !goes_past_ || this->through();
   const auto way_of = [&](std::size_t i) {
     return through ? Way::kThrough : WayOf(messages.packet(i), mtu);
   };

@@ -232,9 +232,15 @@ std::unique_ptr<PacketRing> PacketSockets::TakeRing() {
 }
 
 void PacketSockets::MakeRingAhead() {
-  MutexLock lock(mutex_);
-  if (ring_ != nullptr || std::exchange(making_, true)) return;
-  background_.Run([this, here = namespace_] {
+  ino_t here = 0;
+  {
+    MutexLock lock(mutex_);
+    if (ring_ != nullptr || std::exchange(making_, true)) return;
+    here = namespace_;
+  }
+  // Without the mutex, which the work takes: where no thread is to be had, it is done right here.
+  MutexLock control(control_);
+  background_.Run([this, here] {
     // It takes a core for a millisecond, which whoever adds the port still needs.
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     // What fails here fails again, and is told, when somebody waits for it.

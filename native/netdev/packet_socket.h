@@ -88,18 +88,19 @@ class PacketSockets {
   Result<std::vector<std::unique_ptr<PacketRing>>> OpenRings(int ifindex, std::uint32_t n,
                                                              bool promiscuous) EXCLUDES(mutex_);
   // From now on one is being made ahead, for the next port.
-  void MakeRingAhead() EXCLUDES(mutex_);
+  void MakeRingAhead() EXCLUDES(control_, mutex_);
 
  private:
   std::unique_ptr<PacketRing> TakeRing() EXCLUDES(mutex_);
   void EnterNamespace() REQUIRES(mutex_);
 
-  Mutex mutex_;
+  Mutex mutex_;  // After control_.
   ino_t namespace_ GUARDED_BY(mutex_) = 0;
   std::array<std::vector<Fd>, 2> senders_ GUARDED_BY(mutex_);  // Idle; by whether past the qdisc.
   std::unique_ptr<PacketRing> ring_ GUARDED_BY(mutex_);        // Made ahead.
   bool making_ GUARDED_BY(mutex_) = false;
-  Background background_ GUARDED_BY(mutex_);  // Last: waits for what it has begun.
+  Mutex control_;
+  Background background_ GUARDED_BY(control_);  // Last: waits for what it has begun.
 };
 
 }  // namespace pollux

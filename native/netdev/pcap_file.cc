@@ -394,7 +394,8 @@ std::size_t PcapRecordSize(PcapFormat format, std::size_t frame_size) {
 void WritePcapRecord(PcapFormat format, std::span<const std::uint8_t> frame,
                      const PacketArrival& arrival, std::uint8_t* out) {
   const auto size = static_cast<std::uint32_t>(frame.size());
-  const std::uint32_t original = size + arrival.cut_off;
+  // A capture may claim any length for a frame that has grown since.
+  const std::uint32_t original = size + std::min(arrival.cut_off, UINT32_MAX - size);
   const auto time = static_cast<std::uint64_t>(arrival.time_ns);
   if (format == PcapFormat::kPcap) {
     Put(out, static_cast<std::uint32_t>(time / 1'000'000'000));

@@ -169,6 +169,33 @@ std::uint64_t KernelSent(const std::string& name) {
   return sent;
 }
 
+TEST_CASE("af_packet: an interface that came back under a qdisc sends when the qdisc has gone") {
+  Isolated([] {
+    MakePair();
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    for (int i = 0; i < 1000 && netdev->mode().find("xsk-tx") == std::string::npos; ++i)
+      usleep(1000);
+    const int old = netdev->ifindex();
+    Run("ip link del v0");
+    netdev->LinkChanged(old, LinkState::kGone, 0);
+    MakePair();
+    Run("tc qdisc add dev v0 root tbf rate 200mbit burst 30kb limit 20mb");
+    REQUIRE(netdev->Rebind(static_cast<int>(if_nametoindex("v0"))).ok());
+    CHECK(netdev->mode().find(" qdisc") != std::string::npos);
+    Run("tc qdisc del dev v0 root");
+    netdev->QdiscChanged(false);
+    Raw raw("v1");
+    bool arrived = false;
+    for (int i = 0; i < 3 && !arrived; ++i) {
+      Send(*netdev, pool, {Frame(60)});
+      arrived = !raw.Receive(1).empty();
+    }
+    CHECK(arrived);
+  });
+}
+
 TEST_CASE("af_packet: what is to be segmented and what is not leave by one queue, in order") {
   Isolated([] {
     MakePair();

@@ -298,6 +298,19 @@ TEST_CASE("captures: a parser that is given too little asks for more") {
   CHECK(parser.Next({}, true).kind == Kind::kEnd);
 }
 
+TEST_CASE("captures: a frame longer than can be said is written as long as can be") {
+  for (const PcapFormat format : {PcapFormat::kPcap, PcapFormat::kPcapng}) {
+    Bytes file = PcapHead(format, "p");
+    const Bytes frame = FrameOf(100, 1);
+    const std::size_t at = file.size();
+    file.resize(at + PcapRecordSize(format, frame.size()));
+    WritePcapRecord(format, frame, {1'700'000'000'000'000'000, UINT32_MAX - 10}, &file[at]);
+    const Read read = ReadAll(file);
+    CHECK(read.frames == std::vector<Bytes>{frame});
+    CHECK(read.cut_off == std::vector<std::uint32_t>{UINT32_MAX - 100});
+  }
+}
+
 TEST_CASE("captures: what is written is read again") {
   CHECK(PcapFormatOf("a.pcap") == PcapFormat::kPcap);
   CHECK(PcapFormatOf("a.pcapng") == PcapFormat::kPcapng);

@@ -297,6 +297,16 @@ function readOffloadFlows(value: unknown, what: string): number {
   return atLeast(1)(packetsPerSecond, 'packetsPerSecond') as number;
 }
 
+/** A name that an interface can have, of its own or as an altname. */
+function readInterface(value: unknown, what: string): string {
+  const name = checkText(value, what);
+  const possible = name.length <= 127 && !/[\s/]/u.test(name) && !/^\.{0,2}$/.test(name);
+  if (possible) return name;
+  throw invalid(`${what} ${show(name)} cannot be an interface`, {
+    hint: '`ip link` shows the interfaces; a name has neither blanks nor "/"',
+  });
+}
+
 /** The path of a network namespace. */
 function readNamespace(value: unknown, what: string): string {
   if (typeof value === 'number') return `/proc/${atLeast(1)(value, what)}/ns/net`;
@@ -309,7 +319,7 @@ function readNamespace(value: unknown, what: string): string {
 
 const kOfInterface: Readonly<Record<keyof OfInterface | keyof InNamespace | keyof Awaited, Read>> =
   {
-    device: checkText,
+    device: readInterface,
     visible: checkBoolean,
     qdisc: (value, what) => checkChoice(value, what, ['use', 'bypass']),
     promiscuous: checkBoolean,
@@ -363,6 +373,11 @@ export function readPortSpec(value: unknown): NativePortSpec {
     else if (key === 'offloadFlows') read.offloadFlowsAbove = value;
     else if (key === 'qdisc') read.qdiscBypass = value === 'bypass';
     else read[key] = value;
+  }
+  if (read.visible === true && read.qdiscBypass === true) {
+    throw invalid("`visible` and `qdisc: 'bypass'` exclude each other", {
+      hint: "taps see only what goes through the interface's qdisc: leave one of them out",
+    });
   }
   const { rxqAffinity = [], rxqs = 1 } = read as { rxqAffinity?: number[]; rxqs?: number };
   for (let i = 0; i < rxqAffinity.length; i += 2) {

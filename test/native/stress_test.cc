@@ -2,7 +2,7 @@
 // descriptors change from several threads, at random, while packets are on their way. What must
 // hold: no sanitizer says a word, every command is answered, the ledger closes, and nothing stays.
 //
-// POLLUX_STRESS_SECONDS says how long (default 5), POLLUX_STRESS_SEED begins another run.
+// POLLUX_STRESS_SECONDS says how long (default 15), POLLUX_STRESS_SEED begins another run.
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
@@ -270,7 +270,7 @@ TEST_CASE("stress: everything at once, and nothing is lost or stays") {
       DatapathOptions options;
       options.topology = {{0, 1}};
       Stress stress(Setting("POLLUX_STRESS_SEED", 1), options);
-      stress.Run(std::chrono::seconds(Setting("POLLUX_STRESS_SECONDS", 5)));
+      stress.Run(std::chrono::seconds(Setting("POLLUX_STRESS_SECONDS", 15)));
       Testbed& bed = stress.bed;
       const Ledger ledger = bed->stats().ledger;
       std::printf("stress: %llu commands, %llu packets received, %llu sent, up to %zu flows\n",

@@ -112,15 +112,22 @@ function portOptions(): typeof cases {
     ...{ rxqAffinity: [1, 'x', null, true, { 0: -1 }, { 0: '1' }, { x: 1 }] },
     ...{ pmdSleepMaxUs: notNumber, mtu: [...notNumber, 67], numa: notNumber },
   };
+  const ofInterface = {
+    ...{
+      device: [...notText, '', '..', 'a/b', 'a b', 'x'.repeat(128)],
+      netns: [true, null, {}, -1, 'x'],
+    },
+    ...{ visible: notBoolean, qdisc: notChoice, promiscuous: notBoolean, wait: notBoolean },
+  };
   const own: Readonly<Record<string, Readonly<Record<string, readonly unknown[]>>>> = {
     memory: { queueLength: [...notNumber, 0], openDelayMs: notNumber },
     null: { generate: notBooleanOrObject },
-    af_packet: { device: notText, hostStack: notBoolean },
+    af_packet: { ...ofInterface, hostStack: notBoolean },
     af_xdp: {
-      ...{ device: notText, mode: notChoice, busyPoll: notBoolean },
+      ...{ ...ofInterface, mode: notChoice, busyPoll: notBoolean },
       offloadFlows: [...notBooleanOrObject, { packetsPerSecond: 0 }, { nosuch: 1 }],
     },
-    tap: { device: notText },
+    tap: { device: notText, netns: ofInterface.netns },
     pcap: { read: notText, write: notText, loop: notBoolean, pace: notChoice },
   };
   const kinds = Object.entries(own).flatMap(([type, fields]) =>

@@ -6,7 +6,7 @@
 import { describe } from 'vitest';
 import { sceneTest } from '../support/netns.js';
 
-const seconds = Number(process.env.POLLUX_STRESS_SECONDS ?? 8);
+const seconds = Number(process.env.POLLUX_STRESS_SECONDS ?? 15);
 const seed = Number(process.env.POLLUX_STRESS_SEED ?? 1);
 
 describe('stress', () => {

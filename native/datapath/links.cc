@@ -3,7 +3,9 @@
 // the control thread.
 
 #include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "datapath/datapath_impl.h"
 #include "netdev/interface.h"
@@ -47,12 +49,15 @@ void Datapath::Impl::OpenLinkMonitor() {
 }
 
 void Datapath::Impl::CheckInterfaces() {
-  const std::vector<int> shaped = InterfacesWithActingQdisc();
+  const std::optional<std::vector<int>> shaped = InterfacesWithActingQdisc();
   for (const auto& [id, port] : members) {
     const int ifindex = port->netdev->ifindex();
     if (ifindex <= 0 || port->nsid != port->home) continue;
-    if (port->space == nullptr && port->announced != LinkState::kGone)
-      port->netdev->QdiscChanged(std::binary_search(shaped.begin(), shaped.end(), ifindex));
+    if (port->space == nullptr && port->announced != LinkState::kGone) {
+      std::optional<bool> acts;
+      if (shaped) acts = std::binary_search(shaped->begin(), shaped->end(), ifindex);
+      port->netdev->QdiscChanged(acts);
+    }
     LookAt(*port);
   }
 }
@@ -75,6 +80,7 @@ void Datapath::Impl::LookAt(Port& port) {
     Result<Interface> interface = QueryInterface(event.ifindex);
     event.up = interface && interface->link() == LinkState::kUp;
     event.mtu = interface ? interface->mtu : 0;
+    if (interface) port.netdev->QdiscChanged(HasActingQdisc(event.ifindex));
   }
   const LinkState state = event.deleted ? LinkState::kGone
                           : event.up    ? LinkState::kUp

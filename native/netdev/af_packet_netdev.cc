@@ -130,7 +130,7 @@ class AfPacketNetdev final : public Netdev {
     if (state == LinkState::kUp) xsk_->SendLeft();
   }
   bool sends_through_host() const override { return sender_.through(); }
-  void QdiscChanged(bool acts) override EXCLUDES(mutex_) {
+  void QdiscChanged(std::optional<bool> acts) override EXCLUDES(mutex_) {
     sender_.QdiscChanged(acts);
     MutexLock lock(mutex_);
     // Not needed until now.
@@ -141,6 +141,7 @@ class AfPacketNetdev final : public Netdev {
     if (link() == LinkState::kUp) xsk_->SendLeft();
     xsk_->OpenAgain();
     if (claim_.shared()) claim_.TakeName();
+    if (sender_.asks_again()) QdiscChanged(HasActingQdisc(ifindex()));
   }
 
   Background::Work Close() override EXCLUDES(mutex_) {

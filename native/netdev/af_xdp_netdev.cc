@@ -125,7 +125,7 @@ class AfXdpNetdev final : public Netdev {
 
   Status Rebind(int ifindex) override EXCLUDES(mutex_);
   Background::Work Close() override;
-  void QdiscChanged(bool acts) override { sender_.QdiscChanged(acts); }
+  void QdiscChanged(std::optional<bool> acts) override { sender_.QdiscChanged(acts); }
   bool sends_through_host() const override { return sender_.through(); }
   void LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) override EXCLUDES(mutex_);
   void Probe() override EXCLUDES(mutex_);
@@ -410,6 +410,7 @@ Background::Work AfXdpNetdev::Close() {
 
 void AfXdpNetdev::Probe() {
   if (claim_.shared()) claim_.TakeName();
+  if (sender_.asks_again()) QdiscChanged(HasActingQdisc(ifindex()));
   MutexLock lock(mutex_);
   ServeNewQueues();
   if (link() == LinkState::kUp) SendLeft();

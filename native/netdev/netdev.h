@@ -161,8 +161,9 @@ class Netdev {
   virtual Background::Work Close() { return {}; }
 
   // The listener heard of a change of qdiscs: whether there is one that decides when frames leave
-  // (HasActingQdisc()). Same thread as Rebind().
-  virtual void QdiscChanged(bool /*acts*/) {}
+  // (HasActingQdisc()). Nothing: nobody could be asked, all stays as it is, and Probe() asks. Same
+  // thread as Rebind().
+  virtual void QdiscChanged(std::optional<bool> /*acts*/) {}
   // Its frames go through the host's taps and qdisc now: none may be handed to the driver past
   // them.
   virtual bool sends_through_host() const { return false; }

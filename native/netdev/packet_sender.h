@@ -23,6 +23,7 @@
 
 #include <array>
 #include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,12 @@ class PacketSender {
 
   // Opens sockets at the first time. Looks at what qdisc there is, too.
   Status Bind(int ifindex);
-  void QdiscChanged(bool acts) { acts_.store(acts, std::memory_order_relaxed); }
+  // Nothing: it is not known, and stays as it was until somebody asks again.
+  void QdiscChanged(std::optional<bool> acts) {
+    if (acts) acts_.store(*acts, std::memory_order_relaxed);
+    asks_again_ = !acts;
+  }
+  bool asks_again() const { return asks_again_; }
   // The last. What comes back is to be closed, which waits for the kernel.
   std::vector<Fd> Close();
 
@@ -79,6 +85,7 @@ class PacketSender {
   const bool elsewhere_;  // In another network namespace than the next port.
   Fd past_;
   Fd through_;
+  bool asks_again_ = false;        // The control thread's.
   std::atomic<bool> acts_{false};  // There is a qdisc that decides when frames leave.
 };
 

@@ -25,7 +25,8 @@ constexpr std::uint16_t kGroIpv4MaxSize = 64;  // IFLA_GRO_IPV4_MAX_SIZE
 
 using Each = std::function<void(std::uint16_t type, std::span<const std::uint8_t> payload)>;
 
-// Asks, and calls `each` for every message of the answer.
+// Asks, and calls `each` for every message of the answer. EINTR: of all there are, some changed
+// meanwhile, and may be missing.
 template <typename Body>
 Status Ask(std::uint16_t type, bool all, const Body& body, const Each& each) {
   const Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
@@ -45,6 +46,7 @@ Status Ask(std::uint16_t type, bool all, const Body& body, const Each& each) {
     return SystemError(errno, "sendto", "cannot ask about an interface");
   }
   std::vector<std::uint8_t> buffer(kBufferSize);
+  bool whole = true;
   for (;;) {
     const ssize_t n = recv(fd.get(), buffer.data(), buffer.size(), 0);
     if (n < 0 && errno == EINTR) continue;
@@ -55,10 +57,12 @@ Status Ask(std::uint16_t type, bool all, const Body& body, const Each& each) {
       std::memcpy(&header, left.data(), sizeof header);
       if (header.nlmsg_len < sizeof header || header.nlmsg_len > left.size()) break;
       const auto payload = left.subspan(NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN);
-      if (header.nlmsg_type == NLMSG_DONE) return {};
-      if (header.nlmsg_type == NLMSG_ERROR) {
-        const int error = -NumberOf<std::int32_t>(payload);
-        if (error == 0) return {};
+      whole = whole && (header.nlmsg_flags & NLM_F_DUMP_INTR) == 0;
+      // Both tell how it ended.
+      if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+        const int number = NumberOf<std::int32_t>(payload);
+        if (number >= 0 && whole) return {};
+        const int error = number < 0 ? -number : EINTR;
         return SystemError(error, "recv", "the kernel does not tell of an interface");
       }
       each(header.nlmsg_type, payload);
@@ -153,11 +157,12 @@ Result<std::vector<LinkDetails>> DescribeLinks() {
                             [&](std::uint16_t type, std::span<const std::uint8_t> payload) {
                               if (type == RTM_NEWLINK) links.push_back(ReadLink(payload));
                             });
-  if (!status) return status.error();
+  // Where interfaces come and go all the time, no list is ever whole.
+  if (!status && status.error().number != EINTR) return status.error();
   return links;
 }
 
-std::vector<int> InterfacesWithActingQdisc() {
+std::optional<std::vector<int>> InterfacesWithActingQdisc() {
   std::vector<int> acting;
   // The kernel offers no shorter list. What it is asked of one interface, it tells everybody who
   // listens.
@@ -175,14 +180,15 @@ std::vector<int> InterfacesWithActingQdisc() {
     if (kind != "noqueue" && kind != "mq" && kind != "ingress")
       acting.push_back(message.tcm_ifindex);
   };
-  if (!Ask(RTM_GETQDISC, true, tcmsg{}, read)) return {};
+  if (!Ask(RTM_GETQDISC, true, tcmsg{}, read)) return std::nullopt;
   std::sort(acting.begin(), acting.end());
   return acting;
 }
 
-bool HasActingQdisc(int ifindex) {
-  const std::vector<int> acting = InterfacesWithActingQdisc();
-  return std::binary_search(acting.begin(), acting.end(), ifindex);
+std::optional<bool> HasActingQdisc(int ifindex) {
+  const std::optional<std::vector<int>> acting = InterfacesWithActingQdisc();
+  if (!acting) return std::nullopt;
+  return std::binary_search(acting->begin(), acting->end(), ifindex);
 }
 
 }  // namespace pollux

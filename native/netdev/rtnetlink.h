@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -63,10 +64,10 @@ Result<std::vector<LinkDetails>> DescribeLinks();
 // Whether somebody has put a qdisc on an interface that decides when frames leave, or which. That
 // is any qdisc that has a handle: those that the kernel makes by itself (pfifo_fast, fq_codel or
 // what net.core.default_qdisc says, below mq where there are several queues) have none. Of mq it is
-// what stands below that counts; clsact counts, since its filters may drop and redirect. False,
-// too, where nobody could be asked.
-bool HasActingQdisc(int ifindex);
+// what stands below that counts; clsact counts, since its filters may drop and redirect. Nothing
+// where nobody could be asked, or the answer is not whole.
+std::optional<bool> HasActingQdisc(int ifindex);
 // All interfaces of which that is so, in order.
-std::vector<int> InterfacesWithActingQdisc();
+std::optional<std::vector<int>> InterfacesWithActingQdisc();
 
 }  // namespace pollux

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "base/fd.h"
 #include "base/idle_thread.h"
 #include "kernel_testbed.h"
+#include "netdev/rtnetlink.h"
 #include "testbed.h"
 
 namespace pollux::test {
@@ -106,6 +108,32 @@ void CheckPort(const PortSpec& spec, std::size_t least) {
 }
 
 }  // namespace
+
+TEST_CASE("exhaustion: a qdisc that cannot be asked about is as it was, and asked about again") {
+  Isolated([] {
+    MakePair();
+    Run("tc qdisc add dev v0 root tbf rate 200mbit burst 30kb limit 20mb");
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    const auto goes_through = [&] { return netdev->mode().find(" qdisc") != std::string::npos; };
+    CHECK(goes_through());
+    {
+      const SpareDescriptors none(0);
+      const std::optional<bool> acts = HasActingQdisc(netdev->ifindex());
+      CHECK(!acts.has_value());
+      netdev->QdiscChanged(acts);
+      netdev->Probe();
+    }
+    CHECK(goes_through());
+    Run("tc qdisc del dev v0 root");
+    netdev->Probe();
+    CHECK(!goes_through());
+    Run("tc qdisc add dev v0 root tbf rate 200mbit burst 30kb limit 20mb");
+    netdev->Probe();  // It is known, and the listener tells of changes.
+    CHECK(!goes_through());
+  });
+}
 
 TEST_CASE("out of descriptors: a datapath is refused, with what to do about it") {
   const std::size_t open_before = OpenDescriptors();

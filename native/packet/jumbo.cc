@@ -30,20 +30,33 @@ bool JumboCutter::Start(std::span<const std::uint8_t> frame, const OffloadHeader
   l3_ = type_at + 2;
   const std::uint8_t* ip = data + l3_;
   ipv4_ = Get16(data + type_at) == kEthTypeIpv4;
+  option_ = 0;
+  std::uint8_t protocol = 0;
   if (ipv4_) {
-    option_ = 0;
-    if (Get16(ip + 2) != 0 || ip[0] != 0x45 || ip[9] != kProtoTcp) return false;
+    const std::size_t length = Get16(ip + 2);
+    if (ip[0] != 0x45 || (length != 0 && length != frame.size() - l3_)) return false;
+    protocol = ip[9];
     l4_ = l3_ + sizeof(Ipv4Header);
   } else {
-    option_ = kOption;
-    if (Get16(data + type_at) != kEthTypeIpv6 || Get16(ip + 4) != 0 || ip[6] != kProtoHopByHop ||
-        ip[40] != kProtoTcp || ip[41] != 0 || ip[42] != kJumbo || ip[43] != 4)
+    if (Get16(data + type_at) != kEthTypeIpv6) return false;
+    const std::size_t length = Get16(ip + 4);
+    protocol = ip[6];
+    l4_ = l3_ + sizeof(Ipv6Header);
+    if (length == 0) {
+      if (protocol != kProtoHopByHop || ip[41] != 0 || ip[42] != kJumbo || ip[43] != 4)
+        return false;
+      option_ = kOption;
+      protocol = ip[40];
+      l4_ += kOption;
+    } else if (length != frame.size() - l4_) {
       return false;
-    l4_ = l3_ + sizeof(Ipv6Header) + kOption;
+    }
   }
-  payload_ = l4_ + (data[l4_ + 12] >> 4) * 4u;
-  if (header.csum_start != l4_ || payload_ < l4_ + sizeof(TcpHeader) || payload_ >= frame.size())
-    return false;
+  tcp_ = protocol == kProtoTcp;
+  if (!tcp_ && protocol != kProtoUdp) return false;
+  const std::size_t least = tcp_ ? sizeof(TcpHeader) : sizeof(UdpHeader);
+  payload_ = l4_ + (tcp_ ? (data[l4_ + 12] >> 4) * 4u : least);
+  if (header.csum_start != l4_ || payload_ < l4_ + least || payload_ >= frame.size()) return false;
   next_ = payload_;
   return true;
 }
@@ -66,26 +79,31 @@ PacketPtr JumboCutter::Next(PacketPool& pool, bool& refused) {
   std::memcpy(data + headers, frame_.data() + next_, length);
 
   std::uint8_t* ip = data + l3_;
-  std::uint8_t* tcp = data + front;
+  std::uint8_t* l4 = data + front;
   const auto l4_length = static_cast<std::uint32_t>(packet->size - front);
   const auto done = static_cast<std::uint32_t>(next_ - payload_);
+  const std::uint8_t protocol = tcp_ ? kProtoTcp : kProtoUdp;
   if (ipv4_) {
     Put16(ip + 2, static_cast<std::uint32_t>(packet->size - l3_));
     Put16(ip + 4, (Get16(ip + 4) + done / header_.gso_size) & 0xffff);
     Put16(ip + 10, 0);
     PutChecksum(ip + 10, Checksum({ip, sizeof(Ipv4Header)}));
   } else {
-    ip[6] = kProtoTcp;
+    ip[6] = protocol;
     Put16(ip + 4, l4_length);
   }
-  Put32(tcp + 4, Get32(tcp + 4) + done);
-  if (next_ + length < frame_.size()) tcp[13] &= static_cast<std::uint8_t>(~(kFin | kPsh));
-  if (done > 0) tcp[13] &= static_cast<std::uint8_t>(~kCwr);
+  if (tcp_) {
+    Put32(l4 + 4, Get32(l4 + 4) + done);
+    if (next_ + length < frame_.size()) l4[13] &= static_cast<std::uint8_t>(~(kFin | kPsh));
+    if (done > 0) l4[13] &= static_cast<std::uint8_t>(~kCwr);
+  } else {
+    Put16(l4 + 4, l4_length);
+  }
   Layers layers;
   layers.l3 = static_cast<std::uint32_t>(l3_);
   layers.ipv4 = ipv4_;
-  layers.protocol = kProtoTcp;
-  PutChecksum(tcp + kTcpCheckAt, FoldSum(layers.PseudoSum(data, l4_length)));
+  layers.protocol = protocol;
+  PutChecksum(l4 + (tcp_ ? kTcpCheckAt : kUdpCheckAt), FoldSum(layers.PseudoSum(data, l4_length)));
 
   OffloadHeader header = header_;
   header.csum_start = static_cast<std::uint16_t>(front);

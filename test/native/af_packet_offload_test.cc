@@ -410,6 +410,54 @@ TEST_CASE("af_packet: UDP to be segmented gets through whole and in pieces") {
   });
 }
 
+TEST_CASE("af_packet: datagrams that just do not fit a packet are cut on receipt") {
+  Isolated([] {
+    MakePair();
+    Run("ip link set v1 gso_max_size 196608");
+    Run("echo 0 > /proc/sys/net/ipv6/conf/v1/disable_ipv6 && ip addr add fd09::1/64 dev v1 nodad "
+        "&& "
+        "ip neigh add fd09::2 lladdr 02:00:00:00:00:99 dev v1");
+    PacketPool pool;
+    std::unique_ptr<Netdev> netdev = Open(Spec("af_packet", "v0"), pool);
+    if (netdev == nullptr) return;
+    const int udp = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t size = 0;
+    const sockaddr_storage to = Address("fd09::2", 9, size);
+    const int segment = 1400;
+    constexpr int kUdpSegment = 103;
+    CHECK(setsockopt(udp, IPPROTO_UDP, kUdpSegment, &segment, sizeof segment) == 0);
+    constexpr std::size_t kHeaders = 14 + 40 + 8;
+    // The last that fits, the first that does not, and the longest that UDP has.
+    for (const std::size_t length : {65'535 - kHeaders, 65'536 - kHeaders, std::size_t{65'527}}) {
+      CAPTURE(length);
+      Bytes data(length);
+      for (std::size_t i = 0; i < length; ++i) data[i] = static_cast<std::uint8_t>(i % 251);
+      CHECK(sendto(udp, data.data(), length, 0, reinterpret_cast<const sockaddr*>(&to), size) ==
+            static_cast<ssize_t>(length));
+      Bytes got;
+      std::size_t whole = 0;
+      for (const Clock::time_point start = Clock::now();
+           got.size() < length && Clock::now() - start < std::chrono::seconds(5);) {
+        PacketBatch batch;
+        netdev->rxqs()[0]->Recv(batch);
+        for (const Packet* packet : batch) {
+          if (packet->is_gso()) ++whole;
+          for (const PacketPtr& piece : Finished(pool, pool.Clone(*packet))) {
+            if (piece->data[20] != 17) continue;  // The host's own chat.
+            CHECK(Between::IsRight(*piece));
+            CHECK(piece->size <= kHeaders + 1400);
+            got.insert(got.end(), piece->data + kHeaders, piece->data + piece->size);
+          }
+        }
+      }
+      CHECK(got == data);
+      CHECK(whole == 1);
+    }
+    CHECK(netdev->stats().rx_errors == 0);
+    close(udp);
+  });
+}
+
 TEST_CASE("af_packet: offloads of tagged frames are known behind the tags") {
   Isolated([] {
     MakePair();

@@ -100,7 +100,7 @@ describe('ports on real interfaces', () => {
 
   sceneTest(
     'S15: 1,000 deletions under traffic: the device is closed when the promise resolves',
-    async ({ pair, open, sleep, ip, link, assert, expectLedgerCloses, fs }) => {
+    async ({ pair, open, until, ip, link, assert, expectLedgerCloses, fs }) => {
       const dp = await open({
         topology: { numa: [[0], [1]] },
         pmdCpus: [0, 1],
@@ -114,15 +114,20 @@ describe('ports on real interfaces', () => {
           { match: 'in_port(2)', actions: '7' },
         ],
       });
-      /** Sockets and taps that this process has open. */
-      const devices = () =>
+      /** How many descriptors of a kind this process has open. */
+      const descriptors = (kind: RegExp) =>
         fs.readdirSync('/proc/self/fd').filter((fd) => {
           try {
-            return /^socket:|\/net\/tun$/.test(fs.readlinkSync(`/proc/self/fd/${fd}`));
+            return kind.test(fs.readlinkSync(`/proc/self/fd/${fd}`));
           } catch {
             return false; // the one that lists
           }
         }).length;
+      const sockets = () => descriptors(/^socket:/);
+      const taps = () => descriptors(/\/net\/tun$/);
+      /** The packet sockets in this namespace, by lines behind a heading. */
+      const packetSockets = () =>
+        fs.readFileSync('/proc/self/net/packet', 'utf8').trim().split('\n').length - 1;
       const tap = await dp.addPort({ name: 'probe', type: 'tap', device: 'probe' }).then(
         () => true,
         () => false,
@@ -137,17 +142,19 @@ describe('ports on real interfaces', () => {
       await dp.deletePort('out');
       let deletions = 0;
       let sent = 0n;
-      await sleep(200); // Until one is made ahead.
-      const before = devices();
+      // Two that send are kept for the next port, and one that receives is made ahead.
+      await until('sockets are kept', () => packetSockets() === 3);
+      const atRest = sockets();
       const once = async (spec: import('../../src/index.js').PortSpec, look = false) => {
         const port = await dp.addPort(spec);
         drip.inject(frame);
-        if (spec.type === 'tap') assert.ok(devices() > before);
+        if (spec.type === 'tap') assert.equal(taps(), 1);
         // Its sockets are those of the port before it, or are opened by a thread.
         if (look) assert.equal((await link('veth')).promiscuity, 1);
         sent += port.stats().txPackets;
         await dp.deletePort('out');
-        assert.ok(devices() <= before); // One socket is made ahead.
+        assert.equal(taps(), 0);
+        assert.ok(sockets() <= atRest);
         deletions++;
       };
       for (let round = 0; round < 200; round++) {

@@ -74,7 +74,6 @@ struct SendResult {
   // What the wire sees of those: more packets where there were GSO frames.
   std::uint32_t wire_packets = 0;
   std::uint64_t bytes = 0;
-  std::array<std::uint32_t, kDropReasons> dropped{};
 
   void Accept(const Packet& packet) {
     ++packets;
@@ -105,8 +104,19 @@ struct SendResult {
   }
 
   void Drop(DropReason reason, std::uint32_t n = 1) {
-    dropped[static_cast<std::size_t>(reason)] += n;
+    if (!has_drops_) dropped_.fill(0);
+    has_drops_ = true;
+    dropped_[static_cast<std::size_t>(reason)] += n;
   }
+  std::uint32_t dropped(DropReason reason) const {
+    return has_drops_ ? dropped_[static_cast<std::size_t>(reason)] : 0;
+  }
+
+ private:
+  bool has_drops_ = false;
+  // Only filled in by the first drop: most batches have none, and clearing all the counts for each
+  // batch would take as long as looking up one of its packets.
+  std::array<std::uint32_t, kDropReasons> dropped_;
 };
 
 class Rxq {

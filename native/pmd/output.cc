@@ -129,11 +129,11 @@ void Context::Transmit(const TxPort& port, PacketBatch& batch) {
   if (result.packets == n) [[likely]]
     return;
   for (std::size_t i = 0; i < kDropReasons; ++i) {
-    if (result.dropped[i] == 0) continue;
     const auto reason = static_cast<DropReason>(i);
-    counters_.Drop(reason, result.dropped[i]);
-    (reason == DropReason::kTxError ? port.counters->errors : port.counters->dropped)
-        .Add(result.dropped[i]);
+    const std::uint32_t dropped = result.dropped(reason);
+    if (dropped == 0) continue;
+    counters_.Drop(reason, dropped);
+    (reason == DropReason::kTxError ? port.counters->errors : port.counters->dropped).Add(dropped);
   }
 }
 

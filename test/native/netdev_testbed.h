@@ -33,7 +33,7 @@ namespace pollux::test {
 using Bytes = std::vector<std::uint8_t>;
 
 inline std::uint32_t Dropped(const SendResult& result, DropReason reason) {
-  return result.dropped[static_cast<std::size_t>(reason)];
+  return result.dropped(reason);
 }
 
 inline NetdevSpec Spec(const std::string& type, const std::string& name, std::uint32_t rxqs = 1) {

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-  // Tests say 'pollux' and get src/, the same modules as a test that imports '../../src/flow.js'.
+  // Tests say 'pollux' and get src/, the same modules as a test that imports '../../src/errors.js'.
   // Child processes and worker threads say 'pollux' too and get dist/, through the package's own exports.
   resolve: { alias: [{ find: /^pollux$/, replacement: source('./src/index.ts') }] },
   test: {

@@ -118,7 +118,7 @@ export interface NativeEvent {
 }
 
 export interface NativeUpcalls {
-  /** Upcall records; see upcall.ts. */
+  /** Upcall records; see upcalls/batch.ts. */
   readonly slab: Buffer;
   /** The id of the first; the others follow. */
   readonly first: number;
@@ -196,7 +196,7 @@ export interface NativeDatapath {
   stats(): NativeStats;
 
   /**
-   * Changes as records; see change-batch.ts for these, and for the outcomes written to `out`. The
+   * Changes as records; see flows/change-batch.ts for these, and for the outcomes written to `out`. The
    * errors of those that failed, in order; one that another flow is in the way of has the place of its
    * `change`, and in `overlaps` key and mask of that flow. Or the places of changes whose texts the core cannot
    * read, up to `maxUnread` of them, and nothing was done.
@@ -230,7 +230,7 @@ export interface NativeDatapath {
   setUpcallConsumer(present: boolean): void;
   takeUpcalls(max: number): NativeUpcalls;
   /**
-   * The verdicts of upcalls `first` to `first + count - 1` as records, see change-batch.ts; those
+   * The verdicts of upcalls `first` to `first + count - 1` as records, see flows/change-batch.ts; those
    * without one are dropped. Those that could not be carried out, by place.
    */
   answerUpcalls(

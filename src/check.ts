@@ -4,7 +4,7 @@
  */
 import { isUint8Array } from 'node:util/types';
 import { DatapathError, invalid } from './errors.js';
-import { show } from './odp/value.js';
+import { show } from './odp/values/value.js';
 
 export { show };
 

@@ -9,11 +9,11 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { NativeDatapath, NativeOptions, NativePortSpec } from './binding.js';
-import { type Change, ChangeBatch, encodePut, type Put } from './change-batch.js';
 import { checkList, checkObject, throwIfAborted } from './check.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { type FlowSpec, readFlowSpec } from './flow.js';
-import { FlowRecord } from './flow-records.js';
+import { type Change, ChangeBatch, encodePut, type Put } from './flows/change-batch.js';
+import { FlowRecord } from './flows/records.js';
+import { type FlowSpec, readFlowSpec } from './flows/table.js';
 import {
   decodeActions,
   decodeMatch,
@@ -24,8 +24,14 @@ import {
   suggest,
 } from './odp/index.js';
 import { compareOptions, type DatapathOptions, optionKeys, readOptions } from './options.js';
-import { DatapathPort, type PortRecord, type PortSpec, readPortSpec, sameSpec } from './port.js';
-import type { PortTable } from './port-table.js';
+import {
+  DatapathPort,
+  type PortRecord,
+  type PortSpec,
+  readPortSpec,
+  sameSpec,
+} from './ports/handle.js';
+import type { PortTable } from './ports/table.js';
 
 export interface DatapathConfig extends DatapathOptions {
   readonly ports?: readonly PortSpec[];

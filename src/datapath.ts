@@ -26,14 +26,14 @@ import {
 import { type Changes, Configurator, type DatapathConfig, readConfig } from './configure.js';
 import { entries, pointAt } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
+import { FlowRecord } from './flows/records.js';
 import {
   type ActionsLike,
   checkCore,
   DatapathFlowTable,
   type Flow,
   type FlowTable,
-} from './flow.js';
-import { FlowRecord } from './flow-records.js';
+} from './flows/table.js';
 import { jsonable } from './json.js';
 import { encodeActions } from './odp/index.js';
 import { type DatapathOptions, readOptions, withDefaults } from './options.js';
@@ -46,12 +46,12 @@ import {
   type PortSpec,
   type PortType,
   readPortSpec,
-} from './port.js';
-import { type Ports, PortTable } from './port-table.js';
+} from './ports/handle.js';
+import { type Ports, PortTable } from './ports/table.js';
+import { type PortTrouble, troubleOf, warnsOf } from './ports/trouble.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
-import { type PortTrouble, troubleOf, warnsOf } from './trouble.js';
-import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcall.js';
+import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcalls/source.js';
 import { PortWire, type Wire } from './wire.js';
 
 export interface Abortable {

@@ -22,7 +22,7 @@ export type {
   FlowTable,
   MatchLike,
   PutOptions,
-} from './flow.js';
+} from './flows/table.js';
 export {
   type CtNat,
   formatActions,
@@ -46,10 +46,10 @@ export type {
   PortRef,
   PortSpec,
   PortType,
-} from './port.js';
-export type { Ports } from './port-table.js';
+} from './ports/handle.js';
+export type { Ports } from './ports/table.js';
+export type { PortTrouble } from './ports/trouble.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Execution, Trace, TraceStep } from './trace.js';
-export type { PortTrouble } from './trouble.js';
-export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcall.js';
+export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcalls/source.js';
 export type { Wire } from './wire.js';

@@ -1,11 +1,11 @@
 /** wire(): two ports joined, whatever comes in at one goes out at the other. */
 import { inspect } from 'node:util';
 import type { NativeDatapath } from './binding.js';
-import { ChangeBatch } from './change-batch.js';
 import { entries } from './entry.js';
 import { DatapathError, invalid, nativeErrors } from './errors.js';
+import { ChangeBatch } from './flows/change-batch.js';
 import type { PortNames, Ufid } from './odp/index.js';
-import type { Port } from './port.js';
+import type { Port } from './ports/handle.js';
 
 /** Two ports that are joined, by a flow each way. */
 export interface Wire {

@@ -1,9 +1,9 @@
 /** One flow as a line of `dpctl/dump-flows`. */
 import { readActions, writeActions } from './actions/list.js';
-import { release } from './match.js';
-import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
-import { matchFromTyped } from './match-typed.js';
+import { type FormatOptions, formatMatchText, matchFromText } from './match/text.js';
+import { matchFromTyped } from './match/typed.js';
 import type { ActionsLike, MatchLike, Ufid } from './types.js';
+import { release } from './values/match.js';
 
 export interface FlowLine {
   /** Printed in front when given; OVS does so only with `-m`. */

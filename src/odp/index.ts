@@ -1,5 +1,5 @@
 /**
- * The flow language: typed form, ODP text and netlink attributes, each way. See schema.ts for how
+ * The flow language: typed form, ODP text and netlink attributes, each way. See schema/compile.ts for how
  * it hangs together.
  */
 import { checkBoolean, checkOptions, show } from '../check.js';
@@ -7,18 +7,18 @@ import { entry } from '../entry.js';
 import { invalid } from '../errors.js';
 import { decodeActionList, encodeActionList, readActions, writeActions } from './actions/list.js';
 import { kindByName } from './actions/table.js';
-import { release } from './match.js';
-import { decode, encode } from './match-netlink.js';
-import { type FormatOptions, formatMatchText, matchFromText } from './match-text.js';
-import { matchFromTyped, typedFromMatch } from './match-typed.js';
-import { parseNumber } from './number.js';
+import { decode, encode } from './match/netlink.js';
+import { type FormatOptions, formatMatchText, matchFromText } from './match/text.js';
+import { matchFromTyped, typedFromMatch } from './match/typed.js';
+import { parseNumber } from './text/number.js';
 import type { ActionsLike, FlowMatch, KnownAction, MatchLike, PortNames, Ufid } from './types.js';
-import { formatUfid, parseUfid } from './ufid.js';
+import { release } from './values/match.js';
+import { formatUfid, parseUfid } from './values/ufid.js';
 
 export { type FlowLine, formatFlow } from './flow-line.js';
-export { readExample } from './match-example.js';
-export { MatchPlan } from './match-plan.js';
-export type { FormatOptions } from './match-text.js';
+export { readExample } from './match/example.js';
+export { MatchPlan } from './match/plan.js';
+export type { FormatOptions } from './match/text.js';
 export { suggest } from './nearest.js';
 export type {
   Action,

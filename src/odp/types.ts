@@ -1,7 +1,7 @@
 import type { NamedDropReason } from './actions/drop.js';
 import type { kHashAlgorithms } from './actions/hash.js';
 import type { kSampleDirections, kSlowPathReasons } from './actions/userspace.js';
-import type { kFragNames, kGroupSpecs } from './schema.js';
+import type { kFragNames, kGroupSpecs } from './schema/compile.js';
 
 /** A value, or a value of which only the bits set in `mask` matter. */
 export type Maskable<T> = T | { readonly value: T; readonly mask: T };
@@ -95,7 +95,7 @@ type Without<Groups> = { readonly [K in keyof Groups]?: undefined };
 
 /**
  * What must be said of the headers below those that are matched: for the compiler, what
- * prerequisites.ts checks when the program runs.
+ * match/prerequisites.ts checks when the program runs.
  *
  * An object that a program writes down is one of these or does not compile. But where `ipv4` may be
  * there or not, as in a type whose values come from elsewhere, nothing can be said, and it must

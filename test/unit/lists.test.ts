@@ -3,8 +3,8 @@ import { Datapath } from 'pollux';
 import { expect, test } from 'vitest';
 import { addon } from '../../src/binding.js';
 import { kDropReasons } from '../../src/odp/actions/drop.js';
-import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema.js';
-import { readPortSpec } from '../../src/port.js';
+import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema/compile.js';
+import { readPortSpec } from '../../src/ports/handle.js';
 import { makeDatapath } from './support.js';
 
 test('drop reasons', () => {

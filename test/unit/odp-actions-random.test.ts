@@ -2,7 +2,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { actionKinds } from '../../src/odp/actions/table.js';
-import { formatAddress, prefixOf } from '../../src/odp/address.js';
 import {
   type Action,
   decodeActions,
@@ -10,7 +9,8 @@ import {
   formatActions,
   parseActions,
 } from '../../src/odp/index.js';
-import { type Field, type Group, groupOf, groups } from '../../src/odp/schema.js';
+import { type Field, type Group, groupOf, groups } from '../../src/odp/schema/compile.js';
+import { formatAddress, prefixOf } from '../../src/odp/text/address.js';
 import { check, type Known, ports, seeded } from './odp-actions-samples.js';
 
 const kAddressBytes = { mac: 6, ipv4: 4, ipv6: 16 } as const;

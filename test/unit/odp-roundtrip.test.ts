@@ -9,7 +9,7 @@ import {
   formatMatch,
   parseMatch,
 } from '../../src/odp/index.js';
-import { groups } from '../../src/odp/schema.js';
+import { groups } from '../../src/odp/schema/compile.js';
 import { anyMatch, matchOf, ports, samples, wildcarded } from './odp-samples.js';
 
 const seeded = { seed: 20160412, numRuns: 150 };

@@ -1,6 +1,5 @@
 // The text is Open vSwitch's: what it prints is printed, what it reads is read.
 import { describe, expect, test } from 'vitest';
-import { formatAddress, readAddress } from '../../src/odp/address.js';
 import {
   type FlowMatch,
   formatActions,
@@ -10,6 +9,7 @@ import {
   parseActions,
   parseMatch,
 } from '../../src/odp/index.js';
+import { formatAddress, readAddress } from '../../src/odp/text/address.js';
 
 const ports: PortNames = {
   number: (ref) => (ref === 'vm1' ? 1 : 2),

@@ -1,6 +1,6 @@
 /** Strings of bytes in the text of actions, in hexadecimal. */
-import { formatHex, hexDigit } from '../address.js';
-import type { Scanner } from '../scan.js';
+import { formatHex, hexDigit } from '../text/address.js';
+import type { Scanner } from '../values/scan.js';
 
 /** Pairs of digits: `userdata(0102)`. */
 export function readBytes(scanner: Scanner, name: string, max: number): Buffer {

@@ -1,10 +1,10 @@
 /** The `ct` action. The datapath cannot do it yet. */
 import { invalid } from '../../errors.js';
-import { isWild } from '../match.js';
-import type { Scanner } from '../scan.js';
-import { compileField, type Field } from '../schema.js';
+import { compileField, type Field } from '../schema/compile.js';
 import type { KnownAction } from '../types.js';
-import { formatValue, putValue, show, takeValue } from '../value.js';
+import { isWild } from '../values/match.js';
+import type { Scanner } from '../values/scan.js';
+import { formatValue, putValue, show, takeValue } from '../values/value.js';
 import { type ActionKind, checkInteger, type Given } from './kind.js';
 import { checkFlag, printNat, readNat } from './nat.js';
 

@@ -4,10 +4,10 @@
  * vSwitch has that action, too, but prints it without its reason and cannot read one.
  */
 import { invalid } from '../../errors.js';
-import { parseNumber } from '../number.js';
-import type { Scanner } from '../scan.js';
+import { parseNumber } from '../text/number.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import { type ActionKind, kMaxU32, type Reader, takeU32 } from './kind.js';
 
 const kOpen = 40;

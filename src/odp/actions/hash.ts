@@ -1,7 +1,7 @@
 /** The `hash` action: `hash(l4(BASIS))`. Its result is what `dp_hash` matches. */
 import { invalid } from '../../errors.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../value.js';
+import { show } from '../values/value.js';
 import {
   type ActionKind,
   checkInteger,

@@ -1,9 +1,9 @@
 /** What there is to know of one action, and what the loops over a list of actions lend it. */
 import { invalid } from '../../errors.js';
-import type { Attribute, AttributeWriter } from '../nlattr.js';
-import type { Scanner } from '../scan.js';
+import type { Attribute, AttributeWriter } from '../text/nlattr.js';
 import type { KnownAction, PortNames } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 
 export const kMaxU32 = 0xffffffff;
 

@@ -4,8 +4,6 @@
  * masks here.
  */
 import { invalid } from '../../errors.js';
-import { isFull, readInteger, writeInteger } from '../match.js';
-import type { Scanner } from '../scan.js';
 import {
   compileField,
   type Field,
@@ -14,9 +12,11 @@ import {
   type GroupKey,
   type GroupSpec,
   kGroupSpecs,
-} from '../schema.js';
+} from '../schema/compile.js';
 import type { PortNames } from '../types.js';
-import { formatValue, putValue, show, takeValue } from '../value.js';
+import { isFull, readInteger, writeInteger } from '../values/match.js';
+import type { Scanner } from '../values/scan.js';
+import { formatValue, putValue, show, takeValue } from '../values/value.js';
 import { checkKeys, type Given, kMaxU32, type Printer, type Reader } from './kind.js';
 import { portOf, portWord, readPort } from './port.js';
 

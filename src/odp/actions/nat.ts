@@ -3,10 +3,10 @@
  * of the range as there is. Addresses of version 6 stand in brackets if ports follow them.
  */
 import { invalid } from '../../errors.js';
-import { formatAddress, readAddress } from '../address.js';
-import type { Scanner } from '../scan.js';
+import { formatAddress, readAddress } from '../text/address.js';
 import type { CtNat } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import { checkInteger, checkKeys, type Given } from './kind.js';
 
 const kOpen = 40;

@@ -1,10 +1,10 @@
 /** Actions that hold lists of actions: sample, clone, check_pkt_len, dec_ttl. */
 import { invalid } from '../../errors.js';
-import type { Attribute } from '../nlattr.js';
-import { attributes } from '../nlattr.js';
-import type { Scanner } from '../scan.js';
+import type { Attribute } from '../text/nlattr.js';
+import { attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import {
   type ActionKind,
   checkInteger,

@@ -4,11 +4,11 @@
  */
 import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
-import { attributes } from '../nlattr.js';
-import type { Scanner } from '../scan.js';
-import { groupOf, kNshMdType1 } from '../schema.js';
+import { groupOf, kNshMdType1 } from '../schema/compile.js';
+import { attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import { printNumber, readNumber } from './bytes.js';
 import { type ActionKind, checkSize, type Given } from './kind.js';
 import {

@@ -1,5 +1,5 @@
 /** Actions without lists in them whose arguments are a C structure, one value, or none. */
-import { kEthTypeMpls, kEthTypeMplsMulticast, kEthTypeVlan, kTagTpids } from '../schema.js';
+import { kEthTypeMpls, kEthTypeMplsMulticast, kEthTypeVlan, kTagTpids } from '../schema/compile.js';
 import type { KnownAction } from '../types.js';
 import { type ActionKind, checkSize, takeU32 } from './kind.js';
 import {

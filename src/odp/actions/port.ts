@@ -1,11 +1,11 @@
 /** Ports as arguments of actions: by number, by name, or in the typed form by handle. */
 import { invalid } from '../../errors.js';
-import { portText, resolve } from '../match-text.js';
-import { kMaxPort, portNumber } from '../match-typed.js';
-import { parseNumber } from '../number.js';
-import type { Scanner } from '../scan.js';
+import { portText, resolve } from '../match/text.js';
+import { kMaxPort, portNumber } from '../match/typed.js';
+import { parseNumber } from '../text/number.js';
 import type { PortNames } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import { kMaxU32, type Reader } from './kind.js';
 
 /**

@@ -11,14 +11,11 @@
  * what is not given is zero or not there, and the canonical form leaves it out.
  */
 import { invalid } from '../../errors.js';
-import { decodeOptions, hasMasks } from '../geneve.js';
-import { acquire, isFull, type Match, readInteger, release, writeInteger } from '../match.js';
-import { decodeWhole, encodeWhole } from '../match-netlink.js';
-import { formatGroup, formatTag, readGroup } from '../match-text.js';
-import { putGroup, takeGroup } from '../match-typed.js';
-import { type Attribute, attributes } from '../nlattr.js';
-import { checkTunnel, imply } from '../prerequisites.js';
-import type { Scanner } from '../scan.js';
+import { decodeOptions, hasMasks } from '../match/geneve.js';
+import { decodeWhole, encodeWhole } from '../match/netlink.js';
+import { checkTunnel, imply } from '../match/prerequisites.js';
+import { formatGroup, formatTag, readGroup } from '../match/text.js';
+import { putGroup, takeGroup } from '../match/typed.js';
 import {
   type Field,
   fieldOf,
@@ -28,9 +25,19 @@ import {
   groupOf,
   groups,
   kTunnelFlagNames,
-} from '../schema.js';
+} from '../schema/compile.js';
+import { type Attribute, attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
-import { show, takeValue } from '../value.js';
+import {
+  acquire,
+  isFull,
+  type Match,
+  readInteger,
+  release,
+  writeInteger,
+} from '../values/match.js';
+import type { Scanner } from '../values/scan.js';
+import { show, takeValue } from '../values/value.js';
 import { type ActionKind, checkSize, type Decoder, type Encoder, type Reader } from './kind.js';
 
 /** OVS_ACTION_ATTR_*. */

@@ -6,19 +6,19 @@
  * the headers say twice (`dl_type`).
  */
 import { invalid } from '../../errors.js';
-import { formatAddress, readAddress } from '../address.js';
 import {
   formatOptions,
   hasMasks,
   optionsFromTyped,
   readOptions,
   typedFromOptions,
-} from '../geneve.js';
-import type { GeneveBytes } from '../match.js';
-import type { Scanner } from '../scan.js';
-import { kEthTypeIpv4, kEthTypeIpv6 } from '../schema.js';
+} from '../match/geneve.js';
+import { kEthTypeIpv4, kEthTypeIpv6 } from '../schema/compile.js';
+import { formatAddress, readAddress } from '../text/address.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../value.js';
+import type { GeneveBytes } from '../values/match.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import {
   type ActionKind,
   checkInteger,

@@ -6,12 +6,12 @@
  */
 import { isUint8Array } from 'node:util/types';
 import { invalid } from '../../errors.js';
-import { formatHex } from '../address.js';
-import { type Attribute, attributes } from '../nlattr.js';
-import { parseNumber } from '../number.js';
-import type { Scanner } from '../scan.js';
+import { formatHex } from '../text/address.js';
+import { type Attribute, attributes } from '../text/nlattr.js';
+import { parseNumber } from '../text/number.js';
 import type { KnownAction, PortNames, UserspaceCookie } from '../types.js';
-import { show } from '../value.js';
+import type { Scanner } from '../values/scan.js';
+import { show } from '../values/value.js';
 import { readBytes } from './bytes.js';
 import {
   type ActionKind,

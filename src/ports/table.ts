@@ -1,10 +1,10 @@
 /** The ports of one datapath: the table that the package works with, and the view of it that a program gets. */
 import { inspect } from 'node:util';
-import type { NativeDatapath, NativePort, NativePortSpec, PortId } from './binding.js';
-import { checkInteger, show } from './check.js';
-import { entries } from './entry.js';
-import { DatapathError, invalid } from './errors.js';
-import { type PortNames, type PortRefLike, suggest } from './odp/index.js';
+import type { NativeDatapath, NativePort, NativePortSpec, PortId } from '../binding.js';
+import { checkInteger, show } from '../check.js';
+import { entries } from '../entry.js';
+import { DatapathError, invalid } from '../errors.js';
+import { type PortNames, type PortRefLike, suggest } from '../odp/index.js';
 import {
   DatapathMemoryPort,
   DatapathPort,
@@ -13,7 +13,7 @@ import {
   type PortNumber,
   type PortRecord,
   type PortType,
-} from './port.js';
+} from './handle.js';
 
 /**
  * Ports by name, in the order in which they were added, to look at: what is here changes as ports come

@@ -9,16 +9,16 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { addon, type NativeDatapath, type NativeUpcalls } from './binding.js';
-import { type Attributes, ChangeBatch } from './change-batch.js';
-import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from './check.js';
-import { entries } from './entry.js';
-import { DatapathError, fromNative, invalid, isError } from './errors.js';
-import type { ActionsLike, FlowMatch, MatchLike } from './flow.js';
-import { forJson } from './json.js';
-import { decodeMatch, type Ufid } from './odp/index.js';
-import type { Port } from './port.js';
-import type { PortTable } from './port-table.js';
+import { addon, type NativeDatapath, type NativeUpcalls } from '../binding.js';
+import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from '../check.js';
+import { entries } from '../entry.js';
+import { DatapathError, fromNative, invalid, isError } from '../errors.js';
+import { type Attributes, ChangeBatch } from '../flows/change-batch.js';
+import type { ActionsLike, FlowMatch, MatchLike } from '../flows/table.js';
+import { forJson } from '../json.js';
+import { decodeMatch, type Ufid } from '../odp/index.js';
+import type { Port } from '../ports/handle.js';
+import type { PortTable } from '../ports/table.js';
 
 /** A flow that `install()` asked for. */
 export interface InstalledFlow {

@@ -1,8 +1,5 @@
 /** Typed form ⇄ Match. */
-import { invalid } from '../errors.js';
-import { optionsFromTyped, typedFromOptions } from './geneve.js';
-import { acquire, isFull, type Match, readInteger } from './match.js';
-import { complete, imply } from './prerequisites.js';
+import { invalid } from '../../errors.js';
 import {
   type Field,
   fieldOf,
@@ -12,9 +9,12 @@ import {
   groups,
   kAny,
   type Member,
-} from './schema.js';
-import type { FlowMatch, PortNames, PortRefLike } from './types.js';
-import { putValue, show, takeValue } from './value.js';
+} from '../schema/compile.js';
+import type { FlowMatch, PortNames, PortRefLike } from '../types.js';
+import { acquire, isFull, type Match, readInteger } from '../values/match.js';
+import { putValue, show, takeValue } from '../values/value.js';
+import { optionsFromTyped, typedFromOptions } from './geneve.js';
+import { complete, imply } from './prerequisites.js';
 
 const inPort = groupOf('inPort');
 const inPortValue = fieldOf('inPort', '');

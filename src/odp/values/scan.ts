@@ -1,10 +1,10 @@
 /** Reading flow and action text: separators, words, numbers, and errors that say where. */
-import { DatapathError, type DatapathErrorOptions } from '../errors.js';
-import { readAddress } from './address.js';
-import { readFlags } from './flags.js';
+import { DatapathError, type DatapathErrorOptions } from '../../errors.js';
+import { type Field, kFragNames } from '../schema/compile.js';
+import { readAddress } from '../text/address.js';
+import { readFlags } from '../text/flags.js';
+import { parseBig, parseNumber } from '../text/number.js';
 import { writeBig, writeInteger } from './match.js';
-import { parseBig, parseNumber } from './number.js';
-import { type Field, kFragNames } from './schema.js';
 import { forgetUnmatched, isAddress, readAddressMask } from './value.js';
 
 const kOpen = 40;

@@ -2,7 +2,7 @@
  * A match as bytes: for each group of the field table a slot in `key` and the same slot in `mask`,
  * laid out like the netlink attribute. All conversions meet here.
  */
-import { type Field, type Group, groupOf, groups, kMatchSize } from './schema.js';
+import { type Field, type Group, groupOf, groups, kMatchSize } from '../schema/compile.js';
 
 /** Geneve options as they stand in the header; `mask` is as long as `key`. */
 export interface GeneveBytes {

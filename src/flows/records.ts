@@ -1,9 +1,9 @@
 /** Flows on their way up from the core: many in one byte string, decoded when somebody looks. */
 import { inspect } from 'node:util';
-import { addon } from './binding.js';
-import type { Action, Flow, FlowMatch, FlowRemoval } from './flow.js';
-import { forJson } from './json.js';
-import { decodeActions, decodeMatch, formatFlow, type Ufid } from './odp/index.js';
+import { addon } from '../binding.js';
+import { forJson } from '../json.js';
+import { decodeActions, decodeMatch, formatFlow, type Ufid } from '../odp/index.js';
+import type { Action, Flow, FlowMatch, FlowRemoval } from './table.js';
 
 /**
  * Sizes of key, mask and actions (32 bits each), TCP flags, whether it is offloaded and why it went (32 bits), packets and bytes (64 bits),

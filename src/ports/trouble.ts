@@ -1,7 +1,7 @@
 /** What goes wrong with a port in silence: what the core's words mean, and what to do about it. */
-import type { NativeEvent } from './binding.js';
-import { jsonable } from './json.js';
-import type { PortRecord } from './port.js';
+import type { NativeEvent } from '../binding.js';
+import { jsonable } from '../json.js';
+import type { PortRecord } from './handle.js';
 
 /** Of a port that refuses or loses what arrives, or that got less than it asked for. */
 export interface PortTrouble {

@@ -1,5 +1,6 @@
 /** One field's value: between the typed form and bytes, and from bytes to text. */
-import { invalid } from '../errors.js';
+import { invalid } from '../../errors.js';
+import { type Field, kEthTypeMin, kFragNames } from '../schema/compile.js';
 import {
   type AddressKind,
   formatAddress,
@@ -7,11 +8,10 @@ import {
   prefixOf,
   readAddress,
   writePrefix,
-} from './address.js';
-import { formatFlags, readFlags } from './flags.js';
+} from '../text/address.js';
+import { formatFlags, readFlags } from '../text/flags.js';
+import { formatHexNumber } from '../text/number.js';
 import { isFull, isWild, readBig, readInteger, writeBig, writeInteger } from './match.js';
-import { formatHexNumber } from './number.js';
-import { type Field, kEthTypeMin, kFragNames } from './schema.js';
 
 const kNumber = /^[0-9]{1,3}$/;
 

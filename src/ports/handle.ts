@@ -1,7 +1,7 @@
 /** Ports: what one asks for, and the handle one gets. */
 import { inspect } from 'node:util';
 import { isUint8Array } from 'node:util/types';
-import type { NativeDatapath, NativePortSpec, PortId } from './binding.js';
+import type { NativeDatapath, NativePortSpec, PortId } from '../binding.js';
 import {
   checkBoolean,
   checkBytes,
@@ -12,11 +12,11 @@ import {
   checkText,
   kMaxU32,
   show,
-} from './check.js';
-import { entries } from './entry.js';
-import { DatapathError, fromNative, invalid } from './errors.js';
-import { otherMeaning } from './odp/index.js';
-import { type PortStats, portStatsOf } from './stats.js';
+} from '../check.js';
+import { entries } from '../entry.js';
+import { DatapathError, fromNative, invalid } from '../errors.js';
+import { otherMeaning } from '../odp/index.js';
+import { type PortStats, portStatsOf } from '../stats.js';
 
 /** 0..65535; 0 is reserved for LOCAL, the host's own tap. */
 export type PortNumber = number;

@@ -3,13 +3,13 @@
  * reads texts that differ from it in nothing but values.
  */
 
-import { release } from './match.js';
-import { encode } from './match-netlink.js';
-import { matchFromText } from './match-text.js';
-import { kMaxPort } from './match-typed.js';
-import type { ScannedValue } from './scan.js';
-import { fieldOf, groups } from './schema.js';
-import type { PortNames, Ufid } from './types.js';
+import { fieldOf, groups } from '../schema/compile.js';
+import type { PortNames, Ufid } from '../types.js';
+import { release } from '../values/match.js';
+import type { ScannedValue } from '../values/scan.js';
+import { encode } from './netlink.js';
+import { matchFromText } from './text.js';
+import { kMaxPort } from './typed.js';
 
 export interface Example {
   readonly key: Buffer;

@@ -6,14 +6,14 @@
  * the netlink attributes that cross into the core (OVS_KEY_ATTR_* of linux/openvswitch.h, once for
  * the key and once for the mask). The table says, once, what there is to match: groups, and in each
  * group fields. The types of the API are computed from it; parsing, printing, encoding and decoding
- * are loops over it. A new field is a line there and, if its notation is new, a case in `value.ts`.
+ * are loops over it. A new field is a line there and, if its notation is new, a case in `values/value.ts`.
  *
  *                     text                             netlink
- *                match-text.ts                    match-netlink.ts
+ *                match/text.ts                    match/netlink.ts
  *                          \                      /
- *     typed ------------- Match (match.ts): key bytes and mask bytes
- *         match-typed.ts      |
- *                      prerequisites.ts
+ *     typed ------------- Match (values/match.ts): key bytes and mask bytes
+ *         match/typed.ts      |
+ *                      match/prerequisites.ts
  *
  * A group is one netlink attribute. Its fields lie in the attribute's payload at fixed offsets,
  * most significant byte first, except where `host` says that it is the machine's order
@@ -28,7 +28,7 @@
  * - `vxlan`, `erspan` and `gtpu` are members of `tunnel` with members of their own (`nest`).
  * - `mpls` is a list of up to three label stack entries (`entries`); a Match counts them.
  * - Geneve options are a list of any contents, up to 252 bytes. They have no place in the fixed
- *   bytes; see geneve.ts.
+ *   bytes; see match/geneve.ts.
  *
  * VLAN tags are the exception to "one group, one attribute". On the wire of the key a tag is three
  * attributes: the tag's TPID as ETHERTYPE, its TCI as VLAN, and ENCAP around everything behind it.

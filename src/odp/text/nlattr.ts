@@ -2,7 +2,7 @@
  * Netlink attributes: a header of two 16-bit numbers in host order, length (header included) and
  * type, then the payload, padded to a multiple of four bytes.
  */
-import { invalid } from '../errors.js';
+import { invalid } from '../../errors.js';
 
 export const kHeaderSize = 4;
 /** Longest attribute, header included. */

@@ -3,13 +3,14 @@
  * numbers differ. The first of its kind is encoded in the general way and leaves a *plan*: its
  * encoding, what must be the same for it to be right, and where the values go that may differ.
  */
-import { type AddressKind, readAddress } from './address.js';
-import { release } from './match.js';
-import { encode } from './match-netlink.js';
-import { kMaxPort, matchFromTyped } from './match-typed.js';
-import { fieldOf, type Group, groupByKey, groups, kAny, type Member } from './schema.js';
-import type { FlowMatch, PortNames } from './types.js';
-import { isMasked } from './value.js';
+
+import { fieldOf, type Group, groupByKey, groups, kAny, type Member } from '../schema/compile.js';
+import { type AddressKind, readAddress } from '../text/address.js';
+import type { FlowMatch, PortNames } from '../types.js';
+import { release } from '../values/match.js';
+import { isMasked } from '../values/value.js';
+import { encode } from './netlink.js';
+import { kMaxPort, matchFromTyped } from './typed.js';
 
 /** One value: the same as it was, or, if it has a place, one to be written there. */
 interface Value {

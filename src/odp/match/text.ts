@@ -1,13 +1,7 @@
 /** ODP text ⇄ Match. */
-import { DatapathError } from '../errors.js';
-import { formatOptions, readOptions } from './geneve.js';
-import { habitOfMatch } from './habits.js';
-import { acquire, isFull, Match, readInteger, writeInteger } from './match.js';
-import { kMaxPort } from './match-typed.js';
-import { kDidYouMean, suggest } from './nearest.js';
-import { parseNumber } from './number.js';
-import { complete, imply } from './prerequisites.js';
-import { type ScannedValue, Scanner } from './scan.js';
+import { DatapathError } from '../../errors.js';
+import { habitOfMatch } from '../habits.js';
+import { kDidYouMean, suggest } from '../nearest.js';
 import {
   type Field,
   fieldOf,
@@ -18,10 +12,16 @@ import {
   kAny,
   type Member,
   tags,
-} from './schema.js';
-import type { PortNames, Ufid } from './types.js';
-import { takeUfid } from './ufid.js';
-import { formatValue } from './value.js';
+} from '../schema/compile.js';
+import { parseNumber } from '../text/number.js';
+import type { PortNames, Ufid } from '../types.js';
+import { acquire, isFull, Match, readInteger, writeInteger } from '../values/match.js';
+import { type ScannedValue, Scanner } from '../values/scan.js';
+import { takeUfid } from '../values/ufid.js';
+import { formatValue } from '../values/value.js';
+import { formatOptions, readOptions } from './geneve.js';
+import { complete, imply } from './prerequisites.js';
+import { kMaxPort } from './typed.js';
 
 const inPort = groupOf('inPort');
 const inPortValue = fieldOf('inPort', '');

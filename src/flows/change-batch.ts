@@ -12,10 +12,9 @@
  * alone.
  */
 import { isUint32Array } from 'node:util/types';
-import { addon, type NativeDatapath } from './binding.js';
-import { checkIdleTimeout } from './check.js';
-import { type DatapathError, fromNative, invalid } from './errors.js';
-import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './flow.js';
+import { addon, type NativeDatapath } from '../binding.js';
+import { checkIdleTimeout } from '../check.js';
+import { type DatapathError, fromNative, invalid } from '../errors.js';
 import {
   decodeMatch,
   encodeActions,
@@ -26,7 +25,8 @@ import {
   parseUfid,
   readExample,
   type Ufid,
-} from './odp/index.js';
+} from '../odp/index.js';
+import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './table.js';
 
 /** Which flow: by its 16 bytes of ufid, or by its match. */
 export type FlowName =

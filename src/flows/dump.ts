@@ -1,8 +1,8 @@
 /** dump(): all flows, chunk by chunk; between chunks the event loop gets its turn. */
 import { setImmediate } from 'node:timers/promises';
-import { throwIfAborted } from './check.js';
-import type { Flow } from './flow.js';
-import { FlowRecord } from './flow-records.js';
+import { throwIfAborted } from '../check.js';
+import { FlowRecord } from './records.js';
+import type { Flow } from './table.js';
 
 /** Flows behind a cursor, and the cursor behind them; no slab at the end. */
 type Chunk = { readonly cursor: number; readonly slab?: Buffer };

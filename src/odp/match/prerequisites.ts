@@ -4,7 +4,7 @@
  * and nothing is asked for twice in different ways. The typed form leaves the obvious unsaid, so
  * there it is supplied; in text everything must be written, as in Open vSwitch.
  */
-import { type Match, readBig, readInteger, writeInteger } from './match.js';
+
 import {
   type Field,
   fieldOf,
@@ -21,7 +21,8 @@ import {
   kTagTpids,
   kTunnelFlagNames,
   tags,
-} from './schema.js';
+} from '../schema/compile.js';
+import { type Match, readBig, readInteger, writeInteger } from '../values/match.js';
 
 /** How a violation becomes an error; it must throw. `group` is the one that cannot be there. */
 export type Complain = (group: Group, message: string, hint?: string) => never;

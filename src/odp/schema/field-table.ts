@@ -1,6 +1,6 @@
 /**
  * The table: every group of fields, in the order of Open vSwitch's output, and the numbers and names
- * that it is made of. schema.ts says what the columns mean and makes the table ready for use.
+ * that it is made of. compile.ts says what the columns mean and makes the table ready for use.
  */
 
 /**

@@ -6,11 +6,7 @@
  * flag is matched and in the key that it is set. The flag "key" is the attribute of the tunnel's
  * id.
  */
-import { invalid } from '../errors.js';
-import { decodeOptions, kMaxOptions } from './geneve.js';
-import { acquire, Match, readInteger, writeInteger } from './match.js';
-import { type Attribute, align, attributes, kHeaderSize, putHeader } from './nlattr.js';
-import { dropSilent } from './prerequisites.js';
+import { invalid } from '../../errors.js';
 import {
   fieldOf,
   type Group,
@@ -26,7 +22,11 @@ import {
   kTunnelGeneve,
   type PartSpec,
   tags,
-} from './schema.js';
+} from '../schema/compile.js';
+import { type Attribute, align, attributes, kHeaderSize, putHeader } from '../text/nlattr.js';
+import { acquire, Match, readInteger, writeInteger } from '../values/match.js';
+import { decodeOptions, kMaxOptions } from './geneve.js';
+import { dropSilent } from './prerequisites.js';
 
 const ethType = groupOf('ethType');
 const inPort = groupOf('inPort');

@@ -1,7 +1,6 @@
 /** Flows: the table of a datapath, and a flow as it is shown. */
 import { inspect } from 'node:util';
-import type { Core, NativeDatapath } from './binding.js';
-import { ChangeBatch, kAddOrReplace } from './change-batch.js';
+import type { Core, NativeDatapath } from '../binding.js';
 import {
   checkBoolean,
   checkChoice,
@@ -12,14 +11,15 @@ import {
   type Fields,
   show,
   signalOf,
-} from './check.js';
-import { entries } from './entry.js';
-import { DatapathError, invalid, nativeErrors } from './errors.js';
-import { FlowDump } from './flow-dump.js';
-import { FlowRecord } from './flow-records.js';
-import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from './odp/index.js';
-import type { PortRef } from './port.js';
-import type { PortTable } from './port-table.js';
+} from '../check.js';
+import { entries } from '../entry.js';
+import { DatapathError, invalid, nativeErrors } from '../errors.js';
+import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from '../odp/index.js';
+import type { PortRef } from '../ports/handle.js';
+import type { PortTable } from '../ports/table.js';
+import { ChangeBatch, kAddOrReplace } from './change-batch.js';
+import { FlowDump } from './dump.js';
+import { FlowRecord } from './records.js';
 
 export type FlowMatch = AnyFlowMatch<PortRef>;
 export type Action = AnyAction<PortRef>;

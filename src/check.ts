@@ -3,10 +3,7 @@
  * EINVAL.
  */
 import { isUint8Array } from 'node:util/types';
-import { DatapathError, invalid } from './errors.js';
-import { show } from './odp/values/value.js';
-
-export { show };
+import { DatapathError, invalid, show } from './errors.js';
 
 export type Fields = Readonly<Record<string, unknown>>;
 

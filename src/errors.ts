@@ -146,3 +146,15 @@ export function invalid(
 ): DatapathError {
   return new DatapathError(message, { ...options, code: 'EINVAL' });
 }
+
+/** A value for an error message, short. */
+export function show(value: unknown): string {
+  let text: string;
+  if (typeof value === 'string') text = JSON.stringify(value);
+  else if (typeof value === 'bigint') text = `${value}n`;
+  else if (typeof value === 'object' && value !== null)
+    text = Array.isArray(value) ? 'an array' : 'an object';
+  else if (typeof value === 'function') text = 'a function';
+  else text = String(value);
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
+}

@@ -1,15 +1,7 @@
 /** The options of a datapath: their public form, and the checked, flat form that the core takes. */
 import { addon, type NativeOptions } from './binding.js';
-import {
-  checkChoice,
-  checkInteger,
-  checkList,
-  checkObject,
-  checkText,
-  kMaxU32,
-  show,
-} from './check.js';
-import { invalid } from './errors.js';
+import { checkChoice, checkInteger, checkList, checkObject, checkText, kMaxU32 } from './check.js';
+import { invalid, show } from './errors.js';
 
 /** A layout of cores that replaces the machine's own. */
 export interface Topology {

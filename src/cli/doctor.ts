@@ -1,7 +1,7 @@
 /** `pollux doctor [--json]`: exits with 1 if something is missing. */
 import { parseArgs } from 'node:util';
 import { doctor } from '../doctor.js';
-import type { Command } from './pollux.js';
+import type { Command } from './command.js';
 
 export const doctorCommand: Command = {
   usage: '[--json]\n\n  --json    the report for programs\n\nExits with 1 if something is missing.',

@@ -2,13 +2,7 @@
 /** `pollux COMMAND`: one file a command, loaded when it is to run. */
 import { readFileSync } from 'node:fs';
 import { DatapathError } from '../errors.js';
-
-export interface Command {
-  /** Behind the name, for `--help`. */
-  readonly usage: string;
-  /** Takes the arguments behind its name; returns the exit code. */
-  run(args: readonly string[]): number | Promise<number>;
-}
+import type { Command } from './command.js';
 
 interface Entry {
   readonly summary: string;

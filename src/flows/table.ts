@@ -9,11 +9,10 @@ import {
   checkObject,
   checkOptions,
   type Fields,
-  show,
   signalOf,
 } from '../check.js';
 import { entries } from '../entry.js';
-import { DatapathError, invalid, nativeErrors } from '../errors.js';
+import { DatapathError, invalid, nativeErrors, show } from '../errors.js';
 import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from '../odp/index.js';
 import type { PortRef } from '../ports/handle.js';
 import type { PortTable } from '../ports/table.js';

@@ -2,9 +2,9 @@
  * The flow language: typed form, ODP text and netlink attributes, each way. See schema/compile.ts for how
  * it hangs together.
  */
-import { checkBoolean, checkOptions, show } from '../check.js';
+import { checkBoolean, checkOptions } from '../check.js';
 import { entry } from '../entry.js';
-import { invalid } from '../errors.js';
+import { invalid, show } from '../errors.js';
 import { decodeActionList, encodeActionList, readActions, writeActions } from './actions/list.js';
 import { kindByName } from './actions/table.js';
 import { decode, encode } from './match/netlink.js';

@@ -1,6 +1,9 @@
-import type { NamedDropReason } from './actions/drop.js';
-import type { kHashAlgorithms } from './actions/hash.js';
-import type { kSampleDirections, kSlowPathReasons } from './actions/userspace.js';
+import type {
+  kHashAlgorithms,
+  kSampleDirections,
+  kSlowPathReasons,
+  NamedDropReason,
+} from './names.js';
 import type { kFragNames, kGroupSpecs } from './schema/compile.js';
 
 /** A value, or a value of which only the bits set in `mask` matter. */

@@ -11,10 +11,9 @@ import {
   checkOptions,
   checkText,
   kMaxU32,
-  show,
 } from '../check.js';
 import { entries } from '../entry.js';
-import { DatapathError, fromNative, invalid } from '../errors.js';
+import { DatapathError, fromNative, invalid, show } from '../errors.js';
 import { otherMeaning } from '../odp/index.js';
 import { type PortStats, portStatsOf } from '../stats.js';
 

@@ -1,9 +1,9 @@
 /** The ports of one datapath: the table that the package works with, and the view of it that a program gets. */
 import { inspect } from 'node:util';
 import type { NativeDatapath, NativePort, NativePortSpec, PortId } from '../binding.js';
-import { checkInteger, show } from '../check.js';
+import { checkInteger } from '../check.js';
 import { entries } from '../entry.js';
-import { DatapathError, invalid } from '../errors.js';
+import { DatapathError, invalid, show } from '../errors.js';
 import { type PortNames, type PortRefLike, suggest } from '../odp/index.js';
 import {
   DatapathMemoryPort,

@@ -10,9 +10,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { addon, type NativeDatapath, type NativeUpcalls } from '../binding.js';
-import { abortError, checkIdleTimeout, checkOptions, show, throwIfAborted } from '../check.js';
+import { abortError, checkIdleTimeout, checkOptions, throwIfAborted } from '../check.js';
 import { entries } from '../entry.js';
-import { DatapathError, fromNative, invalid, isError } from '../errors.js';
+import { DatapathError, fromNative, invalid, isError, show } from '../errors.js';
 import { type Attributes, ChangeBatch } from '../flows/change-batch.js';
 import type { ActionsLike, FlowMatch, MatchLike } from '../flows/table.js';
 import { forJson } from '../json.js';

@@ -2,7 +2,7 @@
 import { Datapath } from 'pollux';
 import { expect, test } from 'vitest';
 import { addon } from '../../src/binding.js';
-import { kDropReasons } from '../../src/odp/actions/drop.js';
+import { kDropReasons } from '../../src/odp/names.js';
 import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema/compile.js';
 import { readPortSpec } from '../../src/ports/handle.js';
 import { makeDatapath } from './support.js';

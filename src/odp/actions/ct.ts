@@ -1,11 +1,12 @@
 /** The `ct` action. The datapath cannot do it yet. */
-import { invalid } from '../../errors.js';
+import { checkInteger } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import { compileField, type Field } from '../schema/compile.js';
 import type { KnownAction } from '../types.js';
 import { isWild } from '../values/match.js';
 import type { Scanner } from '../values/scan.js';
-import { formatValue, putValue, show, takeValue } from '../values/value.js';
-import { type ActionKind, checkInteger, type Given } from './kind.js';
+import { formatValue, putValue, takeValue } from '../values/value.js';
+import type { ActionKind, Given } from './kind.js';
 import { checkFlag, printNat, readNat } from './nat.js';
 
 const kOpen = 40;
@@ -91,7 +92,7 @@ function write(action: Given): string {
     if (checkFlag(`ct.${key}`, action[key])) items.push(name);
   }
   if (items.length > 1) throw invalid('ct.commit and ct.forceCommit exclude each other');
-  if (checkInteger('ct.zone', zone, kMaxU16) !== 0) items.push(`zone=${zone}`);
+  if (checkInteger(zone, 'ct.zone', 0, kMaxU16) !== 0) items.push(`zone=${zone}`);
   const key = new Uint8Array(kMaskedSize);
   const mask = new Uint8Array(kMaskedSize);
   for (const field of maskedFields) {

@@ -3,39 +3,18 @@
  * list. With a reason, which the datapath counts by, it is an action: `drop(reason=NAME)`. Open
  * vSwitch has that action, too, but prints it without its reason and cannot read one.
  */
-import { invalid } from '../../errors.js';
+import { kMaxU32 } from '../../check.js';
+import { invalid, show } from '../../errors.js';
+import { kDropReasons, type NamedDropReason } from '../names.js';
 import { parseNumber } from '../text/number.js';
 import type { KnownAction } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
-import { type ActionKind, kMaxU32, type Reader, takeU32 } from './kind.js';
+import { type ActionKind, type Reader, takeU32 } from './kind.js';
 
 const kOpen = 40;
 
 /** OVS_ACTION_ATTR_DROP. */
 const kDrop = 24;
-
-/** Names of reasons by their number, those of Open vSwitch's `drop_action_*` counters. */
-export const kDropReasons = [
-  'of_pipeline',
-  'bridge_not_found',
-  'recursion_too_deep',
-  'too_many_resubmit',
-  'stack_too_deep',
-  'no_recirculation_context',
-  'recirculation_conflict',
-  'too_many_mpls_labels',
-  'invalid_tunnel_metadata',
-  'unsupported_packet_type',
-  'congestion',
-  'forwarding_disabled',
-  'tunnel_routing_failed',
-  'tunnel_output_no_ethernet',
-  'tunnel_neigh_cache_miss',
-  'tunnel_header_build_failed',
-] as const;
-
-export type NamedDropReason = (typeof kDropReasons)[number];
 
 const hint = `known: ${kDropReasons.join(', ')}`;
 

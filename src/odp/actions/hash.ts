@@ -1,23 +1,14 @@
 /** The `hash` action: `hash(l4(BASIS))`. Its result is what `dp_hash` matches. */
-import { invalid } from '../../errors.js';
+import { checkInteger, kMaxU32 } from '../../check.js';
+import { invalid, show } from '../../errors.js';
+import { kHashAlgorithms } from '../names.js';
 import type { KnownAction } from '../types.js';
-import { show } from '../values/value.js';
-import {
-  type ActionKind,
-  checkInteger,
-  checkSize,
-  type Given,
-  kMaxU32,
-  readU32,
-  writeU32,
-} from './kind.js';
+import { type ActionKind, checkSize, type Given, readU32, writeU32 } from './kind.js';
 
 const kOpen = 40;
 /** OVS_ACTION_ATTR_HASH. */
 const kHash = 8;
 
-/** OVS_HASH_ALG_* in order. */
-export const kHashAlgorithms = ['l4', 'sym_l4'] as const;
 const hint = `known: ${kHashAlgorithms.join(', ')}`;
 
 function hashOf(algorithm: number, basis: number): KnownAction<number> {
@@ -29,7 +20,7 @@ function hashOf(algorithm: number, basis: number): KnownAction<number> {
 function argumentsOf({ algorithm, basis = 0 }: Given): { algorithm: number; basis: number } {
   const index = (kHashAlgorithms as readonly unknown[]).indexOf(algorithm);
   if (index < 0) throw invalid(`unknown hash.algorithm ${show(algorithm)}`, { hint });
-  return { algorithm: index, basis: checkInteger('hash.basis', basis, kMaxU32) };
+  return { algorithm: index, basis: checkInteger(basis, 'hash.basis', 0, kMaxU32) };
 }
 
 export const hash: ActionKind = {

@@ -1,11 +1,8 @@
 /** What there is to know of one action, and what the loops over a list of actions lend it. */
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import type { Attribute, AttributeWriter } from '../text/nlattr.js';
 import type { KnownAction, PortNames } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
-
-export const kMaxU32 = 0xffffffff;
 
 /** A typed action as it was handed in. */
 export interface Given {
@@ -75,14 +72,6 @@ export function checkKeys(what: string, given: object, keys: readonly string[]):
       hint: keys.length === 0 ? 'it has none' : `known: ${keys.join(', ')}`,
     });
   }
-}
-
-/** An unsigned integer of the typed form. */
-export function checkInteger(what: string, value: unknown, max: number): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max) {
-    throw invalid(`${what} must be an integer from 0 to ${max}, got ${show(value)}`);
-  }
-  return value;
 }
 
 export function checkSize(what: string, { start, end }: Attribute, size: number): void {

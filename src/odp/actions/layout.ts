@@ -3,7 +3,8 @@
  * of a match, all conversions meet at the bytes, and each is a loop over a table. There are no
  * masks here.
  */
-import { invalid } from '../../errors.js';
+import { kMaxU32 } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import {
   compileField,
   type Field,
@@ -15,10 +16,10 @@ import {
 } from '../schema/compile.js';
 import type { PortNames } from '../types.js';
 import { isFull, readInteger, writeInteger } from '../values/match.js';
+import { portOf, portWord, readPort } from '../values/port-ref.js';
 import type { Scanner } from '../values/scan.js';
-import { formatValue, putValue, show, takeValue } from '../values/value.js';
-import { checkKeys, type Given, kMaxU32, type Printer, type Reader } from './kind.js';
-import { portOf, portWord, readPort } from './port.js';
+import { formatValue, putValue, takeValue } from '../values/value.js';
+import { checkKeys, type Given, type Printer, type Reader } from './kind.js';
 
 const kClose = 41;
 
@@ -171,7 +172,7 @@ function readValue(argument: Argument, name: string, bytes: Uint8Array, reader: 
   const { field, spec } = argument;
   const at = scanner.at;
   if (spec.kind === 'port') {
-    writeInteger(bytes, field, readPort(reader, name));
+    writeInteger(bytes, field, readPort(scanner, reader.names, name));
     return;
   }
   scanner.value(field, name, bytes, mask);

@@ -1,14 +1,12 @@
 /** Lists of actions: text ⇄ typed form ⇄ netlink attributes. What an action is, table.ts says. */
-import { DatapathError, invalid } from '../../errors.js';
+import { DatapathError, invalid, show } from '../../errors.js';
 import { habitOfActions } from '../habits.js';
-import { resolve } from '../match/text.js';
-import { kMaxPort } from '../match/typed.js';
 import { kDidYouMean, suggest } from '../nearest.js';
 import { AttributeWriter, attributes } from '../text/nlattr.js';
 import { parseNumber } from '../text/number.js';
 import type { Action, KnownAction, PortNames } from '../types.js';
+import { kMaxPort, resolve } from '../values/port-ref.js';
 import { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
 import {
   type ActionKind,
   checkKeys,

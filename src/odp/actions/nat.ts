@@ -2,12 +2,12 @@
  * The `nat` of a `ct` action: `nat`, or `nat(src=ADDR-ADDR:PORT-PORT,persistent,random)` with as much
  * of the range as there is. Addresses of version 6 stand in brackets if ports follow them.
  */
-import { invalid } from '../../errors.js';
+import { checkInteger } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import { formatAddress, readAddress } from '../text/address.js';
 import type { CtNat } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
-import { checkInteger, checkKeys, type Given } from './kind.js';
+import { checkKeys, type Given } from './kind.js';
 
 const kOpen = 40;
 const kClose = 41;
@@ -169,8 +169,8 @@ function sideOf(side: unknown): Side | undefined {
 
 function rangeOf({ min, max, portMin = 0, portMax = 0 }: Given): Range | undefined {
   const ports = {
-    portMin: checkInteger('ct.nat.portMin', portMin, kMaxPort),
-    portMax: checkInteger('ct.nat.portMax', portMax, kMaxPort),
+    portMin: checkInteger(portMin, 'ct.nat.portMin', 0, kMaxPort),
+    portMax: checkInteger(portMax, 'ct.nat.portMax', 0, kMaxPort),
   };
   if (min === undefined) {
     if (max === undefined && portMin === 0 && portMax === 0) return undefined;

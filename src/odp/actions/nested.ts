@@ -1,18 +1,11 @@
 /** Actions that hold lists of actions: sample, clone, check_pkt_len, dec_ttl. */
-import { invalid } from '../../errors.js';
+import { checkInteger } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import type { Attribute } from '../text/nlattr.js';
 import { attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
-import {
-  type ActionKind,
-  checkInteger,
-  checkSize,
-  type Decoder,
-  type Reader,
-  takeU32,
-} from './kind.js';
+import { type ActionKind, checkSize, type Decoder, type Reader, takeU32 } from './kind.js';
 
 const kClose = 41;
 
@@ -187,7 +180,7 @@ export const clone: ActionKind = {
 // ---------- check_pkt_len
 
 function checkLength(size: unknown): number {
-  return checkInteger('checkPktLen.size', size, 0xffff);
+  return checkInteger(size, 'checkPktLen.size', 0, 0xffff);
 }
 
 export const checkPktLen: ActionKind = {

@@ -3,12 +3,11 @@
  * or of type 2, the bytes `md2`.
  */
 import { isUint8Array } from 'node:util/types';
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import { groupOf, kNshMdType1 } from '../schema/compile.js';
 import { attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
 import { printNumber, readNumber } from './bytes.js';
 import { type ActionKind, checkSize, type Given } from './kind.js';
 import {

@@ -1,6 +1,7 @@
 /** Actions without lists in them whose arguments are a C structure, one value, or none. */
 import { kEthTypeMpls, kEthTypeMplsMulticast, kEthTypeVlan, kTagTpids } from '../schema/compile.js';
 import type { KnownAction } from '../types.js';
+import { portOf, portWord } from '../values/port-ref.js';
 import { type ActionKind, checkSize, takeU32 } from './kind.js';
 import {
   compileLayout,
@@ -11,7 +12,6 @@ import {
   readLayout,
   takeLayout,
 } from './layout.js';
-import { portOf, portWord } from './port.js';
 
 const kOpen = 40;
 

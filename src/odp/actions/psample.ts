@@ -1,9 +1,8 @@
 /** The `psample` action: `psample(group=N,cookie=0xHEX)`. The datapath cannot do it. */
 import { isUint8Array } from 'node:util/types';
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import type { KnownAction } from '../types.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
 import { printNumber, readNumber } from './bytes.js';
 import type { ActionKind } from './kind.js';
 import { compileLayout, printLayout, readLayout, takeLayout } from './layout.js';

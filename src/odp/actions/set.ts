@@ -10,7 +10,7 @@
  * Groups that `setsWhole` have no masks. Of an ICMP header all fields must be given. Of a tunnel,
  * what is not given is zero or not there, and the canonical form leaves it out.
  */
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import { decodeOptions, hasMasks } from '../match/geneve.js';
 import { decodeWhole, encodeWhole } from '../match/netlink.js';
 import { checkTunnel, imply } from '../match/prerequisites.js';
@@ -37,7 +37,7 @@ import {
   writeInteger,
 } from '../values/match.js';
 import type { Scanner } from '../values/scan.js';
-import { show, takeValue } from '../values/value.js';
+import { takeValue } from '../values/value.js';
 import { type ActionKind, checkSize, type Decoder, type Encoder, type Reader } from './kind.js';
 
 /** OVS_ACTION_ATTR_*. */

@@ -5,7 +5,8 @@
  * `size` and `type` in the text follow from the headers; the typed form has neither, nor what else
  * the headers say twice (`dl_type`).
  */
-import { invalid } from '../../errors.js';
+import { checkInteger, kMaxU32 } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import {
   formatOptions,
   hasMasks,
@@ -17,17 +18,9 @@ import { kEthTypeIpv4, kEthTypeIpv6 } from '../schema/compile.js';
 import { formatAddress, readAddress } from '../text/address.js';
 import type { KnownAction } from '../types.js';
 import type { GeneveBytes } from '../values/match.js';
+import { portWord, readPort } from '../values/port-ref.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
-import {
-  type ActionKind,
-  checkInteger,
-  checkKeys,
-  type Given,
-  kMaxU32,
-  type Printer,
-  type Reader,
-} from './kind.js';
+import { type ActionKind, checkKeys, type Given, type Printer, type Reader } from './kind.js';
 import {
   type ArgumentSpec,
   compileLayout,
@@ -36,7 +29,6 @@ import {
   readLayout,
   takeLayout,
 } from './layout.js';
-import { portWord, readPort } from './port.js';
 
 const kClose = 41;
 
@@ -201,7 +193,7 @@ const gre: Part = {
     checkGreWords(given, refuse);
     for (const { name, max } of greWords) {
       if (given[name] === undefined) continue;
-      const value = checkInteger(`tnlPush.header.gre.${name}`, given[name], max);
+      const value = checkInteger(given[name], `tnlPush.header.gre.${name}`, 0, max);
       parts.push(`${name}=0x${value.toString(16)}`);
     }
     return `(${parts.join(',')})`;
@@ -475,7 +467,7 @@ export const tnlPush: ActionKind = {
         typed.header = readHeader(reader, at);
       } else if (isPort(name)) {
         scanner.open(name);
-        typed[key] = readPort(reader, name);
+        typed[key] = readPort(scanner, reader.names, name);
         scanner.close(name);
       } else {
         const hint = 'known: tnl_port, header, out_port';

@@ -5,21 +5,21 @@
  * its text can say (the bridge it came from, for one) is written as bytes, so that nothing is lost.
  */
 import { isUint8Array } from 'node:util/types';
-import { invalid } from '../../errors.js';
+import { checkInteger, kMaxU32 } from '../../check.js';
+import { invalid, show } from '../../errors.js';
+import { kSampleDirections, kSlowPathReasons } from '../names.js';
 import { formatHex } from '../text/address.js';
 import { type Attribute, attributes } from '../text/nlattr.js';
 import { parseNumber } from '../text/number.js';
 import type { KnownAction, PortNames, UserspaceCookie } from '../types.js';
+import { portOf, portWord, readPort } from '../values/port-ref.js';
 import type { Scanner } from '../values/scan.js';
-import { show } from '../values/value.js';
 import { readBytes } from './bytes.js';
 import {
   type ActionKind,
-  checkInteger,
   checkKeys,
   type Decoder,
   type Given,
-  kMaxU32,
   type Printer,
   type Reader,
   readU32,
@@ -34,7 +34,6 @@ import {
   readLayout,
   takeLayout,
 } from './layout.js';
-import { portOf, portWord, readPort } from './port.js';
 
 const kClose = 41;
 
@@ -59,12 +58,6 @@ const kBodyAt = 24;
 const kReasonAt = kBodyAt + 4;
 /** No OpenFlow port. */
 const kOfppNone = 0xffff;
-
-/** Names of the bits of a slow path's reason, lowest first. */
-export const kSlowPathReasons = ['cfm', 'bfd', 'lacp', 'stp', 'lldp', 'action', 'match'] as const;
-
-/** Which way a sampled packet goes; by default it is not said. */
-export const kSampleDirections = ['ingress', 'egress'] as const;
 
 /** All bytes of a cookie but the union are the same in all of one type: no port, no bridge. */
 interface CookieKind {
@@ -306,7 +299,7 @@ function argumentsOf({ pid: given = 0, userdata, cookie, actions = false, tunnel
   readonly userdata: Uint8Array | undefined;
   readonly actions: boolean;
 } {
-  const pid = checkInteger('userspace.pid', given, kMaxU32);
+  const pid = checkInteger(given, 'userspace.pid', 0, kMaxU32);
   if (typeof actions !== 'boolean') {
     throw invalid(`userspace.actions must be true or false, got ${show(actions)}`);
   }
@@ -340,7 +333,7 @@ function read(reader: Reader): Userspace {
       pid = scanner.number(name, kMaxU32);
     } else if (name === 'tunnel_out_port') {
       scanner.equals(name);
-      tunnelOutPort = readPort(reader, name);
+      tunnelOutPort = readPort(scanner, reader.names, name);
     } else if (name !== 'actions') {
       const kind = name === 'userdata' ? undefined : cookieKindNamed(name, scanner, at);
       if (userdata !== undefined) scanner.fail('"userspace" has either a cookie or userdata', at);

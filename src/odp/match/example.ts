@@ -2,14 +2,13 @@
  * A text as an example for others: where its values stand, in the text and in the key. The core
  * reads texts that differ from it in nothing but values.
  */
-
 import { fieldOf, groups } from '../schema/compile.js';
 import type { PortNames, Ufid } from '../types.js';
 import { release } from '../values/match.js';
+import { kMaxPort } from '../values/port-ref.js';
 import type { ScannedValue } from '../values/scan.js';
 import { encode } from './netlink.js';
 import { matchFromText } from './text.js';
-import { kMaxPort } from './typed.js';
 
 export interface Example {
   readonly key: Buffer;

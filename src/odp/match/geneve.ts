@@ -7,13 +7,13 @@
  * as anything is, and so is the number of options, be it none.
  */
 import { isUint8Array } from 'node:util/types';
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import { formatHex, hexDigit } from '../text/address.js';
 import { formatHexNumber } from '../text/number.js';
 import type { GeneveOption } from '../types.js';
 import type { GeneveBytes } from '../values/match.js';
 import type { Scanner } from '../values/scan.js';
-import { isMasked, show } from '../values/value.js';
+import { isMasked } from '../values/value.js';
 
 /** What the header has room for: six bits, of four bytes. */
 export const kMaxOptions = 252;

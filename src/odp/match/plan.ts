@@ -3,14 +3,14 @@
  * numbers differ. The first of its kind is encoded in the general way and leaves a *plan*: its
  * encoding, what must be the same for it to be right, and where the values go that may differ.
  */
-
 import { fieldOf, type Group, groupByKey, groups, kAny, type Member } from '../schema/compile.js';
 import { type AddressKind, readAddress } from '../text/address.js';
 import type { FlowMatch, PortNames } from '../types.js';
 import { release } from '../values/match.js';
+import { kMaxPort } from '../values/port-ref.js';
 import { isMasked } from '../values/value.js';
 import { encode } from './netlink.js';
-import { kMaxPort, matchFromTyped } from './typed.js';
+import { matchFromTyped } from './typed.js';
 
 /** One value: the same as it was, or, if it has a place, one to be written there. */
 interface Value {

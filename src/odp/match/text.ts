@@ -1,5 +1,4 @@
 /** ODP text ⇄ Match. */
-import { DatapathError } from '../../errors.js';
 import { habitOfMatch } from '../habits.js';
 import { kDidYouMean, suggest } from '../nearest.js';
 import {
@@ -16,12 +15,12 @@ import {
 import { parseNumber } from '../text/number.js';
 import type { PortNames, Ufid } from '../types.js';
 import { acquire, isFull, Match, readInteger, writeInteger } from '../values/match.js';
+import { kMaxPort, portText, resolve } from '../values/port-ref.js';
 import { type ScannedValue, Scanner } from '../values/scan.js';
 import { takeUfid } from '../values/ufid.js';
 import { formatValue } from '../values/value.js';
 import { formatOptions, readOptions } from './geneve.js';
 import { complete, imply } from './prerequisites.js';
-import { kMaxPort } from './typed.js';
 
 const inPort = groupOf('inPort');
 const inPortValue = fieldOf('inPort', '');
@@ -365,28 +364,6 @@ function isName(word: string): boolean {
   return word !== '' && !/[\s,/(=]/.test(word);
 }
 
-/**
- * The number of a port named in text. Where the resolver knows of none, its own error says so, and this
- * one says where. `more`: other words that would do.
- */
-export function resolve(
-  scanner: Scanner,
-  names: PortNames,
-  word: string,
-  at: number,
-  what = 'a port number or name',
-  more: (word: string) => string | undefined = () => undefined,
-): number {
-  try {
-    return names.number(word);
-  } catch (cause) {
-    const message = `expected ${what}, found ${JSON.stringify(word.slice(0, 40))}`;
-    if (!(cause instanceof DatapathError)) scanner.fail(message, at, undefined, { cause });
-    const { code, hint = cause.message } = cause;
-    scanner.fail(message, at, more(word) ?? hint, { code, port: word });
-  }
-}
-
 export interface FormatOptions {
   /** Print port names instead of numbers where there are any. */
   readonly ports?: PortNames;
@@ -414,10 +391,6 @@ export function formatMatchText(match: Match, options: FormatOptions = {}): stri
     }
   }
   return out + ')'.repeat(depth);
-}
-
-export function portText(number: number, ports: PortNames | undefined): string {
-  return ports?.name(number) ?? String(number);
 }
 
 export function formatGroup(match: Match, group: Group, verbose: boolean): string {

@@ -1,5 +1,5 @@
 /** Typed form ⇄ Match. */
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import {
   type Field,
   fieldOf,
@@ -10,44 +10,15 @@ import {
   kAny,
   type Member,
 } from '../schema/compile.js';
-import type { FlowMatch, PortNames, PortRefLike } from '../types.js';
+import type { FlowMatch, PortNames } from '../types.js';
 import { acquire, isFull, type Match, readInteger } from '../values/match.js';
-import { putValue, show, takeValue } from '../values/value.js';
+import { portNumber } from '../values/port-ref.js';
+import { putValue, takeValue } from '../values/value.js';
 import { optionsFromTyped, typedFromOptions } from './geneve.js';
 import { complete, imply } from './prerequisites.js';
 
 const inPort = groupOf('inPort');
 const inPortValue = fieldOf('inPort', '');
-
-/** Highest port number; 16 bits. */
-export const kMaxPort = 0xffff;
-
-/**
- * The number of a port. A number stands for itself and is not looked up; without `names`, only
- * numbers and handles can be resolved, and undefined says so.
- */
-export function portNumber(
-  ref: unknown,
-  names: PortNames | undefined,
-  what: string,
-): number | undefined {
-  if (typeof ref === 'number') {
-    if (!Number.isInteger(ref) || ref < 0 || ref > kMaxPort) {
-      throw invalid(`${what} must be a port number from 0 to ${kMaxPort}, got ${show(ref)}`);
-    }
-    return ref;
-  }
-  if (typeof ref === 'string') return names?.number(ref);
-  if (
-    typeof ref === 'object' &&
-    ref !== null &&
-    'number' in ref &&
-    typeof ref.number === 'number'
-  ) {
-    return names === undefined ? ref.number : names.number(ref as PortRefLike);
-  }
-  throw invalid(`${what} must be a port, a port's name or its number, got ${show(ref)}`);
-}
 
 function refuse(_group: Group, message: string, hint?: string): never {
   throw invalid(`bad match: ${message}`, { hint });

@@ -1,10 +1,8 @@
 /** Unique flow identifiers: 16 bytes, printed 8-4-4-4-12 in hexadecimal with the bytes in order. */
-
-import { invalid } from '../../errors.js';
+import { invalid, show } from '../../errors.js';
 import { formatHex, hexDigit } from '../text/address.js';
 import type { Ufid } from '../types.js';
 import type { Scanner } from './scan.js';
-import { show } from './value.js';
 
 const kPrefix = 'ufid:';
 const kLength = 36;

@@ -1,5 +1,6 @@
 /** One field's value: between the typed form and bytes, and from bytes to text. */
-import { invalid } from '../../errors.js';
+import { checkInteger } from '../../check.js';
+import { invalid, show } from '../../errors.js';
 import { type Field, kEthTypeMin, kFragNames } from '../schema/compile.js';
 import {
   type AddressKind,
@@ -57,7 +58,7 @@ export function putValue(key: Uint8Array, mask: Uint8Array, field: Field, value:
   } else if (field.big) {
     putBig(key, mask, field, value);
   } else if (typeof value === 'number' && field.kind !== 'frag') {
-    writeInteger(key, field, checkInteger(field, value));
+    writeInteger(key, field, checkInteger(value, field.label, 0, field.max));
     writeInteger(mask, field, field.max);
   } else if (field.kind === 'frag') {
     const frag = (kFragNames as readonly unknown[]).indexOf(value);
@@ -67,10 +68,10 @@ export function putValue(key: Uint8Array, mask: Uint8Array, field: Field, value:
     writeInteger(key, field, frag);
     writeInteger(mask, field, field.max);
   } else if (isMasked(value)) {
-    const bits = checkInteger(field, value.mask);
+    const bits = checkInteger(value.mask, field.label, 0, field.max);
     if (field.exact === true && bits !== field.max)
       throw invalid(`${field.label} cannot be masked`);
-    writeInteger(key, field, checkInteger(field, value.value));
+    writeInteger(key, field, checkInteger(value.value, field.label, 0, field.max));
     writeInteger(mask, field, bits);
     forgetUnmatched(key, mask, field);
   } else if (field.kind === 'flags' && typeof value === 'string') {
@@ -111,13 +112,6 @@ function putFlags(key: Uint8Array, mask: Uint8Array, field: Field, text: string)
   if ('wrong' in read) throw invalid(read.wrong, { hint: `flags: ${names.join(', ')}` });
   writeInteger(key, field, read.value);
   writeInteger(mask, field, read.mask);
-}
-
-function checkInteger(field: Field, value: unknown): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > field.max) {
-    throw invalid(`${field.label} must be an integer from 0 to ${field.max}, got ${show(value)}`);
-  }
-  return value;
 }
 
 const kExamples: Readonly<Record<AddressKind, string>> = {
@@ -219,16 +213,4 @@ export function formatValue(key: Uint8Array, mask: Uint8Array, field: Field): st
 
 function padded(value: number, digits: number): string {
   return `0x${value.toString(16).padStart(digits, '0')}`;
-}
-
-/** A value for an error message, short. */
-export function show(value: unknown): string {
-  let text: string;
-  if (typeof value === 'string') text = JSON.stringify(value);
-  else if (typeof value === 'bigint') text = `${value}n`;
-  else if (typeof value === 'object' && value !== null)
-    text = Array.isArray(value) ? 'an array' : 'an object';
-  else if (typeof value === 'function') text = 'a function';
-  else text = String(value);
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
 }

@@ -196,7 +196,7 @@ export interface NativeDatapath {
   stats(): NativeStats;
 
   /**
-   * Changes as records; see flows/change-batch.ts for these, and for the outcomes written to `out`. The
+   * Changes as records; see flows/change-batch.ts for these, and flows/outcomes.ts for what is written to `out`. The
    * errors of those that failed, in order; one that another flow is in the way of has the place of its
    * `change`, and in `overlaps` key and mask of that flow. Or the places of changes whose texts the core cannot
    * read, up to `maxUnread` of them, and nothing was done.

@@ -11,9 +11,11 @@ import { setImmediate } from 'node:timers/promises';
 import type { NativeDatapath, NativeOptions, NativePortSpec } from './binding.js';
 import { checkList, checkObject, throwIfAborted } from './check.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { type Change, ChangeBatch, encodePut, type Put } from './flows/change-batch.js';
+import { type Change, encodePut, type Put } from './flows/change.js';
+import { ChangeBatch } from './flows/change-batch.js';
 import { FlowRecord } from './flows/records.js';
-import { type FlowSpec, readFlowSpec } from './flows/table.js';
+import { readFlowSpec } from './flows/table.js';
+import type { FlowSpec } from './flows/types.js';
 import {
   decodeActions,
   decodeMatch,

@@ -27,13 +27,8 @@ import { type Changes, Configurator, type DatapathConfig, readConfig } from './c
 import { entries, pointAt } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
 import { FlowRecord } from './flows/records.js';
-import {
-  type ActionsLike,
-  checkCore,
-  DatapathFlowTable,
-  type Flow,
-  type FlowTable,
-} from './flows/table.js';
+import { checkCore, DatapathFlowTable } from './flows/table.js';
+import type { ActionsLike, Flow, FlowTable } from './flows/types.js';
 import { jsonable } from './json.js';
 import { encodeActions } from './odp/index.js';
 import { type DatapathOptions, readOptions, withDefaults } from './options.js';

@@ -22,7 +22,7 @@ export type {
   FlowTable,
   MatchLike,
   PutOptions,
-} from './flows/table.js';
+} from './flows/types.js';
 export {
   type CtNat,
   formatActions,

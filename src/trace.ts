@@ -1,7 +1,7 @@
 /** trace(): the path of one frame, as the core wrote it down, made readable. */
 import { inspect } from 'node:util';
 import type { NativeTraceStep } from './binding.js';
-import type { Action, FlowMatch } from './flows/table.js';
+import type { Action, FlowMatch } from './flows/types.js';
 import { forJson } from './json.js';
 import {
   decodeActions,

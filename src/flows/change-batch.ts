@@ -12,57 +12,22 @@
  * alone.
  */
 import { isUint32Array } from 'node:util/types';
-import { addon, type NativeDatapath } from '../binding.js';
+import type { NativeDatapath } from '../binding.js';
 import { checkIdleTimeout } from '../check.js';
 import { type DatapathError, fromNative, invalid } from '../errors.js';
 import {
   decodeMatch,
-  encodeActions,
-  encodeMatch,
   formatMatch,
-  MatchPlan,
   type PortNames,
   parseUfid,
   readExample,
   type Ufid,
 } from '../odp/index.js';
-import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './table.js';
-
-/** Which flow: by its 16 bytes of ufid, or by its match. */
-export type FlowName =
-  | { readonly ufid: Uint8Array }
-  | { readonly ufid?: undefined; readonly key: Uint8Array; readonly mask: Uint8Array };
-
-export interface Put {
-  readonly key: Uint8Array;
-  readonly mask: Uint8Array;
-  readonly actions: Uint8Array;
-  readonly ufid: Uint8Array | undefined;
-  readonly idleTimeoutMs: number | undefined;
-}
-
-/** A deletion is the name of a flow. */
-export type Change = Put | FlowName;
-
-export function encodePut(spec: FlowSpec, ports: PortNames): Put {
-  const { key, mask, ufid: written } = encodeMatch(spec.match, ports);
-  const ufid = spec.ufid ?? written;
-  return {
-    key,
-    mask,
-    actions: encodeActions(spec.actions, ports),
-    ufid: ufid === undefined ? undefined : parseUfid(ufid),
-    idleTimeoutMs: checkIdleTimeout(spec.idleTimeoutMs),
-  };
-}
-
-export interface PutMode {
-  /** False: EEXIST if the flow is there. */
-  readonly replace: boolean;
-  /** False: ENOENT if it is not. */
-  readonly create: boolean;
-}
-export const kAddOrReplace: PutMode = { replace: true, create: true };
+import { ActionBytes } from './action-bytes.js';
+import type { Attributes, Change, PutMode } from './change.js';
+import { MatchPlans } from './match-plans.js';
+import { kUfidText, outcomes } from './outcomes.js';
+import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './types.js';
 
 /**
  * Flags, place and size of the key, size of the mask, place and size of the actions (32 bits each),
@@ -72,7 +37,8 @@ const kHeaderSize = 48;
 const kHeaderWords = kHeaderSize / 4;
 const kTimeoutAt = 24;
 const kUfidAt = 32;
-/** Of a verdict, in words: the place of its packet. */
+
+/** In the header of a verdict, the place of its packet stands here, in words. */
 const kPlaceAt = kUfidAt / 4;
 const kPut = 1;
 const kByUfid = 2;
@@ -84,12 +50,6 @@ const kText = 32;
 /** A verdict without a match: the packet's exact key. */
 const kExact = 64;
 
-/** Of a match, as netlink attributes. */
-export interface Attributes {
-  readonly key: Uint8Array;
-  readonly mask: Uint8Array;
-}
-
 /** Where a key stands, and its mask behind it. */
 interface KeyPlace {
   readonly at: number;
@@ -100,23 +60,17 @@ const kNoKey: KeyPlace = { at: 0, size: 0, maskSize: 0 };
 
 const kNothing = new Uint8Array(0);
 
-/** Texts that are joined at a time. */
+/** So many texts are joined at a time. */
 const kJoined = 4096;
-/** Texts that become examples in one round, at first. */
+
+/** So many texts become examples in the first round. */
 const kFirstExamples = 16;
-/** Rounds, each with four times as many, before all other texts are read here at once. */
+
+/** After so many rounds, each with four times as many examples, all other texts are read here at once. */
 const kRounds = 5;
 /** Room that is kept from one call to the next, in changes, and bytes of payload for each. */
 const kKept = 8192;
 const kKeptPayload = 256;
-
-/** What became of a change: one byte, then the text of the ufid of each flow that was put. */
-const kDeleted = 1;
-const kWasPut = 2;
-const kFailed = 3;
-const kUfidText = 36;
-/** Ufids that are made into text together: a ufid keeps those of its group in memory. */
-const kUfidGroup = 64;
 
 export class ChangeBatch {
   readonly #ports: PortNames;
@@ -177,7 +131,7 @@ export class ChangeBatch {
     this.#ufid(at, parseUfid(ufid));
   }
 
-  /** What was encoded already. */
+  /** Adds a change that is encoded already. */
   add(change: Change): void {
     const at = this.#begin();
     if ('key' in change) {
@@ -195,8 +149,8 @@ export class ChangeBatch {
   }
 
   /**
-   * The verdict for a packet of a batch of upcalls; returns its match, if one was given. Throws for
-   * what cannot be read; then there is none.
+   * Adds a verdict that installs a flow for the packet at `place` of a batch of upcalls; returns its match, if
+   * one was given. Throws for what cannot be read; then there is none.
    */
   install(
     place: number,
@@ -226,7 +180,10 @@ export class ChangeBatch {
     };
   }
 
-  /** The same. */
+  /**
+   * Adds a verdict that forwards the packet at `place` by actions alone. Throws for what cannot be read; then
+   * there is none.
+   */
   execute(place: number, actions: ActionsLike): void {
     const bytes = this.#actions.of(actions);
     const at = this.#begin();
@@ -235,7 +192,7 @@ export class ChangeBatch {
     this.#headers[at + kPlaceAt] = place;
   }
 
-  /** Room for one more; where its header begins, in words. */
+  /** Makes room for one more change; returns where its header begins, in words. */
   #begin(): number {
     const at = this.#count * kHeaderWords;
     if (at === this.#headers.length) {
@@ -319,7 +276,7 @@ export class ChangeBatch {
     return at;
   }
 
-  /** Room for so many bytes at the end of the payload; where that is. */
+  /** Makes room for so many bytes at the end of the payload; returns where that is. */
   #reserve(size: number): number {
     const at = this.#payloadSize;
     if (at + size > this.#payload.length) {
@@ -371,7 +328,7 @@ export class ChangeBatch {
     return native.flowFind(this.#headerBytes(), this.#payloadBytes());
   }
 
-  /** Sends verdicts. Those that could not be carried out, by place. */
+  /** Sends verdicts; returns the errors of those that could not be carried out, by place. */
   answer(
     native: NativeDatapath,
     first: number,
@@ -444,128 +401,4 @@ export class ChangeBatch {
     }
     return joined;
   }
-}
-
-function outcomes(
-  out: Buffer,
-  count: number,
-  errors: readonly DatapathError[] | undefined,
-): (Ufid | boolean | DatapathError)[] {
-  const results = new Array<Ufid | boolean | DatapathError>(count);
-  let failed = 0;
-  let textAt = count;
-  let texts = '';
-  let at = 0;
-  for (let i = 0; i < count; i++) {
-    const kind = out[i];
-    if (kind === kWasPut) {
-      if (at === texts.length) {
-        texts = out.toString('latin1', textAt, textAt + kUfidGroup * kUfidText);
-        textAt += texts.length;
-        at = 0;
-      }
-      results[i] = texts.slice(at, at + kUfidText);
-      at += kUfidText;
-    } else {
-      results[i] = kind === kFailed ? errors![failed++]! : kind === kDeleted;
-    }
-  }
-  return results;
-}
-
-/** Plans for typed matches, the one used last in front. */
-class MatchPlans {
-  readonly known: MatchPlan[] = [];
-  /** Plans that may be made before one was of use. */
-  #credit = kPlanCredit;
-
-  /** To be called now and then: other kinds of matches may come. */
-  renew(): void {
-    this.#credit = Math.min(kPlanCredit, this.#credit + 8);
-  }
-
-  hit(plan: MatchPlan): void {
-    this.#credit = kPlanCredit;
-    if (this.known[0] === plan) return;
-    this.known.splice(this.known.indexOf(plan), 1);
-    this.known.unshift(plan);
-  }
-
-  /** What no plan is for. */
-  encode(match: FlowMatch, ports: PortNames): { key: Uint8Array; mask: Uint8Array } {
-    if (this.#credit === 0) return encodeMatch(match, ports);
-    this.#credit--;
-    const { encoded, plan } = MatchPlan.learn(match, ports, addon.freeBytes);
-    if (plan !== undefined) {
-      this.known.unshift(plan);
-      this.known.length = Math.min(this.known.length, kMaxPlans);
-    }
-    return encoded;
-  }
-}
-
-const kMaxPlans = 8;
-const kPlanCredit = 256;
-
-/** Actions as attributes; a text that was seen before is not read again. */
-class ActionBytes {
-  /** The list that was appended last, and where. */
-  placed: Uint8Array | undefined;
-  place = 0;
-  readonly #ports: PortNames;
-  readonly #known = new Map<string, Uint8Array>();
-  #output: Uint8Array | undefined;
-  #outputPort = -1;
-
-  constructor(ports: PortNames) {
-    this.#ports = ports;
-  }
-
-  forgetPlace(): void {
-    this.placed = undefined;
-  }
-
-  of(actions: ActionsLike): Uint8Array {
-    if (typeof actions === 'string') return this.#ofText(actions);
-    const port = soleOutput(actions);
-    if (port < 0) return encodeActions(actions, this.#ports);
-    if (port !== this.#outputPort || this.#output === undefined) {
-      this.#output = encodeActions(actions, this.#ports);
-      this.#outputPort = port;
-    }
-    return this.#output;
-  }
-
-  #ofText(text: string): Uint8Array {
-    const known = this.#known.get(text);
-    if (known !== undefined) return known;
-    let named = false;
-    const bytes = encodeActions(text, {
-      number: (ref) => {
-        named ||= typeof ref !== 'number';
-        return this.#ports.number(ref);
-      },
-      name: (number) => this.#ports.name(number),
-    });
-    // A name may come to mean another port.
-    if (named || text.length > kMaxKnownText) return bytes;
-    if (this.#known.size === kMaxKnown) this.#known.clear();
-    this.#known.set(text, bytes);
-    return bytes;
-  }
-}
-
-const kMaxKnown = 1024;
-const kMaxKnownText = 256;
-
-/** The port, if the actions are one output to a number and nothing else; else -1. */
-function soleOutput(actions: unknown): number {
-  if (!Array.isArray(actions) || actions.length !== 1) return -1;
-  const action = actions[0] as unknown;
-  if (typeof action !== 'object' || action === null) return -1;
-  let keys = 0;
-  for (const _ in action) keys++;
-  const { type, port } = action as { type?: unknown; port?: unknown };
-  const plain = keys === 2 && type === 'output' && typeof port === 'number';
-  return plain && Number.isInteger(port) && port >= 0 && port <= 0xffff ? port : -1;
 }

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { throwIfAborted } from '../check.js';
 import { FlowRecord } from './records.js';
-import type { Flow } from './table.js';
+import type { Flow } from './types.js';
 
 /** Flows behind a cursor, and the cursor behind them; no slab at the end. */
 type Chunk = { readonly cursor: number; readonly slab?: Buffer };

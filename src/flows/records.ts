@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import { addon } from '../binding.js';
 import { forJson } from '../json.js';
 import { decodeActions, decodeMatch, formatFlow, type Ufid } from '../odp/index.js';
-import type { Action, Flow, FlowMatch, FlowRemoval } from './table.js';
+import type { Action, Flow, FlowMatch, FlowRemoval } from './types.js';
 
 /**
  * Sizes of key, mask and actions (32 bits each), TCP flags, whether it is offloaded and why it went (32 bits), packets and bytes (64 bits),

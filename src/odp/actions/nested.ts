@@ -1,8 +1,7 @@
 /** Actions that hold lists of actions: sample, clone, check_pkt_len, dec_ttl. */
 import { checkInteger } from '../../check.js';
 import { invalid, show } from '../../errors.js';
-import type { Attribute } from '../text/nlattr.js';
-import { attributes } from '../text/nlattr.js';
+import { type Attribute, attributes } from '../text/nlattr.js';
 import type { KnownAction } from '../types.js';
 import type { Scanner } from '../values/scan.js';
 import { type ActionKind, checkSize, type Decoder, type Reader, takeU32 } from './kind.js';

@@ -26,14 +26,10 @@ import {
   suggest,
 } from './odp/index.js';
 import { compareOptions, type DatapathOptions, optionKeys, readOptions } from './options.js';
-import {
-  DatapathPort,
-  type PortRecord,
-  type PortSpec,
-  readPortSpec,
-  sameSpec,
-} from './ports/handle.js';
+import { DatapathPort, type PortRecord } from './ports/handle.js';
+import { readPortSpec, sameSpec } from './ports/spec.js';
 import type { PortTable } from './ports/table.js';
+import type { PortSpec } from './ports/types.js';
 
 export interface DatapathConfig extends DatapathOptions {
   readonly ports?: readonly PortSpec[];

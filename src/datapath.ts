@@ -32,18 +32,11 @@ import type { ActionsLike, Flow, FlowTable } from './flows/types.js';
 import { jsonable } from './json.js';
 import { encodeActions } from './odp/index.js';
 import { type DatapathOptions, readOptions, withDefaults } from './options.js';
-import {
-  DatapathPort,
-  type Port,
-  type PortNumber,
-  type PortOf,
-  type PortRef,
-  type PortSpec,
-  type PortType,
-  readPortSpec,
-} from './ports/handle.js';
+import { DatapathPort } from './ports/handle.js';
+import { readPortSpec } from './ports/spec.js';
 import { type Ports, PortTable } from './ports/table.js';
 import { type PortTrouble, troubleOf, warnsOf } from './ports/trouble.js';
+import type { Port, PortNumber, PortOf, PortRef, PortSpec, PortType } from './ports/types.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
 import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcalls/source.js';

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { arch, availableParallelism, release } from 'node:os';
 import { addon } from './binding.js';
-import type { PortType } from './ports/handle.js';
+import type { PortType } from './ports/types.js';
 
 export interface DoctorFinding {
   /** 'missing': without it the type cannot be used; 'advice': it can, but better with it. */

@@ -37,6 +37,8 @@ export {
   type UserspaceCookie,
 } from './odp/index.js';
 export type { DatapathOptions, Topology } from './options.js';
+export type { Ports } from './ports/table.js';
+export type { PortTrouble } from './ports/trouble.js';
 export type {
   Generate,
   MemoryPort,
@@ -46,9 +48,7 @@ export type {
   PortRef,
   PortSpec,
   PortType,
-} from './ports/handle.js';
-export type { Ports } from './ports/table.js';
-export type { PortTrouble } from './ports/trouble.js';
+} from './ports/types.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Execution, Trace, TraceStep } from './trace.js';
 export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcalls/source.js';

@@ -5,7 +5,7 @@ import { entries } from './entry.js';
 import { DatapathError, invalid, nativeErrors } from './errors.js';
 import { ChangeBatch } from './flows/change-batch.js';
 import type { PortNames, Ufid } from './odp/index.js';
-import type { Port } from './ports/handle.js';
+import type { Port } from './ports/types.js';
 
 /** Two ports that are joined, by a flow each way. */
 export interface Wire {

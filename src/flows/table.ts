@@ -14,8 +14,8 @@ import {
 import { entries } from '../entry.js';
 import { DatapathError, invalid, nativeErrors, show } from '../errors.js';
 import type { Ufid } from '../odp/index.js';
-import type { PortRef } from '../ports/handle.js';
 import type { PortTable } from '../ports/table.js';
+import type { PortRef } from '../ports/types.js';
 import { kAddOrReplace } from './change.js';
 import { ChangeBatch } from './change-batch.js';
 import { FlowDump } from './dump.js';

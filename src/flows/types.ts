@@ -1,7 +1,7 @@
 /** Flows as the API has them: the table, a flow as it is shown, and changes of flows. */
 import type { Core } from '../binding.js';
 import type { Action as AnyAction, FlowMatch as AnyFlowMatch, Ufid } from '../odp/index.js';
-import type { PortRef } from '../ports/handle.js';
+import type { PortRef } from '../ports/types.js';
 
 export type FlowMatch = AnyFlowMatch<PortRef>;
 export type Action = AnyAction<PortRef>;

@@ -5,15 +5,8 @@ import { checkInteger } from '../check.js';
 import { entries } from '../entry.js';
 import { DatapathError, invalid, show } from '../errors.js';
 import { type PortNames, type PortRefLike, suggest } from '../odp/index.js';
-import {
-  DatapathMemoryPort,
-  DatapathPort,
-  deleted,
-  type Port,
-  type PortNumber,
-  type PortRecord,
-  type PortType,
-} from './handle.js';
+import { DatapathMemoryPort, DatapathPort, deleted, type PortRecord } from './handle.js';
+import type { Port, PortNumber, PortType } from './types.js';
 
 /**
  * Ports by name, in the order in which they were added, to look at: what is here changes as ports come

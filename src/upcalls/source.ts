@@ -18,8 +18,8 @@ import { ChangeBatch } from '../flows/change-batch.js';
 import type { ActionsLike, FlowMatch, MatchLike } from '../flows/types.js';
 import { forJson } from '../json.js';
 import { decodeMatch, type Ufid } from '../odp/index.js';
-import type { Port } from '../ports/handle.js';
 import type { PortTable } from '../ports/table.js';
+import type { Port } from '../ports/types.js';
 
 /** A flow that `install()` asked for. */
 export interface InstalledFlow {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { addon } from '../../src/binding.js';
 import { kDropReasons } from '../../src/odp/names.js';
 import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema/compile.js';
-import { readPortSpec } from '../../src/ports/handle.js';
+import { readPortSpec } from '../../src/ports/spec.js';
 import { makeDatapath } from './support.js';
 
 test('drop reasons', () => {

@@ -39,7 +39,8 @@ import { type PortTrouble, troubleOf, warnsOf } from './ports/trouble.js';
 import type { Port, PortNumber, PortOf, PortRef, PortSpec, PortType } from './ports/types.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
-import { type UpcallBatch, type UpcallHandler, UpcallSource } from './upcalls/source.js';
+import { UpcallSource } from './upcalls/source.js';
+import type { UpcallBatch, UpcallHandler } from './upcalls/types.js';
 import { PortWire, type Wire } from './wire.js';
 
 export interface Abortable {

@@ -51,5 +51,5 @@ export type {
 } from './ports/types.js';
 export type { DatapathStats, DropReason, PmdStats, PortStats } from './stats.js';
 export type { Execution, Trace, TraceStep } from './trace.js';
-export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcalls/source.js';
+export type { InstalledFlow, Upcall, UpcallBatch, UpcallHandler } from './upcalls/types.js';
 export type { Wire } from './wire.js';

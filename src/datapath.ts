@@ -8,7 +8,6 @@ import {
   addon,
   type Core,
   type NativeDatapath,
-  type NativeEvent,
   type NativeOptions,
   type NativePortSpec,
 } from './binding.js';
@@ -26,16 +25,14 @@ import {
 import { type Changes, Configurator, type DatapathConfig, readConfig } from './configure.js';
 import { entries, pointAt } from './entry.js';
 import { DatapathError, fromNative, invalid } from './errors.js';
-import { FlowRecord } from './flows/records.js';
 import { checkCore, DatapathFlowTable } from './flows/table.js';
-import type { ActionsLike, Flow, FlowTable } from './flows/types.js';
-import { jsonable } from './json.js';
+import type { ActionsLike, FlowTable } from './flows/types.js';
+import { type DatapathEvents, News } from './news.js';
 import { encodeActions } from './odp/index.js';
 import { type DatapathOptions, readOptions, withDefaults } from './options.js';
 import { DatapathPort } from './ports/handle.js';
 import { readPortSpec } from './ports/spec.js';
 import { type Ports, PortTable } from './ports/table.js';
-import { type PortTrouble, troubleOf, warnsOf } from './ports/trouble.js';
 import type { Port, PortNumber, PortOf, PortRef, PortSpec, PortType } from './ports/types.js';
 import { type DatapathStats, statsOf } from './stats.js';
 import { type Execution, executionOf, FrameTrace, type Trace } from './trace.js';
@@ -46,33 +43,6 @@ import { PortWire, type Wire } from './wire.js';
 export interface Abortable {
   /** Aborted: rejects with ABORT_ERR, and nothing has changed. */
   readonly signal?: AbortSignal;
-}
-
-export interface DatapathEvents {
-  portUp: [port: Port];
-  portDown: [port: Port, reason: DatapathError];
-  /** The interface vanished; the port stays configured and returns when it does. */
-  portGone: [port: Port];
-  /** Flows that went by themselves, each with its `reason` and final statistics. */
-  flowsRemoved: [flows: readonly Flow[]];
-  /**
-   * At most a few times a second: how many packets of a port found its queue full since the last
-   * such event.
-   */
-  upcallOverflow: [info: { readonly port: string; readonly dropped: bigint }];
-  /**
-   * A port refuses or loses frames that arrive, or got less than it asked for. At most one a second and
-   * port. Where nobody listens, Node prints a warning, once a port and reason, unless it is a matter of
-   * speed alone.
-   */
-  portTrouble: [trouble: PortTrouble];
-  /**
-   * A verdict that could not be carried out, or a handler that failed: forwarding goes on, the packets
-   * concerned are dropped. Unlike other emitters a datapath does not throw where nobody listens: it
-   * warns (`process.emitWarning()`), once a second at most.
-   */
-  error: [error: DatapathError];
-  close: [];
 }
 
 export interface ReloadReport {
@@ -92,10 +62,6 @@ export interface PortTypeInfo {
   readonly reason?: string;
 }
 
-/** Between two warnings of errors that nobody listens to. */
-const kWarningMs = 1000;
-const kListen = "on('error', …) has each error, and ends these warnings";
-const kListenToTroubles = "on('portTrouble', …) has each, with counters, and ends these warnings";
 const kMinFrame = 14;
 const kMaxFrame = 65_535;
 
@@ -114,12 +80,10 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   readonly #ports: PortTable;
   readonly #upcalls: UpcallSource;
   readonly #configurator: Configurator;
+  readonly #news: News;
   #options: NativeOptions;
   #state: 'open' | 'closing' | 'closed' = 'open';
   #closed: Promise<void> | undefined;
-  /** Errors that nobody listened to and no warning told of, and until when none does. */
-  #untold = 0;
-  #silentUntil = 0;
 
   /** Needs no privilege and opens no device. Throws EINVAL for options that make no sense. */
   constructor(options: DatapathOptions = {}) {
@@ -134,7 +98,10 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
     const live = () => this.#live();
     this.#ports = new PortTable(live);
     this.flows = new DatapathFlowTable(live, this.#ports);
-    this.#upcalls = new UpcallSource(this.#native, this.#ports, (error) => this.#fail(error));
+    this.#news = new News(this, this.#native, (id) =>
+      this.#state === 'open' ? this.#ports.get(id) : undefined,
+    );
+    this.#upcalls = new UpcallSource(this.#native, this.#ports, (error) => this.#news.fail(error));
     this.#configurator = new Configurator({
       live,
       ports: this.#ports,
@@ -375,9 +342,9 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   }
 
   /**
-   * The same as an iterator, the consumer from this call on until it ends. The verdicts of a batch
-   * are sent when the next one is asked for. Ends when the datapath closes; throws ABORT_ERR once
-   * the signal is aborted. EBUSY there is a consumer already.
+   * The one consumer of upcalls, as an iterator: it is the consumer from this call on until it ends. The verdicts
+   * of a batch are sent when the next one is asked for. Ends when the datapath closes; throws ABORT_ERR once the
+   * signal is aborted. EBUSY there is a consumer already.
    */
   upcalls(options?: Abortable): AsyncIterableIterator<UpcallBatch> {
     this.#live();
@@ -496,106 +463,11 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   /** Called by the event loop through the addon: takes what is there. Must not throw. */
   #wake(): void {
     try {
-      for (const event of this.#native.takeEvents()) this.#tell(event);
+      for (const event of this.#native.takeEvents()) this.#news.tell(event);
       if (this.#state === 'open') this.#upcalls.wake();
     } catch (error) {
       const failure = fromNative(error);
-      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.#fail(failure);
-    }
-  }
-
-  /** An `error` event; where nobody listens, a warning now and then. */
-  #fail(error: DatapathError): void {
-    process.nextTick(() => {
-      if (this.listenerCount('error') > 0) this.emit('error', error);
-      else this.#warn(error);
-    });
-  }
-
-  #warn(error: DatapathError): void {
-    const now = performance.now();
-    if (now < this.#silentUntil) {
-      this.#untold++;
-      return;
-    }
-    const more = this.#untold === 0 ? '' : ` (and ${this.#untold} more before that)`;
-    this.#untold = 0;
-    this.#silentUntil = now + kWarningMs;
-    process.emitWarning(`${this.name}: ${error.message}${more}`, {
-      type: 'PolluxWarning',
-      code: error.code,
-      detail: `${error.hint === undefined ? '' : `${error.hint}\n`}${kListen}`,
-    });
-  }
-
-  /**
-   * Emits outside the addon's callback: what a listener throws is an uncaught exception like any
-   * other.
-   */
-  #later<K extends keyof DatapathEvents>(event: K, ...args: DatapathEvents[K]): void {
-    // The types of EventEmitter do not see that args belong to event.
-    const emit: (event: K, ...args: DatapathEvents[K]) => boolean = this.emit.bind(this) as never;
-    process.nextTick(emit, event, ...args);
-  }
-
-  #tell(event: NativeEvent): void {
-    switch (event.kind) {
-      case 'warning':
-        process.emitWarning(`${this.name}: ${event.text}`, 'PolluxWarning');
-        return;
-      case 'flowsRemoved':
-        if (this.listenerCount('flowsRemoved') === 0) return;
-        this.#later('flowsRemoved', FlowRecord.of(event.flows ?? Buffer.alloc(0)));
-        return;
-      case 'upcallOverflow': {
-        const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;
-        if (port === undefined) return;
-        this.#later('upcallOverflow', jsonable({ port: port.name, dropped: event.dropped }));
-        return;
-      }
-      case 'portTrouble':
-        this.#tellOfTrouble(event);
-        return;
-      default:
-        this.#tellOfPort(event);
-    }
-  }
-
-  #tellOfTrouble(event: NativeEvent): void {
-    const port = this.#state === 'open' ? this.#ports.get(event.port) : undefined;
-    if (port === undefined) return;
-    const record = DatapathPort.recordOf(port)!;
-    const trouble = troubleOf(event, record);
-    process.nextTick(() => {
-      if (this.emit('portTrouble', trouble) || record.warned.has(trouble.reason)) return;
-      record.warned.add(trouble.reason);
-      if (!warnsOf(trouble.reason)) return;
-      process.emitWarning(`${this.name}: port "${trouble.port}": ${trouble.meaning}`, {
-        type: 'PolluxWarning',
-        detail: `${trouble.todo}\n${kListenToTroubles}`,
-      });
-    });
-  }
-
-  #tellOfPort({ kind, port: id, text }: NativeEvent): void {
-    const port = this.#state === 'open' ? this.#ports.get(id) : undefined;
-    if (port === undefined) return;
-    const record = DatapathPort.recordOf(port)!;
-    if (kind === 'portUp') {
-      record.state = 'up';
-      record.mode = this.#native.port(id)?.mode ?? record.mode;
-      this.#later('portUp', port);
-    } else if (kind === 'portGone') {
-      record.state = 'gone';
-      this.#later('portGone', port);
-    } else {
-      record.state = 'down';
-      const reason = text === '' ? `port "${port.name}" is down` : text;
-      this.#later(
-        'portDown',
-        port,
-        new DatapathError(reason, { code: 'ENETDOWN', port: port.name }),
-      );
+      if (failure.code !== 'ERR_DATAPATH_CLOSED') this.#news.fail(failure);
     }
   }
 }

@@ -3,7 +3,6 @@ export type { Changes, DatapathConfig } from './configure.js';
 export {
   type Abortable,
   Datapath,
-  type DatapathEvents,
   type PortTypeInfo,
   type ReloadReport,
 } from './datapath.js';
@@ -23,6 +22,7 @@ export type {
   MatchLike,
   PutOptions,
 } from './flows/types.js';
+export type { DatapathEvents } from './news.js';
 export {
   type CtNat,
   formatActions,

@@ -9,7 +9,7 @@ export function forJson(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, forJson(inner)]));
 }
 
-/** The same object, which JSON.stringify() can write now. No copy and no comparison sees the difference. */
+/** Returns the object that it is given, which JSON.stringify() can write from now on. No copy and no comparison sees the difference. */
 export function jsonable<T extends object>(value: T): T & { toJSON(): object } {
   const toJSON = () => forJson({ ...value });
   return Object.defineProperty(value, 'toJSON', { value: toJSON }) as T & { toJSON(): object };

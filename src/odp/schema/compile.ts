@@ -1,5 +1,6 @@
 /**
- * The field table of the flow language; field-table.ts is the table itself.
+ * The field table of the flow language. metadata.ts and headers.ts are the table itself, columns.ts says what
+ * its columns mean.
  *
  * A flow match exists in three forms: the typed object of the API (`{ inPort: 1, ipv4: { ttl: 64 }
  * }`), the text of Open vSwitch's datapath, "ODP" (`in_port(1),eth_type(0x0800),ipv4(ttl=64)`), and
@@ -44,15 +45,12 @@
  * the canonical form, save for `eth`, whose presence says that the packet has an Ethernet header,
  * and the tags.
  */
-import {
-  type FieldSpec,
-  type GroupSpec,
-  kGroupSpecs,
-  type MemberSpec,
-  type PartSpec,
-} from './field-table.js';
+import type { FieldSpec, GroupSpec, MemberSpec, PartSpec } from './columns.js';
+import { kGroupSpecs } from './field-table.js';
 
+export * from './columns.js';
 export * from './field-table.js';
+export * from './numbers.js';
 
 /** A field with everything the loops need, worked out once. */
 export interface Field extends FieldSpec {

@@ -24,7 +24,7 @@ export function parseNumber(text: string): number {
 /** More digits than any field has; longer texts cost more than they say. */
 const kMaxDigits = 64;
 
-/** The same for any size: -1n if the text is no number, undefined if it has too many digits. */
+/** A number of any size: -1n if the text is no number, undefined if it has too many digits. */
 export function parseBig(text: string): bigint | undefined {
   const number = parseNumber(text);
   if (number < 0) return -1n;

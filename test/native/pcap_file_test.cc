@@ -1,5 +1,5 @@
 // Capture files: what the parser reads of each format, what it says of broken ones, and that what
-// is written is read again. What other programs make of our files: test/unit/pcap.test.ts.
+// is written is read again. What other programs make of our files: test/unit/ports/pcap.test.ts.
 #include "netdev/pcap_file.h"
 
 #include <doctest/doctest.h>

@@ -4,7 +4,7 @@
  */
 import type { Datapath, MemoryPort, Upcall } from 'pollux';
 import { type FlowMatch, parseMatch } from '../../src/odp/index.js';
-import { expectLedgerCloses, makeDatapath, until } from '../unit/support.js';
+import { expectLedgerCloses, makeDatapath, until } from '../support/datapath.js';
 import type { Flow, Outcome, Output, Packet, Table } from './table.js';
 
 /** How the packets of a table go in. */

@@ -10,7 +10,7 @@ import {
   udpFrame,
   udpFrames,
   until,
-} from './support.js';
+} from '../support/datapath.js';
 
 const collect = async (flows: AsyncIterable<Flow>) => {
   const all: Flow[] = [];

@@ -1,7 +1,7 @@
 /** The rows of the benchmark: the flows of a row take every frame that its null port generates. */
 import { describe, expect, test } from 'vitest';
 import { chosenRows, datapathFlows, rows } from '../../scripts/bench/rows.mjs';
-import { makeDatapath, until } from './support.js';
+import { makeDatapath, until } from '../support/datapath.js';
 
 const kFrames = 2_000;
 

@@ -1,7 +1,7 @@
 // configure(): what differs is changed and nothing else; all or nothing.
 import type { Datapath, DatapathConfig, Port } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 const base: DatapathConfig = {
   ports: [

@@ -1,7 +1,7 @@
 // Bad input: each is a DatapathError with a code and a hint, and nothing is half done.
 import { Datapath, DatapathError, type DatapathOptions } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame } from '../support/datapath.js';
 
 let dp: Datapath;
 beforeEach(async () => {

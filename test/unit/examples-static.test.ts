@@ -1,7 +1,7 @@
 // The examples whose flows are there from the start run, on memory ports.
 import type { Datapath, MemoryPort } from 'pollux';
 import { afterEach, expect, test, vi } from 'vitest';
-import { expectLedgerCloses } from './support.js';
+import { expectLedgerCloses } from '../support/datapath.js';
 
 /** A broadcast frame; `tag` is TPID and TCI, in hexadecimal. */
 const frame = (tag = '') =>

@@ -1,7 +1,7 @@
 // The examples run, on memory ports.
 import type { Datapath, MemoryPort } from 'pollux';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { expectLedgerCloses, until } from './support.js';
+import { expectLedgerCloses, until } from '../support/datapath.js';
 
 const mac = (n: number) => `0200000000${n.toString(16).padStart(2, '0')}`;
 const frame = (from: number, to: number | 'all') =>

@@ -5,7 +5,7 @@ import { addon } from '../../src/binding.js';
 import { kDropReasons } from '../../src/odp/names.js';
 import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema/compile.js';
 import { readPortSpec } from '../../src/ports/spec.js';
-import { makeDatapath } from './support.js';
+import { makeDatapath } from '../support/datapath.js';
 
 test('drop reasons', () => {
   expect(Object.keys(makeDatapath().stats().drops)).toEqual(addon.dropReasons);

@@ -11,7 +11,7 @@ import {
   type UpcallBatch,
 } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 let dp: Datapath;
 let a: MemoryPort;

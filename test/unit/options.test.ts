@@ -1,7 +1,7 @@
 // Every option of every method: what is of the wrong kind is refused, and nothing is done.
 import { type Datapath, formatActions, formatMatch, type MemoryPort } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 const any = (value: unknown) => value as never;
 const frame = udpFrame();

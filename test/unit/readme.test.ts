@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Datapath, DatapathError } from 'pollux';
 import { afterAll, describe, expect, test } from 'vitest';
-import { expectLedgerCloses, udpFrame } from './support.js';
+import { expectLedgerCloses, udpFrame } from '../support/datapath.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const readme = readFileSync(`${root}/README.md`, 'utf8');

@@ -4,7 +4,7 @@ import type { Datapath } from 'pollux';
 import { beforeEach, expect, test } from 'vitest';
 import { abortError, signalOf } from '../../src/check.js';
 import { fromNative } from '../../src/errors.js';
-import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 const foreign = (text: string) => runInNewContext(text, { Buffer });
 const foreignBytes = (bytes: Uint8Array): Uint8Array =>

@@ -14,7 +14,7 @@ import {
   parseMatch,
 } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 const any = (value: unknown) => value as never;
 const frame = udpFrame();

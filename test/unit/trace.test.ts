@@ -1,7 +1,7 @@
 // trace(): the path of a frame is the one that it would take, and taking it down changes nothing.
 import type { Datapath, Trace, TraceStep } from 'pollux';
 import { describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame, until } from './support.js';
+import { failure, makeDatapath, memoryPorts, udpFrame, until } from '../support/datapath.js';
 
 const kUdp = 'in_port(a),eth_type(0x0800),ipv4(proto=17)';
 

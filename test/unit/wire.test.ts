@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import type { MemoryPort } from 'pollux';
 import { expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts } from './support.js';
+import { failure, makeDatapath, memoryPorts } from '../support/datapath.js';
 
 const kMacs = '020000000002020000000001';
 const frame = (behind: string) => Buffer.from(`${kMacs}${behind}`.padEnd(120, '0'), 'hex');

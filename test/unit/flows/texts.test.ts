@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { type Datapath, type FlowMatch, formatMatch, parseMatch } from 'pollux';
 import { describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts } from './support.js';
+import { failure, makeDatapath, memoryPorts } from '../../support/datapath.js';
 
 /** The same flows by the long way: one by one, typed. */
 function ufidsOf(dp: Datapath, texts: readonly string[]): string[] {

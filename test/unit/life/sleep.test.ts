@@ -1,7 +1,7 @@
 // How long idle PMD threads sleep. A thread that spins is always running or runnable; one that sleeps is seen sleeping.
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { makeDatapath, until } from './support.js';
+import { makeDatapath, until } from '../../support/datapath.js';
 
 const kCores = [61, 62]; // Made up: names no other test's threads have.
 const topology = { numa: [kCores] };

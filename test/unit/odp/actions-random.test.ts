@@ -1,17 +1,17 @@
 // Actions in their three forms, each way: at random, with lists in lists.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { actionKinds } from '../../src/odp/actions/table.js';
+import { actionKinds } from '../../../src/odp/actions/table.js';
 import {
   type Action,
   decodeActions,
   encodeActions,
   formatActions,
   parseActions,
-} from '../../src/odp/index.js';
-import { type Field, type Group, groupOf, groups } from '../../src/odp/schema/compile.js';
-import { formatAddress, prefixOf } from '../../src/odp/text/address.js';
-import { check, type Known, ports, seeded } from './odp-actions-samples.js';
+} from '../../../src/odp/index.js';
+import { type Field, type Group, groupOf, groups } from '../../../src/odp/schema/compile.js';
+import { formatAddress, prefixOf } from '../../../src/odp/text/address.js';
+import { check, type Known, ports, seeded } from './actions-samples.js';
 
 const kAddressBytes = { mac: 6, ipv4: 4, ipv6: 16 } as const;
 const u = (bits: number) => fc.integer({ min: 0, max: 2 ** bits - 1 });

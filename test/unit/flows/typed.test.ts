@@ -3,10 +3,10 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { type FlowMatch, formatMatch } from 'pollux';
 import { describe, expect, test } from 'vitest';
-import { addon } from '../../src/binding.js';
-import { encodeMatch, MatchPlan } from '../../src/odp/index.js';
-import { anyMatch, ports } from './odp-samples.js';
-import { makeDatapath } from './support.js';
+import { addon } from '../../../src/binding.js';
+import { encodeMatch, MatchPlan } from '../../../src/odp/index.js';
+import { makeDatapath } from '../../support/datapath.js';
+import { anyMatch, ports } from '../odp/match-samples.js';
 
 const learn = (match: FlowMatch) => MatchPlan.learn(match, ports, addon.freeBytes);
 

@@ -16,7 +16,7 @@ import {
   udpFrame,
   udpFrames,
   until,
-} from './support.js';
+} from '../../support/datapath.js';
 
 let dp: Datapath;
 let a: MemoryPort;

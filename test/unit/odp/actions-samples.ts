@@ -7,7 +7,7 @@ import {
   type KnownAction,
   type PortNames,
   parseActions,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 
 export const ports: PortNames = {
   number: () => {

@@ -1,7 +1,7 @@
 // Every action in its three forms, each way: by table.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { actionKinds } from '../../src/odp/actions/table.js';
+import { actionKinds } from '../../../src/odp/actions/table.js';
 import {
   type Action,
   decodeActions,
@@ -9,7 +9,7 @@ import {
   formatActions,
   type PortNames,
   parseActions,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 import {
   check,
   encodable,
@@ -20,7 +20,7 @@ import {
   refused,
   seeded,
   udpText,
-} from './odp-actions-samples.js';
+} from './actions-samples.js';
 
 describe('every action', () => {
   test.each(encodable.map(([typed, text]) => ({ typed, text })))('$text', ({ typed, text }) => {

@@ -1,6 +1,6 @@
 // What leaves by a port leaves in the order in which it came, whatever flows it belongs to and whatever they do.
 import { describe, expect, test } from 'vitest';
-import { makeDatapath, memoryPorts, udpFrame } from './support.js';
+import { makeDatapath, memoryPorts, udpFrame } from '../../support/datapath.js';
 
 /** 64 frames of several flows in no regular turn, each with its number in its last byte. */
 function frames(): Buffer[] {

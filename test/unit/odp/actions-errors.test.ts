@@ -1,6 +1,6 @@
 // Every way for actions to be refused: the code, the sentence, and for text the position.
 import { describe, expect, test } from 'vitest';
-import { DatapathError } from '../../src/errors.js';
+import { DatapathError } from '../../../src/errors.js';
 import {
   type Action,
   type ActionsLike,
@@ -9,7 +9,7 @@ import {
   formatActions,
   type PortNames,
   parseActions,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 
 const ports: PortNames = {
   number: (ref) => {

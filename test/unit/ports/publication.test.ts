@@ -1,7 +1,7 @@
 // In which order the core and the program learn of things: a port's packets, news and verdicts beside its coming and going.
 import type { Upcall } from 'pollux';
 import { describe, expect, test } from 'vitest';
-import { expectLedgerCloses, makeDatapath, memoryPorts, udpFrame } from './support.js';
+import { expectLedgerCloses, makeDatapath, memoryPorts, udpFrame } from '../../support/datapath.js';
 
 describe('what a port receives', () => {
   test('before addPort() has resolved reaches the upcall handler', async () => {

@@ -17,8 +17,8 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { Datapath, DatapathError, Port, PortSpec } from 'pollux';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { findProgram } from '../../scripts/lib/tools.mjs';
-import { failure, makeDatapath, udpFrame, udpFrames, until } from './support.js';
+import { findProgram } from '../../../scripts/lib/tools.mjs';
+import { failure, makeDatapath, udpFrame, udpFrames, until } from '../../support/datapath.js';
 
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'pollux-pcap-'));
@@ -330,7 +330,7 @@ describe('writing', () => {
       ['--input-type=module', '--eval', program],
       {
         input: pcapOf(udpFrames(20)),
-        cwd: new URL('../..', import.meta.url),
+        cwd: new URL('../../..', import.meta.url),
         timeout: 20_000,
       },
     );

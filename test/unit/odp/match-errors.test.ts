@@ -1,6 +1,6 @@
 // Every way for a match to be refused: the code, the sentence, and for text the position.
 import { describe, expect, test } from 'vitest';
-import { DatapathError, fromNative, invalid } from '../../src/errors.js';
+import { DatapathError, fromNative, invalid } from '../../../src/errors.js';
 import {
   decodeMatch,
   encodeMatch,
@@ -9,7 +9,7 @@ import {
   type PortNames,
   parseMatch,
   parseUfid,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 
 const ports: PortNames = {
   number: (ref) => {

@@ -2,7 +2,14 @@
 import { once } from 'node:events';
 import type { Datapath, DumpFilter, Flow, Upcall } from 'pollux';
 import { describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts, udpFrame, udpFrames, until } from './support.js';
+import {
+  failure,
+  makeDatapath,
+  memoryPorts,
+  udpFrame,
+  udpFrames,
+  until,
+} from '../../support/datapath.js';
 
 async function dump(dp: Datapath, filter?: DumpFilter): Promise<Flow[]> {
   const flows: Flow[] = [];

@@ -8,9 +8,9 @@ import {
   type FlowMatch,
   formatMatch,
   parseMatch,
-} from '../../src/odp/index.js';
-import { groups } from '../../src/odp/schema/compile.js';
-import { anyMatch, matchOf, ports, samples, wildcarded } from './odp-samples.js';
+} from '../../../src/odp/index.js';
+import { groups } from '../../../src/odp/schema/compile.js';
+import { anyMatch, matchOf, ports, samples, wildcarded } from './match-samples.js';
 
 const seeded = { seed: 20160412, numRuns: 150 };
 

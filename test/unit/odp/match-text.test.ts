@@ -8,8 +8,8 @@ import {
   type PortNames,
   parseActions,
   parseMatch,
-} from '../../src/odp/index.js';
-import { formatAddress, readAddress } from '../../src/odp/text/address.js';
+} from '../../../src/odp/index.js';
+import { formatAddress, readAddress } from '../../../src/odp/text/address.js';
 
 const ports: PortNames = {
   number: (ref) => (ref === 'vm1' ? 1 : 2),

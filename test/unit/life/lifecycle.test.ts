@@ -11,7 +11,7 @@ import { Datapath } from 'pollux';
 import { describe, expect, test } from 'vitest';
 
 const run = promisify(execFile);
-const here = (file: string) => fileURLToPath(new URL(`life/${file}`, import.meta.url));
+const here = (file: string) => fileURLToPath(new URL(`./${file}`, import.meta.url));
 const traffic = `import { traffic } from ${JSON.stringify(here('traffic.mjs'))};`;
 const make = `
   import { Datapath } from 'pollux';
@@ -20,7 +20,7 @@ const make = `
 /** Runs a module in a process of its own; what it printed and how it ended. */
 async function child(text: string, ...flags: string[]) {
   const args = [...flags, '--input-type=module', '--eval', text];
-  const options = { timeout: 10_000, cwd: fileURLToPath(new URL('../..', import.meta.url)) };
+  const options = { timeout: 10_000, cwd: fileURLToPath(new URL('../../..', import.meta.url)) };
   try {
     const { stdout, stderr } = await run(process.execPath, args, options);
     return { code: 0, signal: null, stdout: stdout.trim(), stderr };
@@ -35,7 +35,7 @@ describe('a process that runs out of descriptors', () => {
   const limited = async (n: number, text: string) => {
     const script = `ulimit -n ${n}; exec "$@"`;
     const args = ['-c', script, 'sh', process.execPath, '--input-type=module', '--eval', text];
-    const cwd = fileURLToPath(new URL('../..', import.meta.url));
+    const cwd = fileURLToPath(new URL('../../..', import.meta.url));
     return (await run('sh', args, { timeout: 10_000, cwd })).stdout.trim().split('\n');
   };
 

@@ -7,7 +7,7 @@ import {
   encodeMatch,
   type MatchLike,
   type PortNames,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 
 const ports: PortNames = {
   number: (ref) => {

@@ -1,7 +1,7 @@
 // Flows of a port have no priority: two that overlap are refused, whichever comes first, by whatever way.
 import { Datapath, type DatapathError, type FlowSpec } from 'pollux';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { failure, makeDatapath, memoryPorts } from './support.js';
+import { failure, makeDatapath, memoryPorts } from '../../support/datapath.js';
 
 let dp: Datapath;
 beforeEach(async () => {

@@ -6,8 +6,8 @@
 import { writeFileSync } from 'node:fs';
 import { Datapath, formatActions, formatMatch, parseActions } from 'pollux';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { OpenVswitch, obstacle } from '../../scripts/bench/ovs.mjs';
-import { execute } from '../../scripts/bench/processes.mjs';
+import { OpenVswitch, obstacle } from '../../../scripts/bench/ovs.mjs';
+import { execute } from '../../../scripts/bench/processes.mjs';
 
 const missing: string | undefined = obstacle();
 if (missing !== undefined) console.log(`skipped: ${missing}`);

@@ -3,15 +3,15 @@
  * are in canonical typed form, so that each conversion must give back what went in.
  */
 import fc from 'fast-check';
-import type { FlowMatch, GeneveOption, PortNames } from '../../src/odp/index.js';
+import type { FlowMatch, GeneveOption, PortNames } from '../../../src/odp/index.js';
 import {
   type Field,
   type Group,
   groupOf,
   groups,
   kFragNames,
-} from '../../src/odp/schema/compile.js';
-import { formatAddress, prefixOf, writePrefix } from '../../src/odp/text/address.js';
+} from '../../../src/odp/schema/compile.js';
+import { formatAddress, prefixOf, writePrefix } from '../../../src/odp/text/address.js';
 
 export const ports: PortNames = {
   number: () => {

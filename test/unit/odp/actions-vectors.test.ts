@@ -7,7 +7,7 @@ import {
   formatActions,
   type PortNames,
   parseActions,
-} from '../../src/odp/index.js';
+} from '../../../src/odp/index.js';
 
 const ports: PortNames = {
   number: () => {

@@ -126,7 +126,7 @@ export interface NativeUpcalls {
   readonly dropped: bigint;
 }
 
-/** What the core wrote down of a traced frame. */
+/** A step of a traced frame, as the core wrote it down. */
 export interface NativeTraceStep {
   readonly kind:
     | 'parse'
@@ -176,7 +176,10 @@ export interface NativeDatapath {
   close(): Promise<void>;
 
   port(id: PortId): NativePort | undefined;
-  /** rx packets, bytes, dropped, errors, the same of tx, offloaded packets, then rx errors in the order of `rxErrors`. */
+  /**
+   * rx packets, bytes, dropped, errors, the same of tx, offloaded packets, then rx errors in the order of
+   * `rxErrors`.
+   */
   portStats(id: PortId): BigUint64Array;
   inject(id: PortId, rxq: number, frames: Uint8Array | readonly Uint8Array[]): number;
   drain(id: PortId, max: number): { slab: Buffer; lengths: Uint32Array };
@@ -263,11 +266,13 @@ interface Addon {
   encodeMatch(key: Uint8Array, mask: Uint8Array): { key: Buffer; mask: Buffer };
   /** The ufid of a flow that is put without one. Without a mask (no bytes) the key is exact. */
   ufidOf(key: Uint8Array, mask: Uint8Array): string;
-  /** Not zero for those bytes of a key whose value nothing else depends on. */
+  /** Is not zero for those bytes of a key whose value nothing else depends on. */
   freeBytes(key: Uint8Array): Uint8Array;
   /** Tries what drivers need, one harmless call each: a negative errno, or 0 if it works. */
   probeMachine(): Readonly<Record<string, number>>;
-  /** The interfaces there are, and the longest frames that the kernel makes for each, and of what it receives. */
+  /**
+   * The interfaces there are, and the longest frames that the kernel makes for each, and of what it receives.
+   */
   links(): readonly { readonly name: string; readonly maxGso: number; readonly maxGro: number }[];
   portTypes(): { type: string; available: boolean; reason?: string }[];
 }

@@ -91,7 +91,7 @@ function refuseTwins(specs: readonly NativePortSpec[]): void {
   }
 }
 
-/** What the configurator asks of its datapath. */
+/** The datapath, as far as the configurator uses it. */
 export interface Configurable {
   /** Throws once the datapath is closed. */
   live(): NativeDatapath;
@@ -135,7 +135,7 @@ export class Configurator {
     this.#host = host;
   }
 
-  /** What configure() would change. */
+  /** Says what configure() would change. */
   async plan(wanted: Wanted): Promise<Changes> {
     return (await this.#plan(wanted)).changes;
   }
@@ -331,7 +331,7 @@ export class Configurator {
     const roomy = Math.max(options?.flowLimit ?? 0, host.options().flowLimit);
     if (options !== undefined) await setOptions({ ...options, flowLimit: roomy });
     for (const port of plan.removed) await remove(port);
-    // All that are made anew go first: one may want the interface that another has.
+    // Ports that are made anew go first: one may want the interface that another has.
     for (const change of plan.changed) if (change.spec !== undefined) await remove(change);
 
     const waiting = [...plan.changed];

@@ -181,7 +181,7 @@ export class Datapath extends EventEmitter<DatapathEvents> implements AsyncDispo
   }
 
   /**
-   * Same port, new number; resolves when every thread uses the new one. EBUSY number in use. Cannot be
+   * Gives a port another number; resolves when every thread uses the new one. EBUSY number in use. Cannot be
    * aborted once it has begun.
    */
   async renumberPort(port: PortRef, number: PortNumber, options?: Abortable): Promise<Port> {

@@ -46,7 +46,7 @@ export interface DoctorReport {
     readonly hugePages: { readonly transparent: string; readonly reserved: number };
   };
   readonly portTypes: readonly DoctorPortType[];
-  /** What concerns all. */
+  /** Findings that concern all port types. */
   readonly findings: readonly DoctorFinding[];
   /** For people to read. */
   toString(): string;
@@ -74,7 +74,7 @@ const read = (path: string): string => {
   }
 };
 
-/** Of a set that /proc/self/status shows: what is in force ('CapEff'), what can be had at all ('CapBnd'). */
+/** The capabilities in force ('CapEff'), or those that can be had at all ('CapBnd'), by /proc/self/status. */
 function capabilities(set: 'CapEff' | 'CapBnd'): Capability[] {
   const line = read('/proc/self/status').match(new RegExp(`^${set}:\\s*(\\w+)`, 'm'));
   const mask = BigInt(`0x${line?.[1] ?? '0'}`);
@@ -124,7 +124,7 @@ function atLeast(kernel: string, major: number, minor: number): boolean {
   return a > major || (a === major && b >= minor);
 }
 
-/** How root starts a program as the user who types, with these capabilities and no others. */
+/** The line by which root starts a program as the user who types, with these capabilities and no others. */
 function passingOn(wanted: readonly Capability[]): string {
   const list = wanted.map((name) => `+${name.toLowerCase()}`).join(',');
   const who = '--reuid=$(id -u) --regid=$(id -g) --init-groups';
@@ -147,7 +147,7 @@ class Examination {
     return { severity: 'advice', text, ...(command !== undefined && { command }) };
   }
 
-  /** Whether only who starts the container can give these. */
+  /** Says whether nobody but who starts the container can give these. */
   #fromOutside(wanted: readonly Capability[]): boolean {
     return this.machine.container && !wanted.every((name) => this.#within.includes(name));
   }
@@ -204,7 +204,7 @@ class Examination {
       const options = '--device /dev/net/tun --cap-add=NET_ADMIN';
       return this.#missing(`${text}: pass it into the container`, `docker run ${options} …`);
     }
-    // Whether the kernel has the driver, and only the file is not there.
+    // The kernel has the driver, and only the file is not there.
     if (/^\s*200 tun$/m.test(read('/proc/misc'))) {
       const make = 'mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200';
       return this.#missing(text, `sudo sh -c '${make}'`);
@@ -234,7 +234,7 @@ class Examination {
     return [...findings, ...this.#xdpLimits()];
   }
 
-  /** What a port does without, here or in one of its modes. */
+  /** Findings on what an af_xdp port cannot have here, at all or in one of its modes. */
   #xdpLimits(): DoctorFinding[] {
     const findings: DoctorFinding[] = [];
     if (!atLeast(this.machine.kernel, 6, 3)) {
@@ -330,6 +330,6 @@ export function doctor(): DoctorReport {
     }),
     findings: examination.general(),
   };
-  // Not a property that JSON or a comparison would see.
+  // It must not be a property that JSON or a comparison would see.
   return Object.defineProperty(report, 'toString', { value: () => textOf(report) }) as DoctorReport;
 }

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { getSystemErrorMap, type InspectOptions, inspect } from 'node:util';
 import { isNativeError } from 'node:util/types';
 
-/** What a `DatapathError` carries besides its message. */
+/** The fields of a `DatapathError` besides its message. */
 export interface DatapathErrorOptions {
   /** Symbolic name: 'EINVAL', 'ENODEV', …, or 'ERR_DATAPATH_CLOSED' for what is not an errno. */
   readonly code?: string | undefined;
@@ -11,7 +11,7 @@ export interface DatapathErrorOptions {
   readonly syscall?: string | undefined;
   /** Name of the port concerned. */
   readonly port?: string | undefined;
-  /** What to do about it, for a person to read. */
+  /** Says what to do about it, for a person to read. */
   readonly hint?: string | undefined;
   readonly cause?: unknown;
   /** Zero-based offset into the text that could not be parsed, in UTF-16 code units. */
@@ -66,7 +66,7 @@ function hide(error: DatapathError, key: string, value: string): void {
   Object.defineProperty(error, key, { value, configurable: true, writable: true });
 }
 
-/** What stands below the message; carets keep their place. */
+/** Returns the lines below the message; carets keep their place. */
 export function hintLines(hint: string | undefined): string {
   return hint === undefined ? '' : `\n  hint: ${hint.replaceAll('\n', '\n        ')}`;
 }

@@ -51,7 +51,7 @@ function isPackage(folder: string): boolean {
 
 /** The folder of the package. */
 function packageFolder(): string {
-  // What bundlers of CommonJS leave of import.meta has no url.
+  // Bundlers of CommonJS leave an import.meta without url.
   const url = import.meta.url as string | undefined;
   const here =
     url !== undefined

@@ -35,8 +35,8 @@ export interface DatapathOptions {
   /** Flows unused for this many milliseconds are removed; 0 = never. Default 10_000. */
   readonly maxIdleMs?: number;
   /**
-   * Of how many flows that were looked up one enters the exact-match cache: 0 = none, 1 = each, n =
-   * one in n. Default 100.
+   * How likely a flow that was looked up is to enter the exact-match cache: 0 = never, 1 = always, n = once in n
+   * times. Default 100.
    */
   readonly emcInsertInvProb?: number;
   /**
@@ -54,7 +54,7 @@ export interface DatapathOptions {
     readonly queueLength?: number;
     /** Bytes of the frame that the handler sees (the packet itself stays whole). Default: all. */
     readonly snapLength?: number;
-    /** What becomes of a packet that finds the queue full. Default 'drop'. */
+    /** Says what becomes of a packet that finds the queue full. Default 'drop'. */
     readonly whenFull?: 'drop' | 'flood';
   };
 }

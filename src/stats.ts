@@ -5,29 +5,29 @@ import { jsonable } from './json.js';
 export interface PortStats {
   readonly rxPackets: bigint;
   readonly rxBytes: bigint;
-  /** Arrived and found no room, or (af_xdp) no socket on its queue. */
+  /** Frames that arrived and found no room, or (af_xdp) no socket on their queue. */
   readonly rxDropped: bigint;
-  /** Arrived and refused. */
+  /** Frames that arrived and were refused. */
   readonly rxErrors: bigint;
-  // Of rxErrors, by reason, once there were any.
-  /** To be cut in a way that Pollux does not know. */
+  // The counters that follow split rxErrors by reason; each is there once it is not zero.
+  /** Frames to be cut in a way that Pollux does not know. */
   readonly rxSegmentErrors?: bigint;
-  /** Its sender left a checksum unfinished that cannot be finished here. */
+  /** Frames whose sender left a checksum unfinished that cannot be finished here. */
   readonly rxChecksumErrors?: bigint;
-  /** Longer than a packet can be. */
+  /** Frames longer than a packet can be. */
   readonly rxLengthErrors?: bigint;
-  /** Large, and the kernel's buffer for such frames was full. */
+  /** Large frames that found the kernel's buffer for them full. */
   readonly rxBufferErrors?: bigint;
-  /** Empty, or not of Ethernet. */
+  /** Frames that were empty, or not of Ethernet. */
   readonly rxFrameErrors?: bigint;
   readonly txPackets: bigint;
   readonly txBytes: bigint;
-  /** Not sent, for want of room or because the interface is down. */
+  /** Frames that were not sent, for want of room or because the interface is down. */
   readonly txDropped: bigint;
-  /** Not sent, because the device refused. */
+  /** Frames that were not sent, because the device refused them. */
   readonly txErrors: bigint;
   /**
-   * Of rxPackets, those that the port's XDP program forwarded or dropped by itself (`offloadFlows`
+   * The part of rxPackets that the port's XDP program forwarded or dropped by itself (`offloadFlows`
    * of `PortSpec`), once there were any.
    */
   readonly offloadedPackets?: bigint;

@@ -18,9 +18,9 @@ import type { DropReason } from './stats.js';
 interface StepBase {
   /** One line. */
   readonly text: string;
-  /** How often the frame was recirculated before. */
+  /** The number of times that the frame was recirculated before. */
   readonly pass: number;
-  /** How deep inside of actions: what an action does is one deeper than the action. */
+  /** The depth inside of actions: what an action does is one deeper than the action. */
   readonly depth: number;
 }
 
@@ -28,7 +28,7 @@ interface StepBase {
 export type TraceStep = StepBase &
   (
     | {
-        /** What the parser finds, every field exact. The first step of each pass. */
+        /** The parser's result, every field exact. It is the first step of each pass. */
         readonly stage: 'parse';
         readonly match: FlowMatch;
         readonly frame: Buffer;
@@ -79,11 +79,11 @@ export type TraceStep = StepBase &
     | { readonly stage: 'drop'; readonly drop: DropReason; readonly frame: Buffer }
   );
 
-/** What became of one frame that was executed. */
+/** The outcome of executing one frame. */
 export interface Execution {
-  /** As the last action left it. */
+  /** The frame as the last action left it. */
   readonly frame: Buffer;
-  /** What was sent, by port name, in order; recirculated or not. */
+  /** The frames that were sent, by port name, in order; recirculated or not. */
   readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
   /** Why it, or a copy, went no further: empty if nothing was dropped. */
   readonly dropped: readonly DropReason[];
@@ -111,7 +111,7 @@ export interface Trace {
   readonly steps: readonly TraceStep[];
   /** 'forwarded' if anything is sent; else 'upcall' if the program is asked. */
   readonly verdict: 'forwarded' | 'dropped' | 'upcall';
-  /** What is sent, by port name, in order. */
+  /** The frames that are sent, by port name, in order. */
   readonly outputs: readonly { readonly port: string; readonly frame: Buffer }[];
   /** A line for each step. */
   toString(): string;
@@ -119,7 +119,7 @@ export interface Trace {
   toJSON(): object;
 }
 
-/** What a reason means in a trace; reasons of `drop` actions speak for themselves. */
+/** Explains reasons in a trace; those of `drop` actions speak for themselves. */
 const kWhy: Readonly<Record<DropReason, string>> = {
   action_drop: 'the flow says so',
   invalid_port: 'there is no such port',
@@ -246,7 +246,7 @@ class StepReader {
     return { stage: 'action', text, pass, depth, action, before, after };
   }
 
-  /** The same packet behind an action: before the next one of its list, or at the list's end. */
+  /** Finds the packet behind the action at `at`: before the next action of its list, or at the list's end. */
   #next(at: number): NativeTraceStep | undefined {
     const { depth } = this.#steps[at]!;
     for (const step of this.#steps.slice(at + 1)) {
@@ -346,7 +346,7 @@ function partsOf(text: string, parts = new Map<string, string>()): Map<string, s
   return parts;
 }
 
-/** What is different behind an action: of groups that were there before, the fields that changed. */
+/** Tells what an action changed: of groups that were there before, the fields that differ. */
 function changeText(before: NativeTraceStep, after: NativeTraceStep): string {
   const old = partsOf(formatMatch(decodeMatch(before.key!)));
   const now = partsOf(formatMatch(decodeMatch(after.key!)));

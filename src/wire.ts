@@ -9,19 +9,22 @@ import type { Port } from './ports/types.js';
 
 /** Two ports that are joined, by a flow each way. */
 export interface Wire {
-  /** As they were given. */
+  /** The two ports, in the order in which they were given. */
   readonly ports: readonly [Port, Port];
-  /** Of the flow from the first port to the second, and of the one back: statistics are theirs. */
+  /**
+   * The ufids of the flow from the first port to the second, and of the flow back; statistics are found
+   * there.
+   */
   readonly ufids: readonly [Ufid, Ufid];
   /**
-   * Deletes the flows with its matches, also where somebody has put another in place of one. Whether either
-   * was there; once removed, false.
+   * Deletes the flows with its matches, also where somebody has put another in place of one. Returns whether
+   * either was there; false once the wire is removed.
    */
   remove(): boolean;
   toJSON(): object;
 }
 
-/** Where the flows are; `live` throws once the datapath is closed. */
+/** The datapath that has the flows; `live` throws once it is closed. */
 export interface WireHost {
   readonly live: () => NativeDatapath;
   readonly names: PortNames;

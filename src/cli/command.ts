@@ -1,4 +1,4 @@
-/** What a command of `pollux` is. */
+/** The interface between `pollux` and its commands. */
 export interface Command {
   /** Behind the name, for `--help`. */
   readonly usage: string;

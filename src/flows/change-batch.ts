@@ -50,7 +50,7 @@ const kText = 32;
 /** A verdict without a match: the packet's exact key. */
 const kExact = 64;
 
-/** Where a key stands, and its mask behind it. */
+/** A key stands here in the payload, and its mask behind it. */
 interface KeyPlace {
   readonly at: number;
   readonly size: number;
@@ -95,7 +95,7 @@ export class ChangeBatch {
     return this.#count;
   }
 
-  /** How many of the changes that were applied failed. */
+  /** The number of changes that failed when they were applied. */
   failed = 0;
 
   clear(): void {
@@ -384,7 +384,7 @@ export class ChangeBatch {
     if (values !== undefined) native?.learnText(Buffer.from(text), values, key, mask);
   }
 
-  /** All texts in one byte string. What is not ASCII is read here. */
+  /** Joins all texts to one byte string. Texts that are not ASCII are read here. */
   #joinTexts(native: NativeDatapath): Uint8Array {
     if (this.#textSize === 0) return kNothing;
     // A byte more than there are characters shows that one has several bytes.

@@ -7,13 +7,13 @@ import type { Flow } from './types.js';
 /** Flows behind a cursor, and the cursor behind them; no slab at the end. */
 type Chunk = { readonly cursor: number; readonly slab?: Buffer };
 
-/** Written out, since an async generator takes twice as long for a flow as all else. */
+/** The iterator is written out, because an async generator would take twice as long for a flow as all else. */
 export class FlowDump implements AsyncIterableIterator<Flow> {
   readonly #read: (cursor: number) => Chunk;
   readonly #signal: AbortSignal | undefined;
   #cursor = 0;
   #slab: Buffer | undefined;
-  /** Of the next flow in the slab. */
+  /** The next flow begins here in the slab. */
   #at = 0;
   #ended = false;
   /** Calls of next() that wait, each for the one before. */

@@ -74,7 +74,7 @@ export class FlowRecord implements Flow {
     if (reason !== undefined) self.reason = reason;
   }
 
-  /** All records of a slab. */
+  /** Reads all records of a slab. */
   static of(slab: Buffer): FlowRecord[] {
     const records: FlowRecord[] = [];
     for (let at = 0; at < slab.length; at = FlowRecord.endOf(slab, at)) {
@@ -83,7 +83,7 @@ export class FlowRecord implements Flow {
     return records;
   }
 
-  /** Where a record ends, and the next one begins. */
+  /** Returns where the record at `at` ends, and the next one begins. */
   static endOf(slab: Buffer, at: number): number {
     const sizes = slab.readUInt32LE(at) + slab.readUInt32LE(at + 4) + slab.readUInt32LE(at + 8);
     return at + kFlowHeader + sizes;
@@ -95,7 +95,7 @@ export class FlowRecord implements Flow {
     return { key, mask, actions: flow.#part(2) };
   }
 
-  /** Its key, its mask or its actions. */
+  /** Returns the bytes of the key (0), the mask (1) or the actions (2). */
   #part(index: number): Buffer {
     const slab = this.#slab;
     let start = this.#at + kFlowHeader;

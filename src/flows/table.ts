@@ -64,7 +64,9 @@ function addChange(batch: ChangeBatch, value: unknown, at: number): void {
     );
 }
 
-/** Checks one of many objects as checkObject() does, but makes the words for people only when they are needed. */
+/**
+ * Checks one of many objects as checkObject() does, but makes the words for people only when they are needed.
+ */
 function checkFields(value: unknown, keys: readonly string[], list: string, at: number, rest = '') {
   let known = typeof value === 'object' && value !== null && !Array.isArray(value);
   if (known) for (const key in value as object) known &&= keys.includes(key);
@@ -146,7 +148,7 @@ export class DatapathFlowTable implements FlowTable {
       try {
         for (let i = 0; i < list.length; i++) addChange(batch, list[i], i);
       } catch (error) {
-        batch.readTexts(); // What is wrong with an earlier one comes first.
+        batch.readTexts(); // An earlier change that cannot be read is told of first.
         throw error;
       }
       return this.#apply(batch, atomic !== undefined && checkBoolean(atomic, 'atomic'));

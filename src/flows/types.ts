@@ -37,9 +37,9 @@ export interface Flow {
   readonly bytes: bigint;
   /** Milliseconds since last use; null = never used. */
   readonly usedMs: number | null;
-  /** All TCP flags seen, ORed. */
+  /** The OR of all TCP flags seen. */
   readonly tcpFlags: number;
-  /** Its own; undefined = the datapath's maxIdleMs. */
+  /** The timeout that it was put with; undefined = the datapath's maxIdleMs. */
   readonly idleTimeoutMs: number | undefined;
   /**
    * Its packets, or the most of them, are forwarded by the XDP program of the port they come in on: see
@@ -91,7 +91,7 @@ export interface FlowTable {
    * a packet that it and another flow would take, and it has no ufid of its own.
    */
   put(match: MatchLike, actions: ActionsLike, options?: PutOptions): Ufid;
-  /** Whether there was one. */
+  /** Deletes a flow; returns whether there was one. */
   delete(flow: FlowRef): boolean;
   get(flow: FlowRef): Flow | undefined;
   /**
@@ -114,6 +114,6 @@ export interface FlowTable {
    * exactly once. Once the signal is aborted the iteration throws ABORT_ERR.
    */
   dump(filter?: DumpFilter): AsyncIterableIterator<Flow>;
-  /** How many there were. */
+  /** Deletes all flows; returns how many there were. */
   clear(): number;
 }

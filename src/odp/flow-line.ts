@@ -14,7 +14,7 @@ export interface FlowLine {
   readonly bytes: bigint | number;
   /** Milliseconds since the flow was last used; null: never. */
   readonly usedMs: number | null;
-  /** All TCP flags seen, ORed. */
+  /** The OR of all TCP flags seen. */
   readonly tcpFlags: number;
   /** Some of its packets are forwarded by the device; printed when true, OVS does so only with `-m`. */
   readonly offloaded?: boolean;

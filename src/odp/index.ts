@@ -140,7 +140,7 @@ export const formatActions = entry(function formatActions(
   return writeActions(typed, ports);
 });
 
-/** What a word means in actions or an in_port that is no port's name; undefined if it can be one. */
+/** Says what a word means in actions or an in_port, other than a port's name; undefined if it can be one. */
 export function otherMeaning(word: string): string | undefined {
   if (parseNumber(word) >= 0) return 'a number';
   return kindByName.has(word) ? 'an action' : undefined;

@@ -27,7 +27,7 @@ export type NamedDropReason = (typeof kDropReasons)[number];
 /** OVS_HASH_ALG_* in order. */
 export const kHashAlgorithms = ['l4', 'sym_l4'] as const;
 
-/** Which way a sampled packet goes; by default it is not said. */
+/** The way that a sampled packet goes; by default it is not said. */
 export const kSampleDirections = ['ingress', 'egress'] as const;
 
 /** Names of the bits of a slow path's reason, lowest first. */

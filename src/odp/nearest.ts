@@ -1,10 +1,10 @@
 /** Names for a person who has mistyped one. */
 
 export const kDidYouMean = 'did you mean';
-/** Names shown at most. */
+/** The most names that are shown. */
 const kShown = 12;
 
-/** What is known, those that look like `word` in front: `did you mean "left"? ports: left, right`. */
+/** Lists the names, those that look like `word` in front: `did you mean "left"? ports: left, right`. */
 export function suggest(word: string, names: Iterable<string>, what: string): string | undefined {
   const known = [...names];
   if (known.length === 0) return undefined;
@@ -20,7 +20,9 @@ export function suggest(word: string, names: Iterable<string>, what: string): st
   return near.length === 0 ? list : `${kDidYouMean} ${JSON.stringify(near[0]!.name)}? ${list}`;
 }
 
-/** Letters to add, take away, change or swap with their neighbour; more than `limit` is some number above it. */
+/**
+ * Letters to add, take away, change or swap with their neighbour; more than `limit` is some number above it.
+ */
 function distanceOf(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) > limit) return limit + 1;
   if (a.toLowerCase() === b.toLowerCase()) return 0;

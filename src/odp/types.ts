@@ -15,7 +15,7 @@ export type Ufid = string;
 /** A port by handle, name or number. */
 export type PortRefLike = { readonly number: number } | string | number;
 
-/** How names become port numbers and back; the datapath supplies it. */
+/** Turns names into port numbers and back; the datapath supplies it. */
 export interface PortNames {
   /** Throws (ENODEV) for a port that does not exist. */
   number(ref: PortRefLike): number;
@@ -273,7 +273,10 @@ export type KnownAction<Port extends PortRefLike = PortRefLike> =
     }
   /** `ethType` is that of the packet without the label. */
   | { readonly type: 'popMpls'; readonly ethType: number }
-  /** As `pushMpls`; bit 0 of `tunFlags`: behind the Ethernet header instead of in front of it. */
+  /**
+   * The fields are those of `pushMpls`. With bit 0 of `tunFlags` the label goes behind the Ethernet header
+   * instead of in front of it.
+   */
   | {
       readonly type: 'addMpls';
       readonly label: number;
@@ -323,7 +326,7 @@ export type KnownAction<Port extends PortRefLike = PortRefLike> =
     }
   /** `actions` are for packets whose TTL has run out. */
   | { readonly type: 'decTtl'; readonly actions: Nested<Port> }
-  // What follows is read and written, but no datapath will take it, yet: ERR_NOT_SUPPORTED.
+  // The actions that follow are read and written, but no datapath will take them, yet: ERR_NOT_SUPPORTED.
   | {
       readonly type: 'ct';
       readonly commit?: boolean;

@@ -8,7 +8,7 @@ import { DatapathError, fromNative } from '../errors.js';
 import { type PortStats, portStatsOf } from '../stats.js';
 import type { MemoryPort, Port, PortNumber, PortType } from './types.js';
 
-/** What the datapath knows of a port; the handle shows parts of it. */
+/** All that the package knows of a port; the handle shows parts of it. */
 export interface PortRecord {
   readonly native: () => NativeDatapath;
   readonly name: string;

@@ -115,7 +115,7 @@ const kOfInterface: Readonly<Record<keyof OfInterface | keyof InNamespace | keyo
     wait: checkBoolean,
   };
 
-/** What each type takes besides the common fields. */
+/** The fields that each type takes besides the common ones. */
 const kTypes: Readonly<Record<PortType, Readonly<Record<string, Read>>>> = {
   memory: { queueLength: atLeast(1), openDelayMs: u32 },
   null: { generate: readGenerate },
@@ -177,7 +177,7 @@ export function readPortSpec(value: unknown): NativePortSpec {
   return read as unknown as NativePortSpec;
 }
 
-/** What a port is that does not say otherwise. */
+/** The core's defaults, for comparing a request that leaves a field out with one that spells it out. */
 const kDefaults = {
   rxqs: 1,
   visible: false,

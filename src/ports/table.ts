@@ -16,7 +16,10 @@ export interface Ports extends ReadonlyMap<string, Port> {
   /** By name or number. */
   get(port: string | PortNumber): Port | undefined;
   has(port: string | PortNumber): boolean;
-  /** Both ways for texts: of `formatMatch()`, `parseMatch()` and the like. ENODEV for an unknown name. */
+  /**
+   * `number()` and `name()` serve texts: of `formatMatch()`, `parseMatch()` and the like. ENODEV for an
+   * unknown name.
+   */
   number(port: PortRefLike): PortNumber;
   name(number: PortNumber): string | undefined;
   toJSON(): object;
@@ -84,15 +87,15 @@ entries(PortsView);
 
 /** The ports of one datapath. */
 export class PortTable implements PortNames {
-  /** Those that can be used: added, and their deletion not begun. */
+  /** Ports that can be used: they are added, and their deletion has not begun. */
   readonly published = new Map<string, Port>();
   readonly #byNumber = new Map<PortNumber, Port>();
   readonly view: Ports = new PortsView(this.published, this.#byNumber);
-  /** And those the core knows besides. */
+  /** All ports that the core knows, also those that are being added or deleted. */
   readonly #byId = new Map<PortId, DatapathPort>();
   readonly #native: () => NativeDatapath;
 
-  /** What packets come from that come from nowhere; not in the table. */
+  /** Stands for the port of packets that come from none; it is not in the table. */
   readonly none: Port = new DatapathPort({
     native: () => this.#native(),
     name: 'none',
@@ -139,7 +142,10 @@ export class PortTable implements PortNames {
     throw invalid(`a port is given by handle, name or number, got ${show(ref)}`);
   }
 
-  /** Of a number only that it is one: flows may speak of ports that are yet to come. */
+  /**
+   * Returns a port's number. A number need not be that of a port: flows may speak of ports that are yet to
+   * come.
+   */
   number(ref: PortRefLike): PortNumber {
     if (typeof ref === 'number') return checkInteger(ref, "a port's number", 0, 65_535);
     return this.resolve(ref).record.number;

@@ -1,9 +1,9 @@
-/** What goes wrong with a port in silence: what the core's words mean, and what to do about it. */
+/** Troubles of ports that nothing else tells of: the meaning of the core's words, and what to do about each. */
 import type { NativeEvent } from '../binding.js';
 import { jsonable } from '../json.js';
 import type { PortRecord } from './handle.js';
 
-/** Of a port that refuses or loses what arrives, or that got less than it asked for. */
+/** A port refuses or loses what arrives, or got less than it asked for. */
 export interface PortTrouble {
   /** The port's name. */
   readonly port: string;
@@ -14,7 +14,7 @@ export interface PortTrouble {
    * with the interface ('shared', 'macvlan').
    */
   readonly reason: string;
-  /** Which counters of the port's statistics rose since the last such event, and by how much. */
+  /** The counters of the port's statistics that rose since the last such event, and by how much. */
   readonly counters: Readonly<Partial<Record<'rxErrors' | 'rxDropped', bigint>>>;
   /** One sentence for people. */
   readonly meaning: string;
@@ -101,7 +101,7 @@ const kTexts: Readonly<Record<string, Text>> = {
   },
 };
 
-/** Whether it is worth a warning where nobody listens. */
+/** Says whether a trouble is worth a warning where nobody listens. */
 export function warnsOf(reason: string): boolean {
   return kTexts[reason]?.quiet === undefined;
 }

@@ -31,7 +31,7 @@ export interface PortCommon {
   readonly numa?: number;
 }
 
-/** What a `null` port generates. */
+/** The frames that a `null` port generates. */
 export interface Generate {
   /** Bytes of a frame, without FCS. Default 60. */
   readonly size?: number;
@@ -42,7 +42,7 @@ export interface Generate {
    * Default 1.
    */
   readonly masks?: number;
-  /** Which flow comes next: each in turn, any with the same chance, or by Zipf's law. Default 'turn'. */
+  /** Chooses the next flow: each in turn, any with the same chance, or by Zipf's law. Default 'turn'. */
   readonly order?: 'turn' | 'uniform' | 'zipf';
   /** One frame in so many has random addresses and ports; 0: none. Default 0. */
   readonly strangerEvery?: number;
@@ -50,7 +50,7 @@ export interface Generate {
   readonly limit?: number;
 }
 
-/** Of ports that are an interface of the kernel's. */
+/** Options of ports that are an interface of the kernel's. */
 export interface OfInterface {
   /** The interface, by any of its names (`ip link property add … altname`); default: `name`. */
   readonly device?: string;
@@ -71,7 +71,7 @@ export interface OfInterface {
   readonly promiscuous?: boolean;
 }
 
-/** Where the interface of a port is. */
+/** An option that says where the interface of a port is. */
 export interface InNamespace {
   /**
    * Another network namespace than the process's own: a path (`/var/run/netns/NAME`, `/proc/PID/ns/net`)
@@ -81,7 +81,7 @@ export interface InNamespace {
   readonly netns?: string | number;
 }
 
-/** Of an interface that somebody else makes. */
+/** An option of ports whose interface somebody else makes. */
 export interface Awaited {
   /**
    * The interface may come later: instead of ENODEV the port is there, 'gone' (`mode` says 'waiting'), drops
@@ -168,7 +168,7 @@ export type PortSpec =
       readonly write?: string;
       /** Again and again. Default false. */
       readonly loop?: boolean;
-      /** As fast as possible, or with the gaps of the time stamps. Default 'asap'. */
+      /** Replays as fast as possible, or with the gaps of the time stamps. Default 'asap'. */
       readonly pace?: 'asap' | 'timestamps';
     })
   | (PortCommon & { readonly type: 'dpdk'; readonly devargs: string })
@@ -186,7 +186,7 @@ export interface Port {
   readonly type: PortType;
   readonly pmd: boolean;
   readonly state: 'up' | 'down' | 'gone' | 'closed';
-  /** What is really obtained now, words, e.g. 'tpacket-v2 vnet-hdr ingress-drop'. */
+  /** Words for what is really obtained now, e.g. 'tpacket-v2 vnet-hdr ingress-drop'. */
   readonly mode: string;
   /** Throws ENODEV once the port is deleted. */
   stats(): PortStats;

@@ -24,7 +24,7 @@ export const kBatch = 64;
 const kHeaderSize = 28;
 const kNoMask = new Uint8Array(0);
 
-/** Where batches come from, and where their verdicts go. */
+/** Lends a batch of changes for verdicts, and is told of those that failed. */
 export interface BatchOwner {
   readonly native: NativeDatapath;
   readonly ports: PortTable;
@@ -40,7 +40,7 @@ class QueuedUpcall implements Upcall {
   readonly inPort: Port;
   readonly #batch: QueuedBatch;
   readonly #index: number;
-  /** Where its record begins in the slab. */
+  /** The upcall's record begins here in the slab. */
   readonly #at: number;
   #frame: Buffer | undefined;
   #key: FlowMatch | undefined;
@@ -52,7 +52,7 @@ class QueuedUpcall implements Upcall {
     this.#at = at;
   }
 
-  /** Its place in the batch that was taken. */
+  /** The upcall's place in the batch that was taken. */
   get index(): number {
     return this.#index;
   }
@@ -141,7 +141,7 @@ entries(QueuedUpcall);
 
 /** Works out what it has when somebody looks: thousands a millisecond are made, and few are looked at. */
 class AskedFlow implements InstalledFlow {
-  /** What the ufid follows from: a match, or the packet, whose whole batch stays until it is known. */
+  /** The ufid follows from this: a match, or the packet, whose whole batch stays until the ufid is known. */
   #from: Attributes | QueuedUpcall | Ufid;
 
   constructor(from: Attributes | QueuedUpcall) {
@@ -203,7 +203,7 @@ export class QueuedBatch implements UpcallBatch {
     return this.#upcalls.length;
   }
 
-  /** Whether it has as many packets as can be taken at a time: more may wait. */
+  /** The batch has as many packets as can be taken at a time, so that more may wait. */
   get full(): boolean {
     return this.#count === kBatch;
   }

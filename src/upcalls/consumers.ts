@@ -18,7 +18,7 @@ export interface Consumer {
   end(): void;
 }
 
-/** Where a consumer gets its batches. */
+/** Hands batches to a consumer. */
 export interface BatchSupply {
   readonly native: NativeDatapath;
   /** Tells the program of an error; never throws. */

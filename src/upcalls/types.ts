@@ -6,7 +6,7 @@ import type { Port } from '../ports/types.js';
 /** A flow that `install()` asked for. */
 export interface InstalledFlow {
   /**
-   * Of the flow with that match: it is in the table once the handler has returned, unless the verdict was
+   * The ufid of the flow with that match: it is in the table once the handler has returned, unless the verdict was
    * refused, another flow takes the packet, or the flow was put before under a ufid of its own. Worked out
    * when somebody looks first.
    */
@@ -33,7 +33,7 @@ export interface Upcall {
   readonly wireLength: number;
   /** Every field the parser found, exact. */
   readonly key: FlowMatch;
-  /** Of the `userspace` action. */
+  /** The userdata of the `userspace` action. */
   readonly userdata?: Buffer;
   /**
    * Install a flow and forward this packet by it; the flow counts it. `match` defaults to the exact
@@ -57,7 +57,7 @@ export interface UpcallBatch extends Iterable<Upcall> {
   readonly length: number;
   /** Packets that found their queue full since the last batch. */
   readonly droppedSinceLast: bigint;
-  /** Its upcalls. */
+  /** A list of its upcalls. */
   toJSON(): object;
 }
 

@@ -1,4 +1,4 @@
-/** What there is to know of one action, and what the loops over a list of actions lend it. */
+/** The description of one kind of action, and the tools that the loops over a list of actions lend it. */
 import { invalid, show } from '../../errors.js';
 import type { Attribute, AttributeWriter } from '../text/nlattr.js';
 import type { KnownAction, PortNames } from '../types.js';
@@ -14,7 +14,7 @@ export interface Given {
 export interface Reader {
   readonly scanner: Scanner;
   readonly names: PortNames | undefined;
-  /** What is read is for a datapath: what none could carry out is refused where it stands. */
+  /** The text is read for a datapath: an action that none could carry out is refused where it stands. */
   readonly runs: boolean;
   /** The list of actions in parentheses that follows; `owner` stands before it, at `start`. */
   list(owner: string, start: number): KnownAction<number>[];

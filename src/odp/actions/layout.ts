@@ -38,7 +38,7 @@ export interface ArgumentSpec extends Omit<FieldSpec, 'kind' | 'alias' | 'exact'
   readonly quiet?: true;
   /** Other values make no sense. */
   readonly oneOf?: readonly number[];
-  /** What a `word` can be. Its value counts from 1; 0 is none. */
+  /** The words that a `word` can be. Their values count from 1; 0 is none. */
   readonly words?: readonly string[];
 }
 
@@ -109,7 +109,7 @@ export function fieldsOf(
 
 // The functions that read a value write its mask, too. It is looked at once and forgotten.
 const mask = new Uint8Array(64);
-/** What is written is never masked. */
+/** Values that are written are never masked. */
 const fullMask = new Uint8Array(64).fill(255);
 
 /**

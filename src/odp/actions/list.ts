@@ -100,7 +100,7 @@ function otherAction(word: string): string | undefined {
   return near?.startsWith(kDidYouMean) ? near : undefined;
 }
 
-/** What is wrong with where a list has its drops. */
+/** Says what is wrong with the places at which a list has drops, or undefined. */
 function dropFault(actions: readonly Given[]): string | undefined {
   if (actions.length === 1) return undefined;
   const alone = actions.some(({ type, reason }) => type === 'drop' && reason === undefined);

@@ -123,7 +123,7 @@ function typedRange({ min, max, portMin, portMax }: Range): CtNat {
 /** An address, in brackets or bare; a bare one of version 6 takes all colons there are. */
 const kAddress = String.raw`(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+|[0-9a-fA-F:.]+))`;
 const kRange = new RegExp(`^${kAddress}(?:-${kAddress})?(?::(\\d+)(?:-(\\d+))?)?$`);
-/** More characters than any range needs. */
+/** No range needs so many characters. */
 const kMaxRange = 128;
 
 function readRange(scanner: Scanner, name: string): Range {

@@ -71,7 +71,7 @@ function readLists(
 
 // ---------- sample
 
-/** As Open vSwitch works it out, to the bit. */
+/** Computes the probability as Open vSwitch does, to the bit. */
 function probabilityOf(percent: number): number {
   return Math.min(kAlways, Math.floor(kAlways * (percent / 100) + 0.5));
 }

@@ -191,7 +191,7 @@ const structureSpecs: readonly StructureSpec[] = [
     size: 12,
     fields: fieldsOf('eth'),
   },
-  // Of these the datapath can do none, yet.
+  // The datapath can do none of the following, yet.
   { name: 'meter', key: 'meter', ...number('id', 'dec') },
   { name: 'lb_output', key: 'lbOutput', ...number('bond', 'dec') },
   { name: 'tnl_pop', key: 'tnlPop', ...number('port', 'port') },

@@ -103,7 +103,7 @@ function settle(setting: Setting, runs: boolean, complain: Complain): void {
   maskValues(setting);
 }
 
-/** Of an ERSPAN header, what its version does not have. */
+/** Zeroes the fields that the version of an ERSPAN header does not have. */
 function dropForeign(match: Match): void {
   for (const field of erspanForeign[readInteger(match.key, erspanVersion)] ?? []) {
     writeInteger(match.key, field, 0);

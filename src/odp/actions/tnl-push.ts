@@ -58,7 +58,7 @@ function plain(name: string, size: number, fields: readonly ArgumentSpec[]): Par
   };
 }
 
-// Where fields lie in the headers themselves.
+// These layouts say where fields lie in the headers themselves.
 const eth = plain('eth', 14, [
   { name: 'dst', key: 'dst', offset: 0, size: 6, kind: 'mac' },
   { name: 'src', key: 'src', offset: 6, size: 6, kind: 'mac' },
@@ -359,7 +359,7 @@ interface Shape {
   readonly dlType: number;
 }
 
-/** What the headers are, checked to go together. `complain` must throw. */
+/** Describes the headers, and checks that they go together. `complain` must throw. */
 function shapeOf(header: Header, complain: (message: string) => never): Shape {
   const present = [...parts.values()].filter(({ name }) => header[name] !== undefined);
   const [tunnel, ...more] = tunnels.filter(({ name }) => header[name] !== undefined);
@@ -386,7 +386,7 @@ function shapeOf(header: Header, complain: (message: string) => never): Shape {
 function readHeader(reader: Reader, start: number): Header {
   const scanner: Scanner = reader.scanner;
   const header: Record<string, Given> = {};
-  /** What the text says of it. */
+  /** The values that the text gives, and where. */
   const said: Record<string, { readonly value: unknown; readonly at: number }> = {};
   scanner.open('header');
   while (scanner.next() && !scanner.is(kClose)) {

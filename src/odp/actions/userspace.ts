@@ -59,7 +59,7 @@ const kReasonAt = kBodyAt + 4;
 /** No OpenFlow port. */
 const kOfppNone = 0xffff;
 
-/** All bytes of a cookie but the union are the same in all of one type: no port, no bridge. */
+/** A type of cookie. All bytes but those of the union are the same in each: no port, no bridge. */
 interface CookieKind {
   /** ODP name. */
   readonly name: string;
@@ -70,7 +70,7 @@ interface CookieKind {
   /** The union's bytes, with those before it zero. */
   read(reader: Reader, start: number): Uint8Array;
   put(cookie: Given, names: PortNames | undefined): Uint8Array;
-  /** What is inside the parentheses. */
+  /** Returns the text inside the parentheses. */
   print(cookie: Given, printer: Printer): string;
   take(bytes: Uint8Array): Record<string, unknown>;
 }

@@ -22,7 +22,7 @@ export interface Example {
   readonly values?: Uint32Array;
 }
 
-/** Of values, as the core knows them. */
+/** The numbers by which the core knows kinds of values. */
 const kKinds = { number: 0, little: 1, mac: 2, ipv4: 3, ipv6: 4 };
 
 const inPortValue = fieldOf('inPort', '');
@@ -53,7 +53,7 @@ function valuesOf(scanned: readonly ScannedValue[], places: Int32Array): Uint32A
     const place = group === undefined ? -1 : places[group.index]!;
     const { kind, size } = field;
     const address = kind === 'mac' || kind === 'ipv4' || kind === 'ipv6';
-    // What is part of a number, or has names, stays as it is.
+    // A value that is part of a number, or has names, stays as it is.
     if (
       place < 0 ||
       (!address && (!field.whole || field.big || kind === 'flags' || kind === 'frag'))

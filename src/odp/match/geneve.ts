@@ -15,7 +15,7 @@ import type { GeneveBytes } from '../values/match.js';
 import type { Scanner } from '../values/scan.js';
 import { isMasked } from '../values/value.js';
 
-/** What the header has room for: six bits, of four bytes. */
+/** The header has room for so many bytes of options: its six bits count words of four bytes. */
 export const kMaxOptions = 252;
 
 const kOptionHeader = 4;
@@ -123,7 +123,7 @@ export function decodeOptions(
   return pack(unpack({ key, mask: all }).map(forgetUnmatched));
 }
 
-/** As forgetUnmatched() of value.ts: what is wildcarded has no value. */
+/** Zeroes what is wildcarded, as forgetUnmatched() of values/value.ts does for other fields. */
 function forgetUnmatched(option: Option): Option {
   return {
     class: option.class.mask === 0 ? kWild : option.class,
@@ -148,7 +148,7 @@ function wildData(length: number): Masked<Uint8Array> {
 
 // ---------- text
 
-/** What was read of an option. */
+/** The members of an option that were read. */
 interface Read {
   class?: Masked<number>;
   type?: Masked<number>;
@@ -267,7 +267,7 @@ function readDataBytes(scanner: Scanner, len: number | undefined): Uint8Array {
   return bytes;
 }
 
-/** As Open vSwitch prints them. */
+/** Prints options as Open vSwitch does. */
 export function formatOptions(options: GeneveBytes): string {
   return unpack(options).map(formatOption).join('');
 }

@@ -139,7 +139,7 @@ function encodeParts(
   maskSide.end(maskStart, group.attribute);
 }
 
-/** What a `set` of all of a group with parts has in the group's attribute. */
+/** Encodes the payload of the group's attribute for a `set` of all of a group with parts. */
 export function encodeWhole(match: Match, group: Group): Buffer {
   keySide.at = 0;
   maskSide.at = 0;
@@ -195,7 +195,7 @@ export function decode(key: Uint8Array, mask: Uint8Array | undefined): Match {
   return match;
 }
 
-/** More than there are types; a list that is longer is no key, and long to search. */
+/** There are fewer types of attributes; a list that is longer is no key, and takes long to search. */
 const kMaxAttributes = 64;
 
 /** Attributes, each of its own type, and the bytes they are in. */
@@ -297,7 +297,7 @@ function decodeLevel(
   if (tagged) decodeTag(match, depth, keys, masks);
 }
 
-/** Whether the attribute of a tag is there, and has no bits. */
+/** Says whether the attribute of a tag is there, and has no bits. */
 function isZeroVlan(masks: Attributes): boolean {
   const vlan = checked(masks, kKeyVlan, 2, 'mask');
   return vlan !== undefined && isZero(masks.bytes, vlan.start, 2);
@@ -328,7 +328,7 @@ function decodeTag(
 ): void {
   const tag = tags[depth];
   if (tag === undefined) throw invalid(`flow key has more than ${tags.length} VLAN tags`);
-  // Where no further tag can be, nothing inside is the same as nothing said of it.
+  // Where no further tag can be, an empty ENCAP and none mean the same.
   const needed = [kKeyVlan, kKeyEthertype, ...(depth + 1 < tags.length ? [kKeyEncap] : [])];
   if (!needed.every((type) => keys.has(type))) {
     throw invalid('flow key has a VLAN tag without all of ETHERTYPE, VLAN and ENCAP');

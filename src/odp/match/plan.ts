@@ -15,9 +15,9 @@ import { matchFromTyped } from './typed.js';
 /** One value: the same as it was, or, if it has a place, one to be written there. */
 interface Value {
   readonly name: string;
-  /** What it was; undefined if it may differ. */
+  /** The value that it had; undefined if it may differ. */
   readonly same: unknown;
-  /** Of a number that is given with one. */
+  /** The mask of a number that is given with one. */
   readonly mask: unknown;
   /** In the key. */
   readonly place: number;
@@ -42,7 +42,7 @@ export interface Encoded {
   readonly mask: Buffer;
 }
 
-/** Which bytes of a key may have any value without anything else having to change: not zero there. */
+/** Is not zero for the bytes of a key that may have any value without anything else having to change. */
 export type FreeBytes = (key: Uint8Array) => Uint8Array;
 
 export class MatchPlan {
@@ -194,7 +194,7 @@ function readValue(
 ): Value | undefined {
   const mask = isMasked(whole) ? whole.mask : undefined;
   const given = isMasked(whole) ? whole.value : whole;
-  // What is no plain value is looked into in the general way alone; so is the name of a port.
+  // A value that is not plain is left to the general way; so is the name of a port.
   if (!isPlain(given) || (mask !== undefined && !isPlain(mask))) return undefined;
   if (member.kind === 'nest' || member.kind === 'options') return undefined;
   if (member === inPortValue && typeof given === 'string') return undefined;

@@ -24,7 +24,7 @@ import {
 } from '../schema/compile.js';
 import { type Match, readBig, readInteger, writeInteger } from '../values/match.js';
 
-/** How a violation becomes an error; it must throw. `group` is the one that cannot be there. */
+/** Turns a violation into an error; it must throw. `group` is the one that cannot be there. */
 export type Complain = (group: Group, message: string, hint?: string) => never;
 
 const inPort = groupOf('inPort');
@@ -183,7 +183,7 @@ function trimEntries(match: Match, group: Group): void {
   match.present[group.index] = count;
 }
 
-/** What the packet type says the Ethernet type is, for packets that begin with another header. */
+/** Returns the Ethernet type that the packet type gives, for packets that begin with another header. */
 function typeOfPacket(match: Match): number | undefined {
   if (match.exact(packetTypeNs) !== kPacketTypeEthType) return undefined;
   return match.exact(packetTypeId);

@@ -236,7 +236,7 @@ export function readGroup(
 
 type Visit = (field: Field, at: number) => void;
 
-/** What is in a parenthesis: a group, or something inside one. */
+/** The parenthesis that is read: that of a group, or one inside it. */
 interface Parenthesis {
   readonly name: string;
   readonly members: readonly Member[];
@@ -301,7 +301,7 @@ function findMember(scanner: Scanner, inside: Parenthesis): Member {
   );
 }
 
-/** What is behind the name of a member. */
+/** Reads the value behind the name of a member. */
 function readMember(
   scanner: Scanner,
   match: Match,
@@ -398,7 +398,7 @@ export function formatGroup(match: Match, group: Group, verbose: boolean): strin
     group.single === true
       ? formatSingle(match, group, verbose)
       : group.entries === undefined
-        ? // What has attributes of its own is not there while it is wildcarded.
+        ? // A member with an attribute of its own is not there while it is wildcarded.
           formatMembers(match, group.members, verbose && group.parts === undefined)
         : formatEntries(match, group);
   return `${group.name}(${inside})`;

@@ -48,7 +48,7 @@ export function matchFromTyped(typed: FlowMatch, names: PortNames | undefined): 
   return match;
 }
 
-/** Whether a tag is `{ any: true }`: whatever tags there are, or none. */
+/** Says whether a tag is `{ any: true }`: whatever tags there are, or none. */
 function isAny(value: unknown, name: string): boolean {
   const any = (value as { readonly any?: unknown } | null)?.any;
   if (typeof value !== 'object' || any === undefined) return false;
@@ -162,7 +162,7 @@ function takeMembers(match: Match, members: readonly Member[]): Record<string, u
   return out;
 }
 
-/** Whether a field says more than its absence would. */
+/** Says whether a field means more than its absence would. */
 function says(match: Match, field: Field): boolean {
   if (field.implied === undefined) return !match.wild(field);
   return !isFull(match.mask, field) || readInteger(match.key, field) !== field.implied;

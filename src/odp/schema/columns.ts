@@ -81,13 +81,13 @@ export interface GroupSpec {
   readonly attribute: number;
   /** Bytes of payload, or of all parts. */
   readonly size: number;
-  /** Where it may stand: `meta` and `l2` only outside encap(). */
+  /** Says where it may stand: `meta` and `l2` only outside encap(). */
   readonly layer: 'meta' | 'l2' | 'tag' | 'type' | 'l3' | 'l4' | 'nd';
   /** Integers in host byte order. */
   readonly host?: true;
   /** The attribute holds attributes. */
   readonly parts?: readonly PartSpec[];
-  /** How many times the fields may be there; `size` is of all of them. */
+  /** The fields may be there so many times; `size` is that of all of them. */
   readonly entries?: number;
   /** A `set` action writes all of it: fields that are left out become zero, masks are refused. */
   readonly setsWhole?: true;

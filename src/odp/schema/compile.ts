@@ -91,9 +91,9 @@ export interface Options {
 export type Member = Field | Nest | Options;
 
 interface Members {
-  /** As they are written, in the order of output. */
+  /** Members in the order in which they are written. */
   readonly members: readonly Member[];
-  /** All fields, those of nests too. */
+  /** All fields, also those of nests. */
   readonly fields: readonly Field[];
   readonly byKey: ReadonlyMap<string, Member>;
   readonly byName: ReadonlyMap<string, Member>;

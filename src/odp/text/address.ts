@@ -142,8 +142,8 @@ function formatIpv4(bytes: Uint8Array, at: number): string {
 }
 
 /**
- * As `inet_ntop` of the C library prints it: longest run of zeros shortened, embedded IPv4
- * addresses dotted.
+ * Prints an address as `inet_ntop` of the C library does: the longest run of zeros is shortened, embedded IPv4
+ * addresses are dotted.
  */
 function formatIpv6(bytes: Uint8Array, at: number): string {
   const words: number[] = [];

@@ -55,7 +55,7 @@ function endsWord(code: number, signed: boolean): boolean {
   return signed ? code === kPlus || code === kMinus : code === kBar;
 }
 
-/** As Open vSwitch prints flags. `full` is the mask with which those that are set suffice. */
+/** Prints flags as Open vSwitch does. With the mask `full`, those that are set suffice. */
 export function formatFlags(
   value: number,
   mask: number,

@@ -1,7 +1,7 @@
 /** Numbers as the flow language writes them: decimal, 0x hexadecimal, 0 octal; never negative. */
 import { hexDigit } from './address.js';
 
-/** The number, -1 if the text is none, Infinity if it is huge. */
+/** Reads a number: -1 if the text is none, Infinity if it is huge. */
 export function parseNumber(text: string): number {
   const length = text.length;
   if (length === 0) return -1;
@@ -21,10 +21,10 @@ export function parseNumber(text: string): number {
   return value > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : value;
 }
 
-/** More digits than any field has; longer texts cost more than they say. */
+/** No field has so many digits; reading longer texts would cost more than they say. */
 const kMaxDigits = 64;
 
-/** A number of any size: -1n if the text is no number, undefined if it has too many digits. */
+/** Reads a number of any size: -1n if the text is no number, undefined if it has too many digits. */
 export function parseBig(text: string): bigint | undefined {
   const number = parseNumber(text);
   if (number < 0) return -1n;

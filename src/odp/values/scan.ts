@@ -22,7 +22,7 @@ for (const char of kSeparators) kClass[char.charCodeAt(0)] = 1;
 for (const char of '()/={}') kClass[char.charCodeAt(0)] = 2;
 
 function separates(code: number): boolean {
-  // Not for the NaN behind the end: it would be looked up as a name, slowly.
+  // The NaN behind the end must not come here: it would be looked up as a name, slowly.
   return code < 128 && kClass[code] === 1;
 }
 
@@ -64,7 +64,7 @@ function pointer(text: string, position: number): string {
   return `${line.replace(/\s/g, ' ')}\n${indent}^`;
 }
 
-/** Where the value of a field stands, its mask not counted. */
+/** The place of a field's value in the text, without its mask. */
 export interface ScannedValue {
   readonly field: Field;
   readonly start: number;
@@ -73,9 +73,9 @@ export interface ScannedValue {
 
 export class Scanner {
   at = 0;
-  /** Of the fields that were read, if somebody wants to know. */
+  /** Gathers the places of the values that are read, if there is a list. */
   values: ScannedValue[] | undefined = undefined;
-  /** What to tell those who are used to another notation of a word. */
+  /** Returns a hint for those who are used to another notation of a word. */
   habit: ((word: string) => string | undefined) | undefined = undefined;
 
   constructor(
@@ -120,7 +120,7 @@ export class Scanner {
     return this.text.slice(start, this.at);
   }
 
-  /** What stands here, for a message. */
+  /** Names the word that stands here, for a message. */
   found(position = this.at): string {
     if (position >= this.text.length) return 'the end';
     let end = position;
@@ -173,7 +173,7 @@ export class Scanner {
     let bits = field.max;
     if (this.take(kSlash)) {
       const start = this.at;
-      // Where Open vSwitch has more bits than the header: they make no difference.
+      // Open vSwitch has more bits here than the header; they make no difference.
       const wide = field.kind === 'padded' ? 2 ** (8 * field.size) - 1 : field.max;
       bits = this.number(`${name} mask`, wide);
       if (bits > field.max) bits &= field.max;

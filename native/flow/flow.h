@@ -12,7 +12,7 @@
 // are there, and those words in order. The parser produces miniflows and they are what caches and
 // classifier look at. A word not in the map reads as zero.
 //
-// POLLUX_FLOW_FIELDS is the one list of fields; src/odp/schema.ts is its counterpart above the
+// POLLUX_FLOW_FIELDS is the one list of fields; src/odp/schema/ is its counterpart above the
 // boundary and a test compares them.
 #pragma once
 

@@ -198,7 +198,7 @@ class Netdev {
   virtual std::size_t held() const { return 0; }
   virtual NetdevStats stats() const = 0;
   // What was asked for and not obtained, and what is amiss with the interface: words, those of
-  // src/trouble.ts. Same thread as Probe().
+  // src/ports/trouble.ts. Same thread as Probe().
   virtual std::vector<const char*> troubles() const { return {}; }
 };
 

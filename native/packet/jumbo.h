@@ -1,4 +1,5 @@
-// JumboCutter: GSO frames longer than any packet of ours, in packets that are GSO frames themselves.
+// JumboCutter: GSO frames longer than any packet of ours, in packets that are GSO frames
+// themselves.
 //
 // A packet ends at 65,535 bytes, Ethernet header and tags included. Linux knows three kinds of
 // longer frames: BIG TCP, where a length of zero in the IP header says that it is somewhere else;

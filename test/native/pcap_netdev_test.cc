@@ -1,5 +1,6 @@
 // The pcap driver, with the threads it has: what is read is what was written, whoever sends, and
-// however slowly the queue is asked. Through the API, with other programs: test/unit/ports/pcap.test.ts.
+// however slowly the queue is asked. Through the API, with other programs:
+// test/unit/ports/pcap.test.ts.
 #include <doctest/doctest.h>
 #include <unistd.h>
 

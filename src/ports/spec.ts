@@ -177,18 +177,35 @@ export function readPortSpec(value: unknown): NativePortSpec {
   return read as unknown as NativePortSpec;
 }
 
-/** The core's defaults, for comparing a request that leaves a field out with one that spells it out. */
-const kDefaults = {
+/**
+ * The core's defaults (NetdevSpec, GeneratorSpec), for comparing a request that leaves a field out with one that
+ * spells it out. Fields without a default of their own are missing: the device has it, or the type.
+ */
+const kDefaults: Partial<NativePortSpec> = {
   rxqs: 1,
+  rxqAffinity: [],
+  pmdSleepMaxUs: kMaxU32,
   visible: false,
   qdiscBypass: false,
   promiscuous: true,
   hostStack: false,
+  mode: 'best',
   busyPoll: false,
+  offloadFlowsAbove: 0,
+  openDelayMs: 0,
+  generate: false,
+  generateSize: 60,
+  generateFlows: 1,
+  generateMasks: 1,
+  generateOrder: 'turn',
+  generateStrangerEvery: 0,
+  generateLimit: 0,
+  loop: false,
+  paced: false,
 };
 
 /**
- * Whether a port made as `a` is what `b` asks for. A `b` without a number takes any, and that a port was
+ * Says whether a port made as `a` is what `b` asks for. A `b` without a number takes any, and that a port was
  * ready to wait for its interface matters no more once it is there.
  */
 export function sameSpec(a: NativePortSpec, b: NativePortSpec): boolean {

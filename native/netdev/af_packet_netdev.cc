@@ -124,6 +124,7 @@ class AfPacketNetdev final : public Netdev {
     MutexLock lock(mutex_);
     if (state == LinkState::kGone) {  // Perhaps it lives on elsewhere.
       ingress_drop_->Detach();
+      sender_.Unbind();
       claim_.Release();
     }
     for (const std::unique_ptr<Rxq>& rxq : rxqs_) Collect(Queue(rxq).TakeOld());
@@ -142,6 +143,7 @@ class AfPacketNetdev final : public Netdev {
     xsk_->OpenAgain();
     if (claim_.shared()) claim_.TakeName();
     if (sender_.asks_again()) QdiscChanged(HasActingQdisc(ifindex()));
+    if (link() != LinkState::kGone) sender_.Probe(ifindex());
   }
 
   Background::Work Close() override EXCLUDES(mutex_) {
@@ -155,7 +157,7 @@ class AfPacketNetdev final : public Netdev {
     xsk_->Close();
     // A function can be copied; what it closes cannot.
     const auto rest = std::make_shared<Rest>();
-    rest->senders = sender_.Close();
+    rest->sender = sender_.Close();
     rest->rings = std::move(rings_);
     rest->xsk = std::move(xsk_);
     rest->ingress_drop = std::move(ingress_drop_);
@@ -163,6 +165,7 @@ class AfPacketNetdev final : public Netdev {
   }
 
   Offloads tx_offloads() const override { return sender_.cuts() ? kOffloadChecksum : tx_offloads_; }
+  bool TakesTunnel() const override { return sender_.TakesTunnel(); }
 
   void Send(std::uint32_t /*sender*/, PacketBatch& batch, SendResult& result) override {
     DropLong(batch, result);
@@ -201,13 +204,14 @@ class AfPacketNetdev final : public Netdev {
       std::vector<Background::Work> parts;
       for (std::unique_ptr<PacketRing>& ring : rings) parts.emplace_back([&ring] { ring.reset(); });
       parts.emplace_back([this] { xsk.reset(); });
-      parts.emplace_back([this] { senders.clear(); });
+      parts.emplace_back([this] { sender.sockets.clear(); });
+      parts.emplace_back([this] { sender.tunnel_gso.reset(); });
       DoTogether(std::move(parts));
       ingress_drop.reset();
     }
 
     std::vector<std::unique_ptr<PacketRing>> rings;
-    std::vector<Fd> senders;
+    PacketSender::Rest sender;
     std::unique_ptr<XskSender> xsk;
     std::unique_ptr<IngressDrop> ingress_drop;
   };

@@ -404,8 +404,8 @@ void AfXdpNetdev::LinkChanged(int ifindex, LinkState state, std::uint32_t mtu) {
 // What is left to the destructor takes no longer than it must.
 Background::Work AfXdpNetdev::Close() {
   // A function can be copied; what it closes cannot.
-  const auto rest = std::make_shared<std::vector<Fd>>(sender_.Close());
-  return [rest] { rest->clear(); };
+  const auto rest = std::make_shared<PacketSender::Rest>(sender_.Close());
+  return [rest] { *rest = {}; };
 }
 
 void AfXdpNetdev::Probe() {

@@ -1,44 +1,30 @@
-// Ends the second life of packets. What a packet socket receives goes on into the host's own
-// network stack, which routes it, answers it, or at least spends its time on throwing it away.
-// Packet sockets see frames before the traffic control hook of ingress does, so a program there
-// that drops everything takes nothing from us.
+// Keeps received frames out of the host's own network stack.
 //
-// The program is two instructions, held by a bpf_link (tcx, Linux 6.6): when the descriptor closes,
-// kill -9 included, it is gone. Nothing else that leaves no traces is on offer: a clsact qdisc
-// would stay behind.
-//
-// To attach and to detach takes effect at once, but the kernel returns only a grace period later
-// (5 ms): threads of our own wait for it.
+// What a packet socket receives goes on into the stack, which routes it, answers it, or at least
+// spends its time on throwing it away. Packet sockets see frames before programs at the ingress do
+// (tcx_link.h), so one that drops everything takes nothing from us.
 #pragma once
 
-#include <future>
-#include <memory>
+#include <utility>
 
-#include "base/background.h"
+#include "netdev/bpf_assembler.h"
+#include "netdev/tcx_link.h"
 
 namespace pollux {
 
 class IngressDrop {
  public:
-  IngressDrop() = default;
-  // Waits until nothing is left in the kernel.
-  ~IngressDrop() { Detach(); }
-  IngressDrop(const IngressDrop&) = delete;
-  IngressDrop& operator=(const IngressDrop&) = delete;
-
-  // From a moment after `first` on nothing that arrives at the interface gets further than its
-  // packet sockets, unless the kernel cannot, or we may not (CAP_BPF and CAP_NET_ADMIN). `first` is
-  // for what would else wait: the kernel does little to other interfaces in that grace period.
-  void Attach(int ifindex, std::shared_future<void> first = {});
-  void Detach();
-  // It is attached, or about to be.
-  bool attached() const;
+  // See TcxLink.
+  void Attach(int ifindex, std::shared_future<void> first = {}) {
+    BpfAssembler assembler;
+    assembler.Return(kTcxDrop);
+    link_.Attach(ifindex, assembler.code(), std::move(first));
+  }
+  void Detach() { link_.Detach(); }
+  bool attached() const { return link_.attached(); }
 
  private:
-  struct Link;
-
-  std::shared_ptr<Link> link_;
-  Background background_;
+  TcxLink link_;
 };
 
 }  // namespace pollux

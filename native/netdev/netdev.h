@@ -191,6 +191,9 @@ class Netdev {
 
   // What Send() takes unfinished. Packets that lack something else are finished before.
   virtual Offloads tx_offloads() const { return 0; }
+  // Whether it takes GSO frames of tunnels by UDP whole at this moment, though tx_offloads() does
+  // not have kOffloadUdpTunnel. Asked when there is one; by any number of threads.
+  virtual bool TakesTunnel() const { return false; }
   // Takes every packet of the batch, sent or not. `sender` is the calling context's slot, 0..63.
   virtual void Send(std::uint32_t sender, PacketBatch& batch, SendResult& result) = 0;
 

@@ -61,6 +61,7 @@ Status PacketSender::Check(const NetdevSpec& spec) {
 }
 
 Status PacketSender::Bind(int ifindex) {
+  tunnel_gso_->Stop();
   for (Fd* socket : {&past_, &through_}) {
     const bool past = socket == &past_;
     if (past && !goes_past_) continue;
@@ -75,14 +76,23 @@ Status PacketSender::Bind(int ifindex) {
   return {};
 }
 
-std::vector<Fd> PacketSender::Close() {
-  std::vector<Fd> closed;
+void PacketSender::Probe(int ifindex) {
+  // Only once somebody needs it: most ports never see a tunnel.
+  if (saw_tunnel_.load(std::memory_order_relaxed) && !tunnel_gso_->is_open() &&
+      !tunnel_gso_->impossible())
+    tunnel_gso_->Open(ifindex);
+}
+
+PacketSender::Rest PacketSender::Close() {
+  Rest rest;
   for (Fd* socket : {&past_, &through_}) {
     // What is kept for the next port would keep another namespace alive.
-    closed.push_back(elsewhere_ ? std::move(*socket)
-                                : sockets_.GiveSender(std::move(*socket), socket == &past_));
+    rest.sockets.push_back(elsewhere_ ? std::move(*socket)
+                                      : sockets_.GiveSender(std::move(*socket), socket == &past_));
   }
-  return closed;
+  tunnel_gso_->Stop();
+  rest.tunnel_gso = std::move(tunnel_gso_);
+  return rest;
 }
 
 std::string PacketSender::mode() const {
@@ -98,13 +108,15 @@ void PacketSender::Send(const PacketBatch& batch, std::uint32_t mtu, XskSender* 
   // Runs of packets that take the same way.
   // Who has another way for frames that go past may have asked a moment before the qdisc went.
   const bool through = !goes_past_ || this->through();
-  const auto way_of = [&](std::size_t i) {
-    return through ? Way::kThrough : WayOf(messages.packet(i), mtu);
-  };
+  const auto way_of = [&](std::size_t i) { return WayOf(messages.packet(i), mtu, through); };
   for (std::size_t next = 0; next < messages.size();) {
     const Way way = way_of(next);
     std::size_t end = next + 1;
     while (end < messages.size() && way_of(end) == way) ++end;
+    if (way == Way::kTunnel) {
+      for (; next < end; ++next) SendTunnel(messages.packet(next), result);
+      continue;
+    }
     if (way == Way::kTags && xsk != nullptr && SendFinished(messages, next, end, *xsk, result)) {
       next = end;
       continue;
@@ -117,8 +129,18 @@ void PacketSender::Send(const PacketBatch& batch, std::uint32_t mtu, XskSender* 
   }
 }
 
-PacketSender::Way PacketSender::WayOf(const Packet& packet, std::uint32_t mtu) const {
-  if (packet.is_gso()) return Way::kThrough;
+void PacketSender::SendTunnel(const Packet& packet, SendResult& result) const {
+  if (tunnel_gso_->Send(packet)) {
+    result.Accept(packet);
+  } else {
+    result.Drop(tunnel_gso_->runs() ? SendErrorReason(errno) : DropReason::kPortDown);
+  }
+}
+
+PacketSender::Way PacketSender::WayOf(const Packet& packet, std::uint32_t mtu, bool through) const {
+  if ((packet.offloads & kOffloadUdpTunnel) != 0) [[unlikely]]
+    return Way::kTunnel;
+  if (through || packet.is_gso()) return Way::kThrough;
   const std::uint32_t longest = mtu + kMinFrame;
   if (packet.size <= longest) [[likely]]
     return Way::kPast;

@@ -14,6 +14,9 @@
 // or, asked to bypass it, past it, with GSO frames cut by us. The same way through shows frames to
 // the host's taps (tcpdump), which see nothing of what goes past: `visible` asks for it.
 //
+// GSO frames of tunnels by UDP go whole, where that is possible, from about a second after the
+// first of them came (tunnel_gso.h); before, and elsewhere, they come as datagrams of UDP.
+//
 // Tags. For a packet socket only one tag, and only of type 0x8100, does not count towards the MTU.
 // AF_XDP sockets do not count, so what a packet socket would refuse, with a checksum to be
 // completed or a batch that cannot go there as a whole, goes there by itself, completed. Where
@@ -23,6 +26,7 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +34,7 @@
 #include "base/fd.h"
 #include "netdev/netdev.h"
 #include "netdev/packet_socket.h"
+#include "netdev/tunnel_gso.h"
 
 namespace pollux {
 
@@ -52,8 +57,16 @@ class PacketSender {
     asks_again_ = !acts;
   }
   bool asks_again() const { return asks_again_; }
-  // The last. What comes back is to be closed, which waits for the kernel.
-  std::vector<Fd> Close();
+  // A look, now and then, at what is to be done since.
+  void Probe(int ifindex);
+  // The interface is no more.
+  void Unbind() { tunnel_gso_->Stop(); }
+  // The last. What comes back is to be destroyed, which waits for the kernel.
+  struct Rest {
+    std::vector<Fd> sockets;
+    std::unique_ptr<TunnelGso> tunnel_gso;
+  };
+  Rest Close();
 
   // --- Any thread.
 
@@ -61,17 +74,23 @@ class PacketSender {
   bool through() const { return visible_ || (acts() && !bypass_); }
   // GSO frames shall not come.
   bool cuts() const { return acts() && bypass_; }
+  // See Netdev.
+  bool TakesTunnel() const {
+    saw_tunnel_.store(true, std::memory_order_relaxed);
+    return tunnel_gso_->runs() && !cuts();
+  }
   // Words for Netdev::mode(), each behind a space.
   std::string mode() const;
   // `xsk`: for what a packet socket refuses for its tags, or nullptr. The batch stays as it is.
   void Send(const PacketBatch& batch, std::uint32_t mtu, XskSender* xsk, SendResult& result);
 
  private:
-  enum class Way : std::uint8_t { kPast, kThrough, kTags };
+  enum class Way : std::uint8_t { kPast, kThrough, kTags, kTunnel };
   class Messages;
 
   bool acts() const { return acts_.load(std::memory_order_relaxed); }
-  Way WayOf(const Packet& packet, std::uint32_t mtu) const;
+  Way WayOf(const Packet& packet, std::uint32_t mtu, bool through) const;
+  void SendTunnel(const Packet& packet, SendResult& result) const;
   bool SendFinished(const Messages& messages, std::size_t next, std::size_t end, XskSender& xsk,
                     SendResult& result);
   static bool SendRun(int fd, Messages& messages, std::size_t& next, std::size_t end,
@@ -85,8 +104,11 @@ class PacketSender {
   const bool elsewhere_;  // In another network namespace than the next port.
   Fd past_;
   Fd through_;
-  bool asks_again_ = false;        // The control thread's.
-  std::atomic<bool> acts_{false};  // There is a qdisc that decides when frames leave.
+  // Control's, but for what any thread may call.
+  std::unique_ptr<TunnelGso> tunnel_gso_ = std::make_unique<TunnelGso>();
+  mutable std::atomic<bool> saw_tunnel_{false};  // A frame that this would be for.
+  bool asks_again_ = false;                      // The control thread's.
+  std::atomic<bool> acts_{false};                // There is a qdisc that decides when frames leave.
 };
 
 }  // namespace pollux

@@ -75,7 +75,8 @@ void Context::FinishAndTransmit(const TxPort& port, PacketBatch& batch) {
   Segmenter segmenter;
   for (Packet* raw : waiting) {
     PacketPtr packet(raw);
-    if ((packet->offloads & lacking) == 0) {
+    const auto lacks = static_cast<Offloads>(packet->offloads & lacking);
+    if (lacks == 0 || (lacks == kOffloadUdpTunnel && port.netdev->TakesTunnel())) {
       add(std::move(packet));
     } else if (!packet->is_gso()) {
       FinishChecksum(*packet);

@@ -1,5 +1,6 @@
 /** What hosts do inside tunnels of their kernels: segments and checksums that are left to a card there are carried, or finished. */
 import { accessSync, constants } from 'node:fs';
+import { release } from 'node:os';
 import { describe } from 'vitest';
 import { type Scene, sceneTest } from '../support/netns.js';
 
@@ -12,10 +13,18 @@ function canOpenTun(): boolean {
   }
 }
 
+/** Linux 6.17. */
+function tellsOfTunnels(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  return canOpenTun() && (major > 6 || (major === 6 && minor >= 17));
+}
+
 interface Args {
   type: 'af_packet' | 'af_xdp' | 'tap';
   /** What the kernel shall make; MINE and OTHER are the two hosts' addresses. */
   devices: string[];
+  /** The kernel can be told of a tunnel's segments by a tap: from the second round on, they leave whole by af_packet, too. */
+  whole: boolean;
 }
 
 // Runs in a process of its own: nothing of this file is seen there.
@@ -28,6 +37,9 @@ const scene = async ({
   startCounting,
   dropped,
   assert,
+  until,
+  link,
+  ip,
 }: Scene<Args>) => {
   const tap = args.type === 'tap';
   const hosts = [
@@ -83,23 +95,39 @@ const scene = async ({
   }
   // What a host says before the other has its end is refused there, rightly.
   const before = await counters();
-  for (const [i, device] of args.devices.entries()) {
-    for (const family of [4, 6] as const) {
-      const name = `${device.split(' ').slice(1, 4).join(' ')} ${i}, IPv${family} inside`;
-      const address = (n: number) => (family === 4 ? `10.88.${i}.${n + 1}` : `fd88:${i}::${n + 1}`);
-      const { sent, received } = await hosts[0].call('ping', {
-        to: address(1),
-        count: 5,
-        size: 1200,
-      });
-      assert.equal(received, sent, `ping ${name}`);
-      await transfer(name, 0, address(1), family);
-      await transfer(`${name}, back`, 1, address(0), family);
-      const port = await hosts[1].call('echo', { family });
-      const sizes = [4, 100, 1000, 1300, 4000].flatMap((size) => [size, size + 1, size + 7]);
-      const echoed = await hosts[0].call('datagrams', { to: address(1), port, family, sizes });
-      assert.equal(echoed, sizes.length, `datagrams ${name}`);
+  const round = async () => {
+    for (const [i, device] of args.devices.entries()) {
+      for (const family of [4, 6] as const) {
+        const name = `${device.split(' ').slice(1, 4).join(' ')} ${i}, IPv${family} inside`;
+        const address = (n: number) =>
+          family === 4 ? `10.88.${i}.${n + 1}` : `fd88:${i}::${n + 1}`;
+        const { sent, received } = await hosts[0].call('ping', {
+          to: address(1),
+          count: 5,
+          size: 1200,
+        });
+        assert.equal(received, sent, `ping ${name}`);
+        await transfer(name, 0, address(1), family);
+        await transfer(`${name}, back`, 1, address(0), family);
+        const port = await hosts[1].call('echo', { family });
+        const sizes = [4, 100, 1000, 1300, 4000].flatMap((size) => [size, size + 1, size + 7]);
+        const echoed = await hosts[0].call('datagrams', { to: address(1), port, family, sizes });
+        assert.equal(echoed, sizes.length, `datagrams ${name}`);
+      }
     }
+  };
+  await round();
+  if (args.whole) {
+    const taps = ['pollux-gso0', 'pollux-gso1'];
+    const present = async () => (await ip('-o link')).match(/pollux-gso\d/g)?.sort() ?? [];
+    await until('each port has a tap', async () => (await present()).join() === taps.join());
+    await round();
+    // Four ways through four tunnels, half of them by each port.
+    for (const tap of taps) assert.ok((await link(tap)).stats64.rx.bytes > 8 * 20_000_000 * 0.8);
+    await dp.deletePort('left');
+    await until('one tap is left', async () => (await present()).length === 1);
+    await dp.addPort({ name: 'left', type: args.type, number: 1 });
+    await round();
   }
   assert.deepEqual(await counters(), before);
   const stats = await expectLedgerCloses(dp);
@@ -120,7 +148,7 @@ describe.each(['af_packet', 'af_xdp', 'tap'] as const)(
     sceneTest('TCP and datagrams arrive whole', scene, {
       limitMs: 60_000,
       skip: type === 'tap' && !canOpenTun(),
-      args: { type, devices: vxlan },
+      args: { type, devices: vxlan, whole: type === 'af_packet' && tellsOfTunnels() },
     });
   },
 );

@@ -1,8 +1,9 @@
-#include "netdev/ingress_drop.h"
+#include "netdev/tcx_link.h"
 
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "base/fd.h"
@@ -17,8 +18,6 @@ namespace {
 constexpr std::uint32_t kLinkCreate = 28;
 constexpr std::uint32_t kLinkUpdate = 29;
 constexpr std::uint32_t kTcxIngress = 46;
-constexpr std::int32_t kDrop = 2;   // TCX_DROP, or TC_ACT_SHOT.
-constexpr std::int32_t kNext = -1;  // TCX_NEXT: as if it were not there.
 
 struct LinkCreate {
   std::uint32_t program;
@@ -35,13 +34,11 @@ struct LinkUpdate {
   std::uint32_t old_program;
 };
 
-Fd LoadVerdict(std::int32_t verdict) {
-  BpfAssembler assembler;
-  assembler.Return(verdict);
-  return Fd(LoadBpfProgram(BPF_PROG_TYPE_SCHED_CLS, assembler.code()));
+Fd Load(std::span<const bpf_insn> code) {
+  return Fd(LoadBpfProgram(BPF_PROG_TYPE_SCHED_CLS, code));
 }
 
-Fd Attached(const Fd& program, int ifindex) {
+Fd AttachTo(const Fd& program, int ifindex) {
   LinkCreate attributes{};
   attributes.program = static_cast<std::uint32_t>(program.get());
   attributes.ifindex = static_cast<std::uint32_t>(ifindex);
@@ -51,44 +48,49 @@ Fd Attached(const Fd& program, int ifindex) {
 
 // Asked about an interface that there is not, a kernel that knows of such links looks for it.
 bool IsPossible(const Fd& program) {
-  return program.get() >= 0 && Attached(program, INT_MAX).get() < 0 && errno == ENODEV;
+  return program.get() >= 0 && AttachTo(program, INT_MAX).get() < 0 && errno == ENODEV;
 }
 
 }  // namespace
 
-struct IngressDrop::Link {
+struct TcxLink::Link {
   Mutex mutex;
   bool wanted GUARDED_BY(mutex) = true;
   bool failed GUARDED_BY(mutex) = false;
   Fd fd GUARDED_BY(mutex);
 };
 
-void IngressDrop::Attach(int ifindex, std::shared_future<void> first) {
+void TcxLink::Attach(int ifindex, std::span<const bpf_insn> code, std::shared_future<void> first) {
   Detach();
-  auto program = std::make_shared<Fd>(LoadVerdict(kDrop));
+  auto program = std::make_shared<Fd>(Load(code));
   if (!IsPossible(*program)) return;
   link_ = std::make_shared<Link>();
-  background_.Run([link = link_, program, ifindex, first = std::move(first)] {
+  background_.Run([link = link_, runs = runs_, program, ifindex, first = std::move(first)] {
     if (first.valid()) first.wait();
-    Fd attached = Attached(*program, ifindex);
+    Fd attached = AttachTo(*program, ifindex);
     MutexLock lock(link->mutex);
     link->failed = attached.get() < 0;
-    if (link->wanted) std::swap(link->fd, attached);
+    if (!link->wanted || link->failed) return;
+    std::swap(link->fd, attached);
+    runs->store(true, std::memory_order_release);
   });
 }
 
-void IngressDrop::Detach() {
+void TcxLink::Detach() {
   if (link_ == nullptr) return;
   const auto fd = std::make_shared<Fd>();
   {
     MutexLock lock(link_->mutex);
     link_->wanted = false;
+    runs_->store(false, std::memory_order_release);
     std::swap(*fd, link_->fd);
   }
   link_.reset();
   if (fd->get() < 0) return;
   // This does not wait.
-  const Fd pass = LoadVerdict(kNext);
+  BpfAssembler nothing;
+  nothing.Return(kTcxNext);
+  const Fd pass = Load(nothing.code());
   LinkUpdate attributes{};
   attributes.link = static_cast<std::uint32_t>(fd->get());
   attributes.program = static_cast<std::uint32_t>(pass.get());
@@ -96,7 +98,7 @@ void IngressDrop::Detach() {
   background_.Run([fd] { *fd = Fd(); });
 }
 
-bool IngressDrop::attached() const {
+bool TcxLink::attached() const {
   if (link_ == nullptr) return false;
   MutexLock lock(link_->mutex);
   return !link_->failed;

@@ -6,9 +6,10 @@ import { describe, expect, test } from 'vitest';
 import { addon } from '../../../src/binding.js';
 import { encodeMatch, MatchPlan } from '../../../src/odp/index.js';
 import { makeDatapath } from '../../support/datapath.js';
-import { anyMatch, ports } from '../odp/match-samples.js';
+import { anyMatch } from '../odp/match-samples.js';
+import { noNames } from '../odp/refusals.js';
 
-const learn = (match: FlowMatch) => MatchPlan.learn(match, ports, addon.freeBytes);
+const learn = (match: FlowMatch) => MatchPlan.learn(match, noNames, addon.freeBytes);
 
 /** Other values for what is a number or an address, here and there. */
 function varied(match: Record<string, unknown>, random: () => number): Record<string, unknown> {
@@ -50,7 +51,7 @@ test('a plan writes what the general way encodes, or nothing', () => {
         const { tunnel: _, mpls: __, ...match } = any;
         const random = () => stream.next().value as number;
         const { encoded, plan } = learn(match);
-        expect(encoded).toEqual(encodeMatch(match, ports));
+        expect(encoded).toEqual(encodeMatch(match, noNames));
         if (plan === undefined) return;
         for (const other of [
           match,
@@ -61,7 +62,7 @@ test('a plan writes what the general way encodes, or nothing', () => {
           written++;
           const whole = Buffer.from(plan.bytes);
           const key = whole.subarray(0, plan.keySize);
-          const expected = outcome(() => encodeMatch(candidate, ports)) as typeof encoded;
+          const expected = outcome(() => encodeMatch(candidate, noNames)) as typeof encoded;
           expect(expected, inspect(other)).not.toBeInstanceOf(Error);
           expect(whole.subarray(plan.keySize)).toEqual(expected.mask);
           // Bits that the mask does not look at may differ.
@@ -116,7 +117,7 @@ describe('flows of one kind, typed', () => {
       { ...base, more: 1 },
     ];
     for (const match of wrong) {
-      const alone = outcome(() => encodeMatch(match as never, ports)) as Error;
+      const alone = outcome(() => encodeMatch(match as never, noNames)) as Error;
       const error = outcome(() =>
         dp.flows.apply([...good, { put: { match: match as never, actions: [] } }]),
       ) as Error;

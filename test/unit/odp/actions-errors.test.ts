@@ -1,38 +1,14 @@
 // Every way for actions to be refused: the code, the sentence, and for text the position.
 import { describe, expect, test } from 'vitest';
-import { DatapathError } from '../../../src/errors.js';
 import {
   type Action,
   type ActionsLike,
   decodeActions,
   encodeActions,
   formatActions,
-  type PortNames,
   parseActions,
 } from '../../../src/odp/index.js';
-
-const ports: PortNames = {
-  number: (ref) => {
-    if (ref === 'vm1') return 7;
-    throw new DatapathError(`no port "${ref}"`, { code: 'ENODEV' });
-  },
-  name: () => undefined,
-};
-
-function thrown(run: () => unknown): DatapathError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(DatapathError);
-    return error as DatapathError;
-  }
-  throw new Error('nothing was thrown');
-}
-
-/** The text with "^" where the error is expected. */
-function split(marked: string): { text: string; position: number } {
-  return { text: marked.replace('^', ''), position: marked.indexOf('^') };
-}
+import { hex, split, thrown, vm1 } from './refusals.js';
 
 const nest = (depth: number, inside: string) => 'clone('.repeat(depth) + inside + ')'.repeat(depth);
 
@@ -217,13 +193,13 @@ describe('text', () => {
     ['set(nsh(^np=1))', 'cannot set "np" of "nsh"'],
   ])('read, and refused where it is to run: %s', (marked, message) => {
     const { text, position } = split(marked);
-    const error = thrown(() => encodeActions(text, ports));
+    const error = thrown(() => encodeActions(text, vm1));
     expect(error.message).toContain(message);
     expect(error).toMatchObject({ code: 'EINVAL', position });
     // As Open vSwitch reads and shows it.
     const typed = parseActions(text);
     expect(parseActions(formatActions(typed))).toEqual(typed);
-    expect(thrown(() => encodeActions(typed, ports)).code).toBe('EINVAL');
+    expect(thrown(() => encodeActions(typed, vm1)).code).toBe('EINVAL');
   });
 
   test('bits outside of a mask are of no account', () => {
@@ -235,7 +211,7 @@ describe('text', () => {
         'set(eth(dst=01:00:00:00:00:00/ff:00:00:00:00:00))',
       ],
     ] as const) {
-      expect(encodeActions(text, ports)).toEqual(encodeActions(same, ports));
+      expect(encodeActions(text, vm1)).toEqual(encodeActions(same, vm1));
     }
   });
 
@@ -318,7 +294,7 @@ describe('text', () => {
   });
 
   test('a bare word may be a port, if somebody knows ports', () => {
-    expect(parseActions('vm1,clone(vm1)', ports)).toEqual([
+    expect(parseActions('vm1,clone(vm1)', vm1)).toEqual([
       { type: 'output', port: 7 },
       { type: 'clone', actions: [{ type: 'output', port: 7 }] },
     ]);
@@ -326,11 +302,11 @@ describe('text', () => {
       ['vm2', 0],
       ['clone(1,vm2)', 8],
     ] as const) {
-      const error = thrown(() => parseActions(text, ports));
+      const error = thrown(() => parseActions(text, vm1));
       expect(error.message).toContain('expected an action or a port, found "vm2"');
       expect(error).toMatchObject({ position, code: 'ENODEV', port: 'vm2' });
     }
-    const error = thrown(() => parseActions('userspace(tunnel_out_port=vm2)', ports));
+    const error = thrown(() => parseActions('userspace(tunnel_out_port=vm2)', vm1));
     expect(error.message).toContain('expected a port for "tunnel_out_port", found "vm2"');
     expect(error.position).toBe(26);
   });
@@ -344,7 +320,7 @@ describe('text', () => {
     ['push_vln(vid=5,pcp=0)', 'did you mean "push_vlan"'],
     ['dorp', 'did you mean "drop"'],
   ])('the habits of bridges, and typing errors: %s', (text, hint) => {
-    for (const names of [ports, undefined]) {
+    for (const names of [vm1, undefined]) {
       const error = thrown(() => parseActions(text, names));
       expect(error.position).toBe(0);
       expect(error.hint).toContain(hint);
@@ -385,7 +361,7 @@ describe('text', () => {
       expect(error.message.length).toBeLessThan(200);
     }
     // A list as long as this is no error before it is encoded.
-    expect(thrown(() => encodeActions('1,'.repeat(n), ports)).message).toContain('longer than');
+    expect(thrown(() => encodeActions('1,'.repeat(n), vm1)).message).toContain('longer than');
     expect(performance.now() - start).toBeLessThan(2000);
   });
 });
@@ -512,7 +488,7 @@ describe('typed form', () => {
     [[{ type: 'decTtl', actions: {} }], 'decTtl.actions must be an array of actions'],
   ])('%#', (actions, message) => {
     const given = actions as unknown as ActionsLike;
-    for (const run of [() => encodeActions(given, ports), () => formatActions(given)]) {
+    for (const run of [() => encodeActions(given, vm1), () => formatActions(given)]) {
       const error = thrown(run);
       expect(error.message).toContain(message);
       expect(error).toMatchObject({ code: 'EINVAL', errno: -22 });
@@ -529,7 +505,7 @@ describe('typed form', () => {
   ])('shown, and refused where it is to run: %#', (actions, message) => {
     const given = actions as unknown as ActionsLike;
     expect(formatActions(given)).toMatch(/^set\(/);
-    expect(thrown(() => encodeActions(given, ports)).message).toContain(message);
+    expect(thrown(() => encodeActions(given, vm1)).message).toContain(message);
   });
 
   const eth = { dst: '00:00:00:00:00:01', src: '00:00:00:00:00:02' };
@@ -581,7 +557,7 @@ describe('typed form', () => {
   });
 
   test('what the datapath cannot do is said so', () => {
-    const error = thrown(() => encodeActions([{ type: 'ctClear' }], ports));
+    const error = thrown(() => encodeActions([{ type: 'ctClear' }], vm1));
     expect(error.message).toBe('the datapath does not support the action "ctClear" yet');
     expect(error).toMatchObject({
       code: 'ERR_NOT_SUPPORTED',
@@ -596,10 +572,10 @@ describe('typed form', () => {
       { type: 'userspace', tunnelOutPort: 'vm2' },
       { type: 'userspace', cookie: { type: 'ipfix', outputPort: 'vm2' } },
     ] as Action[]) {
-      expect(thrown(() => encodeActions([action], ports)).code).toBe('ENODEV');
+      expect(thrown(() => encodeActions([action], vm1)).code).toBe('ENODEV');
     }
     // And the next list is none the worse for it.
-    expect(encodeActions('1', ports).toString('hex')).toBe('0800010001000000');
+    expect(encodeActions('1', vm1).toString('hex')).toBe('0800010001000000');
   });
 });
 
@@ -608,7 +584,7 @@ describe('limits', () => {
     for (const text of [nest(32, '1'), nest(31, 'dec_ttl(le_1(1))')]) {
       const typed = parseActions(text);
       expect(formatActions(typed)).toBe(text);
-      expect(decodeActions(encodeActions(typed, ports))).toEqual(typed);
+      expect(decodeActions(encodeActions(typed, vm1))).toEqual(typed);
     }
     // Lists beside each other are not inside of each other.
     const beside = Array.from({ length: 40 }, () => 'clone(clone(1))').join(',');
@@ -632,12 +608,12 @@ describe('limits', () => {
       [65508, { tunnelOutPort: 10 }],
     ] as const) {
       const action = { type: 'userspace', userdata: Buffer.alloc(size, 0xa5), ...extra } as const;
-      const encoded = encodeActions([action], ports);
+      const encoded = encodeActions([action], vm1);
       expect(decodeActions(encoded)).toEqual([action]);
       expect(parseActions(formatActions([action]))).toEqual([action]);
       expect(encoded.length).toBeLessThanOrEqual(65535);
       const longer = { ...action, userdata: Buffer.alloc(size + 1) };
-      expect(thrown(() => encodeActions([longer], ports)).message).toContain(
+      expect(thrown(() => encodeActions([longer], vm1)).message).toContain(
         `is at most ${size} bytes, got ${size + 1}`,
       );
     }
@@ -648,27 +624,25 @@ describe('limits', () => {
       actions: true,
       tunnelOutPort: 1,
     } as const;
-    expect(thrown(() => encodeActions([both], ports)).message).toContain('longer than 65535 bytes');
+    expect(thrown(() => encodeActions([both], vm1)).message).toContain('longer than 65535 bytes');
   });
 
   test('the longest list', () => {
     const list = 'pop_vlan,'.repeat(16383);
-    expect(encodeActions(list, ports).length).toBe(65532);
-    expect(thrown(() => encodeActions(`${list}pop_vlan`, ports)).message).toBe(
+    expect(encodeActions(list, vm1).length).toBe(65532);
+    expect(thrown(() => encodeActions(`${list}pop_vlan`, vm1)).message).toBe(
       'actions are longer than 65535 bytes of netlink attributes',
     );
     // Nested lists count, and so do their headers.
     const inside = 'pop_vlan,'.repeat(16382);
-    expect(encodeActions(`clone(${inside})`, ports).length).toBe(65532);
+    expect(encodeActions(`clone(${inside})`, vm1).length).toBe(65532);
     for (const text of [`clone(${inside}pop_vlan)`, `clone(${inside}),pop_vlan`]) {
-      expect(thrown(() => encodeActions(text, ports)).message).toContain('longer than 65535');
+      expect(thrown(() => encodeActions(text, vm1)).message).toContain('longer than 65535');
     }
   });
 });
 
 describe('bytes', () => {
-  const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
-
   test.each([
     ['0400 0000', 'unknown action attribute 0'],
     ['0400 0c00', 'unknown action attribute 12'],

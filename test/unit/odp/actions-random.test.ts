@@ -11,7 +11,8 @@ import {
 } from '../../../src/odp/index.js';
 import { type Field, type Group, groupOf, groups } from '../../../src/odp/schema/compile.js';
 import { formatAddress, prefixOf } from '../../../src/odp/text/address.js';
-import { check, type Known, ports, seeded } from './actions-samples.js';
+import { check, type Known, seeded } from './actions-samples.js';
+import { noNames } from './refusals.js';
 
 const kAddressBytes = { mac: 6, ipv4: 4, ipv6: 16 } as const;
 const u = (bits: number) => fc.integer({ min: 0, max: 2 ** bits - 1 });
@@ -257,7 +258,7 @@ const leaf: fc.Arbitrary<Known> = fc.oneof(
 
 /** A probability by the text that stands for it. */
 const percent = u(32).map((probability) => {
-  const bytes = encodeActions('sample(sample=1%,actions(1))', ports);
+  const bytes = encodeActions('sample(sample=1%,actions(1))', noNames);
   bytes.writeUInt32LE(probability, 8);
   return (decodeActions(bytes)[0] as Extract<Known, { type: 'sample' }>).percent;
 });
@@ -302,7 +303,7 @@ describe('at random', () => {
         const text = formatActions(actions);
         check(actions, text);
         expect(formatActions(text)).toBe(text);
-        const encoded = encodeActions(text, ports);
+        const encoded = encodeActions(text, noNames);
         expect(formatActions(decodeActions(encoded))).toBe(text);
       }),
       { ...seeded, numRuns: 1000 },
@@ -344,10 +345,10 @@ describe('at random', () => {
     );
     fc.assert(
       fc.property(loose, (action) => {
-        const encoded = encodeActions([action], ports);
+        const encoded = encodeActions([action], noNames);
         const canonical = decodeActions(encoded);
         check(canonical, formatActions([action]));
-        expect(encodeActions(canonical, ports)).toEqual(encoded);
+        expect(encodeActions(canonical, noNames)).toEqual(encoded);
       }),
       seeded,
     );
@@ -433,7 +434,7 @@ describe('at random', () => {
   test('bytes with a byte changed are refused with EINVAL, or mean something', () => {
     fc.assert(
       fc.property(
-        list.map((actions) => encodeActions(actions, ports)),
+        list.map((actions) => encodeActions(actions, noNames)),
         fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 }),
         (bytes, edits) => {
           if (bytes.length === 0) return;

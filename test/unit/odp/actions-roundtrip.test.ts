@@ -16,11 +16,11 @@ import {
   ethText,
   ipv4Text,
   type Known,
-  ports,
   refused,
   seeded,
   udpText,
 } from './actions-samples.js';
+import { noNames } from './refusals.js';
 
 describe('every action', () => {
   test.each(encodable.map(([typed, text]) => ({ typed, text })))('$text', ({ typed, text }) => {
@@ -57,7 +57,7 @@ describe('every action', () => {
     expect(formatActions(parseActions(text, names), { ports: names })).toBe(text);
     const numbers = text.replaceAll('br0', '7');
     expect(formatActions(parseActions(text, names))).toBe(numbers);
-    expect(encodeActions(text, names)).toEqual(encodeActions(numbers, ports));
+    expect(encodeActions(text, names)).toEqual(encodeActions(numbers, noNames));
     const typed: Action[] = [
       { type: 'clone', actions: [{ type: 'output', port: 'br0' }] },
       { type: 'userspace', cookie: { type: 'ipfix', outputPort: 'br0' }, tunnelOutPort: 'br0' },
@@ -66,7 +66,7 @@ describe('every action', () => {
       'clone(br0),userspace(pid=0,ipfix(output_port=br0),tunnel_out_port=br0)',
     );
     expect(encodeActions(typed, names)).toEqual(
-      encodeActions('clone(7),userspace(pid=0,ipfix(output_port=7),tunnel_out_port=7)', ports),
+      encodeActions('clone(7),userspace(pid=0,ipfix(output_port=7),tunnel_out_port=7)', noNames),
     );
     const push = `tnl_push(tnl_port(br0),header(size=50,type=4,${ethText},${ipv4Text},${udpText},vxlan(flags=0x8000000,vni=0x1c7)),out_port(br0)),tnl_pop(br0)`;
     expect(formatActions(parseActions(push, names), { ports: names })).toBe(push);
@@ -74,7 +74,7 @@ describe('every action', () => {
 
   test('userdata that is a cookie is one; that is more than its text can say is none', () => {
     const text = 'userspace(pid=0,ipfix(output_port=10))';
-    const encoded = encodeActions(text, ports);
+    const encoded = encodeActions(text, noNames);
     const userdata = encoded.subarray(encoded.length - 48);
     expect(formatActions([{ type: 'userspace', userdata }])).toBe(text);
     for (const [at, byte] of [
@@ -91,7 +91,7 @@ describe('every action', () => {
         `userspace(pid=0,userdata(${other.toString('hex')}))`,
       );
     }
-    const sample = encodeActions('userspace(pid=0,flow_sample(egress))', ports).subarray(-48);
+    const sample = encodeActions('userspace(pid=0,flow_sample(egress))', noNames).subarray(-48);
     expect(sample[44]).toBe(2);
     sample[44] = 7;
     check(
@@ -108,7 +108,7 @@ describe('every action', () => {
   test('a resolver that encodes actions itself does no harm', () => {
     const names: PortNames = {
       number: () => {
-        encodeActions('1,2,3,4,5', ports);
+        encodeActions('1,2,3,4,5', noNames);
         return 7;
       },
       name: () => undefined,
@@ -117,7 +117,7 @@ describe('every action', () => {
       { type: 'clone', actions: [{ type: 'output', port: 'a' }] },
       { type: 'output', port: 'b' },
     ];
-    expect(encodeActions(typed, names)).toEqual(encodeActions('clone(7),7', ports));
+    expect(encodeActions(typed, names)).toEqual(encodeActions('clone(7),7', noNames));
   });
 });
 
@@ -125,12 +125,12 @@ describe('every action', () => {
 
 describe('sample', () => {
   const percentOf = (probability: number): number => {
-    const bytes = encodeActions('sample(sample=1%,actions(1))', ports);
+    const bytes = encodeActions('sample(sample=1%,actions(1))', noNames);
     bytes.writeUInt32LE(probability, 8);
     const [action] = decodeActions(bytes) as [Extract<Known, { type: 'sample' }>];
     const text = formatActions([action]);
-    expect(encodeActions(text, ports)).toEqual(bytes);
-    expect(encodeActions([action], ports)).toEqual(bytes);
+    expect(encodeActions(text, noNames)).toEqual(bytes);
+    expect(encodeActions([action], noNames)).toEqual(bytes);
     expect(text).toMatch(/^sample\(sample=\d+\.\d{1,8}%,actions\(1\)\)$/);
     return action.percent;
   };
@@ -155,7 +155,7 @@ describe('sample', () => {
   test('one decimal, as Open vSwitch prints it, is read as Open vSwitch reads it', () => {
     for (let tenths = 0; tenths <= 1000; tenths++) {
       const text = `sample(sample=${(tenths / 10).toFixed(1)}%,actions(1))`;
-      const bytes = encodeActions(text, ports);
+      const bytes = encodeActions(text, noNames);
       expect(bytes.readUInt32LE(8)).toBe(Math.floor(0xffffffff * (tenths / 10 / 100) + 0.5));
       expect(formatActions(text)).toBe(text);
     }

@@ -5,16 +5,10 @@ import {
   encodeActions,
   formatActions,
   type KnownAction,
-  type PortNames,
   parseActions,
 } from '../../../src/odp/index.js';
+import { noNames } from './refusals.js';
 
-export const ports: PortNames = {
-  number: () => {
-    throw new Error('no names here');
-  },
-  name: () => undefined,
-};
 export const seeded = { seed: 20160412, numRuns: 300 };
 
 export type Known = KnownAction<number>;
@@ -25,14 +19,14 @@ export function check(actions: readonly Known[], text: string, encodable = true)
   expect(parseActions(text)).toEqual(actions);
   if (!encodable) {
     for (const given of [actions, text]) {
-      expect(() => encodeActions(given, ports)).toThrow(
+      expect(() => encodeActions(given, noNames)).toThrow(
         expect.objectContaining({ code: 'ERR_NOT_SUPPORTED' }),
       );
     }
     return;
   }
-  const encoded = encodeActions(actions, ports);
-  expect(encodeActions(text, ports)).toEqual(encoded);
+  const encoded = encodeActions(actions, noNames);
+  expect(encodeActions(text, noNames)).toEqual(encoded);
   expect(decodeActions(encoded)).toEqual(actions);
 }
 

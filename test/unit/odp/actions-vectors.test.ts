@@ -5,16 +5,9 @@ import {
   decodeActions,
   encodeActions,
   formatActions,
-  type PortNames,
   parseActions,
 } from '../../../src/odp/index.js';
-
-const ports: PortNames = {
-  number: () => {
-    throw new Error('no names here');
-  },
-  name: () => undefined,
-};
+import { noNames } from './refusals.js';
 
 const bytes = (...parts: string[]) => parts.join('').replace(/\s/g, '');
 
@@ -107,10 +100,10 @@ describe('bytes', () => {
   };
 
   test.each(Object.entries(cases))('%s', (text, expected) => {
-    const encoded = encodeActions(text, ports);
+    const encoded = encodeActions(text, noNames);
     expect(encoded.toString('hex')).toBe(bytes(expected));
     expect(formatActions(decodeActions(encoded))).toBe(text);
-    expect(encodeActions(parseActions(text), ports)).toEqual(encoded);
+    expect(encodeActions(parseActions(text), noNames)).toEqual(encoded);
   });
 
   test('members of an attribute in any order', () => {
@@ -121,7 +114,7 @@ describe('bytes', () => {
   });
 
   test('an ERSPAN header of version 2', () => {
-    const encoded = encodeActions('set(tunnel(erspan(ver=2,dir=1,hwid=0x21)))', ports);
+    const encoded = encodeActions('set(tunnel(erspan(ver=2,dir=1,hwid=0x21)))', noNames);
     // linux/erspan.h: version; timestamp, SGT, then 2 bits of hwid … direction, 4 bits of hwid.
     expect(encoded.toString('hex')).toBe(
       bytes('2000 0300 1c00 1000 0500 0400 00000000 1000 0f00 02000000 00000000 0000 0218'),

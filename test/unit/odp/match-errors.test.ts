@@ -1,38 +1,14 @@
 // Every way for a match to be refused: the code, the sentence, and for text the position.
 import { describe, expect, test } from 'vitest';
-import { DatapathError, fromNative, invalid } from '../../../src/errors.js';
 import {
   decodeMatch,
   encodeMatch,
   type FlowMatch,
   formatUfid,
-  type PortNames,
   parseMatch,
   parseUfid,
 } from '../../../src/odp/index.js';
-
-const ports: PortNames = {
-  number: (ref) => {
-    if (ref === 'vm1') return 7;
-    throw new DatapathError(`no port "${ref}"`, { code: 'ENODEV' });
-  },
-  name: () => undefined,
-};
-
-function thrown(run: () => unknown): DatapathError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(DatapathError);
-    return error as DatapathError;
-  }
-  throw new Error('nothing was thrown');
-}
-
-/** The text with "^" where the error is expected, and a part of the message. */
-function split(marked: string): { text: string; position: number } {
-  return { text: marked.replace('^', ''), position: marked.indexOf('^') };
-}
+import { hex, split, thrown, vm1 } from './refusals.js';
 
 describe('match text', () => {
   test.each([
@@ -261,7 +237,7 @@ describe('match text', () => {
     ['ufid:01234567-89ab-cdef-0123-456789abcdef^0 in_port(1)', 'expected "," or the end'],
   ])('%s', (marked, message, elsewhere?: number) => {
     const { text, position } = split(marked);
-    const error = thrown(() => encodeMatch(text, ports));
+    const error = thrown(() => encodeMatch(text, vm1));
     expect(error.message).toContain(message);
     expect(error).toMatchObject({ code: 'EINVAL', errno: -22, position: elsewhere ?? position });
     expect(error.message).toMatch(new RegExp(`^bad flow at position ${elsewhere ?? position}: `));
@@ -282,7 +258,7 @@ describe('match text', () => {
   });
 
   test('an unknown name is what the resolver says, and where', () => {
-    const error = thrown(() => encodeMatch('in_port(vm2)', ports));
+    const error = thrown(() => encodeMatch('in_port(vm2)', vm1));
     expect(error).toMatchObject({ code: 'ENODEV', errno: -19, port: 'vm2', position: 8 });
     expect(error.message).toBe(
       'bad flow at position 8: expected a port number or name, found "vm2"',
@@ -446,26 +422,25 @@ describe('typed match', () => {
     [{ inPort: 1, mpls: [{}, 5] }, 'mpls[1] must be an object, got 5'],
     [{ inPort: 1, packetType: { ns: 1 }, eth: {} }, '"eth" is not there in packets of'],
   ])('%o', (match, message) => {
-    const error = thrown(() => encodeMatch(match as unknown as FlowMatch, ports));
+    const error = thrown(() => encodeMatch(match as unknown as FlowMatch, vm1));
     expect(error.message).toContain(message);
     expect(error).toMatchObject({ code: 'EINVAL', errno: -22 });
     expect('position' in error).toBe(false);
   });
 
   test('not a match at all', () => {
-    expect(thrown(() => encodeMatch(null as unknown as string, ports)).message).toContain(
+    expect(thrown(() => encodeMatch(null as unknown as string, vm1)).message).toContain(
       'must be an object or text',
     );
     expect(thrown(() => parseMatch(1 as unknown as string)).message).toContain('expected text');
   });
 
   test('an unknown port is whatever the resolver says', () => {
-    expect(thrown(() => encodeMatch({ inPort: 'vm2' }, ports)).code).toBe('ENODEV');
+    expect(thrown(() => encodeMatch({ inPort: 'vm2' }, vm1)).code).toBe('ENODEV');
   });
 });
 
 describe('bytes', () => {
-  const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
   const inPort = '0800 0300 01000000';
 
   test.each([
@@ -541,75 +516,4 @@ test('ufids', () => {
     expect(thrown(() => parseUfid(bad as string)).code).toBe('EINVAL');
   }
   expect(thrown(() => formatUfid(new Uint8Array(15))).message).toContain('16 bytes');
-});
-
-describe('DatapathError', () => {
-  test('carries what it is given and nothing else', () => {
-    const bare = new DatapathError('no', { code: 'ERR_DATAPATH_CLOSED' });
-    expect(bare).toBeInstanceOf(Error);
-    expect([bare.name, bare.message, bare.code]).toEqual([
-      'DatapathError',
-      'no',
-      'ERR_DATAPATH_CLOSED',
-    ]);
-    for (const key of ['errno', 'syscall', 'port', 'hint', 'position', 'cause'])
-      expect(key in bare).toBe(false);
-    const full = {
-      code: 'EPERM',
-      errno: -1,
-      syscall: 'bpf',
-      port: 'p1',
-      hint: 'h',
-      position: 3,
-      cause: bare,
-    };
-    expect(new DatapathError('no', full)).toMatchObject(full);
-  });
-
-  test('code and errno give each other', () => {
-    expect(new DatapathError('x', { code: 'ENODEV' }).errno).toBe(-19);
-    expect(new DatapathError('x', { errno: -19 }).code).toBe('ENODEV');
-    // Not among libuv's errors.
-    expect(new DatapathError('x', { errno: -62 }).code).toBe('ETIME');
-    expect(new DatapathError('x', { errno: -4095 }).code).toBe('EOF');
-    expect(new DatapathError('x', { errno: -99999 }).code).toBe('ERR_DATAPATH');
-    expect(new DatapathError('x').code).toBe('ERR_DATAPATH');
-    expect(invalid('x', { position: 2 })).toMatchObject({
-      code: 'EINVAL',
-      errno: -22,
-      position: 2,
-    });
-  });
-
-  test('from the addon', () => {
-    const native = Object.assign(new Error('cannot open'), {
-      errno: -1,
-      syscall: 'socket',
-      port: 'p1',
-      hint: 'root',
-    });
-    expect(fromNative(native)).toMatchObject({
-      message: 'cannot open',
-      code: 'EPERM',
-      errno: -1,
-      syscall: 'socket',
-      port: 'p1',
-      hint: 'root',
-    });
-    // All of it is said; what is neither is a surprise.
-    expect('cause' in fromNative(native)).toBe(false);
-    const bug = new TypeError('x is undefined');
-    expect(fromNative(bug)).toMatchObject({ code: 'ERR_DATAPATH', cause: bug });
-    expect(fromNative(Object.assign(new Error('x'), { code: 'EEXIST', errno: 17 }))).toMatchObject({
-      code: 'EEXIST',
-      errno: -17,
-    });
-    expect(fromNative(Object.assign(new Error('x'), { code: 'ERR_INVALID_ARG_TYPE' })).code).toBe(
-      'ERR_INVALID_ARG_TYPE',
-    );
-    const own = new DatapathError('x');
-    expect(fromNative(own)).toBe(own);
-    expect(fromNative('text')).toMatchObject({ message: 'text', code: 'ERR_DATAPATH' });
-    expect(fromNative(undefined).message).toBe('undefined');
-  });
 });

@@ -3,7 +3,7 @@
  * are in canonical typed form, so that each conversion must give back what went in.
  */
 import fc from 'fast-check';
-import type { FlowMatch, GeneveOption, PortNames } from '../../../src/odp/index.js';
+import type { FlowMatch, GeneveOption } from '../../../src/odp/index.js';
 import {
   type Field,
   type Group,
@@ -12,13 +12,6 @@ import {
   kFragNames,
 } from '../../../src/odp/schema/compile.js';
 import { formatAddress, prefixOf, writePrefix } from '../../../src/odp/text/address.js';
-
-export const ports: PortNames = {
-  number: () => {
-    throw new Error('no names here');
-  },
-  name: () => undefined,
-};
 
 type Typed = Record<string, unknown>;
 type Masked = { readonly value: number; readonly mask: number };

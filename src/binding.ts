@@ -199,10 +199,10 @@ export interface NativeDatapath {
   stats(): NativeStats;
 
   /**
-   * Changes as records; see flows/change-batch.ts for these, and flows/outcomes.ts for what is written to `out`. The
-   * errors of those that failed, in order; one that another flow is in the way of has the place of its
-   * `change`, and in `overlaps` key and mask of that flow. Or the places of changes whose texts the core cannot
-   * read, up to `maxUnread` of them, and nothing was done.
+   * Changes as records; flows/change-batch.ts has their layout, flows/outcomes.ts that of what is written to
+   * `out`. Returns the errors of changes that failed, in order; one that another flow is in the way of has the
+   * place of its `change`, and in `overlaps` key and mask of that flow. Or returns the places of changes whose
+   * texts the core cannot read, up to `maxUnread` of them; then nothing was done.
    */
   flowApply(
     headers: Uint8Array,
@@ -233,8 +233,8 @@ export interface NativeDatapath {
   setUpcallConsumer(present: boolean): void;
   takeUpcalls(max: number): NativeUpcalls;
   /**
-   * The verdicts of upcalls `first` to `first + count - 1` as records, see flows/change-batch.ts; those
-   * without one are dropped. Those that could not be carried out, by place.
+   * Sends the verdicts of upcalls `first` to `first + count - 1` as records; flows/change-batch.ts has their
+   * layout. Upcalls without one are dropped. Returns those that could not be carried out, by place.
    */
   answerUpcalls(
     first: number,

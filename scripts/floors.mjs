@@ -11,7 +11,8 @@ import { inRoot } from './lib/root.mjs';
 import { filesBelow } from './lib/stamp.mjs';
 
 const packets = ['base', 'packet', 'flow'];
-const stages = [...packets, 'classifier', 'actions', 'netdev'];
+const devices = [...packets, 'kernel', 'netdev'];
+const stages = [...packets, 'classifier', 'actions', 'kernel', 'netdev'];
 
 const low = ['errors', 'entry', 'json', 'check', 'binding'];
 const language = ['errors', 'check', 'odp/names', 'odp/schema', 'odp/types', 'odp/text'];
@@ -23,12 +24,17 @@ export const trees = {
     rooms: {
       base: [],
       packet: ['base'],
+      kernel: ['base'],
       flow: ['base', 'packet'],
       classifier: packets,
       actions: packets,
-      netdev: packets,
+      netdev: [...packets, 'kernel'],
+      'netdev/xsk': devices,
+      'netdev/af_packet': [...devices, 'netdev/xsk'],
+      'netdev/af_xdp': [...devices, 'netdev/xsk', 'netdev/af_packet'],
+      'netdev/pcap': devices,
       pmd: stages,
-      datapath: [...stages, 'pmd'],
+      datapath: [...stages, 'pmd', 'netdev/af_xdp'],
       binding: [...stages, 'datapath'],
     },
     isSource: (file) => /\.(cc|h)$/.test(file),

@@ -9,8 +9,8 @@
 #include "classifier/packed_mask.h"
 #include "flow/free_fields.h"
 #include "flow/netlink.h"
-#include "netdev/machine_probe.h"
-#include "netdev/rtnetlink.h"
+#include "kernel/machine_probe.h"
+#include "kernel/rtnetlink.h"
 
 namespace pollux {
 namespace {

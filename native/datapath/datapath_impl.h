@@ -23,7 +23,7 @@
 #include "datapath/taken_upcalls.h"
 #include "datapath/topology.h"
 #include "datapath/verdict_reader.h"
-#include "netdev/link_monitor.h"
+#include "kernel/link_monitor.h"
 
 namespace pollux {
 

@@ -6,7 +6,7 @@
 
 #include "actions/action_list.h"
 #include "flow/extract.h"
-#include "netdev/redirect_target.h"
+#include "kernel/redirect_target.h"
 
 namespace pollux {
 namespace {

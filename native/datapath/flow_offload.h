@@ -43,7 +43,7 @@
 #include "classifier/flow_copies.h"
 #include "classifier/flow_table.h"
 #include "datapath/port.h"
-#include "netdev/xdp_flows.h"
+#include "netdev/af_xdp/xdp_flows.h"
 #include "pmd/counters.h"
 #include "pmd/flow_sampler.h"
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "datapath/datapath_impl.h"
-#include "netdev/interface.h"
-#include "netdev/rtnetlink.h"
+#include "kernel/interface.h"
+#include "kernel/rtnetlink.h"
 
 namespace pollux {
 namespace {

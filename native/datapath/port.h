@@ -11,9 +11,9 @@
 
 #include "classifier/flow_table.h"
 #include "datapath/datapath.h"
-#include "netdev/link_monitor.h"
+#include "kernel/link_monitor.h"
+#include "kernel/network_namespace.h"
 #include "netdev/netdev.h"
-#include "netdev/network_namespace.h"
 #include "pmd/context.h"
 #include "pmd/flow_sampler.h"
 

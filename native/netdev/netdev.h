@@ -1,8 +1,8 @@
 // Netdev: a device that packets come from and go to. Rxq: one of its receive queues.
 //
 // A driver is a file, <kind>_netdev.cc, with no header: it offers a factory, listed in the table of
-// types in netdev.cc. What it is made of may stand in files beside it. Drivers see these, this
-// header, packet/ and base/; never each other.
+// types in netdev.cc. What it is made of stands beside it, and a driver of several files has a
+// folder. What drivers ask of the kernel, and packets do not come into, is in kernel/.
 //
 // Who calls what. Control opens and destroys a netdev; destruction closes the device and returns
 // only when it is closed. A receive queue is polled by one thread at a time; Send() is called by
@@ -23,6 +23,7 @@
 
 #include "base/background.h"
 #include "base/result.h"
+#include "kernel/link_state.h"
 #include "netdev/generator.h"
 #include "netdev/rx_errors.h"
 #include "packet/drop_reason.h"
@@ -138,8 +139,6 @@ class Rxq {
   virtual std::uint64_t injected() const { return 0; }
   virtual std::uint64_t taken() const { return 0; }
 };
-
-enum class LinkState : std::uint8_t { kUp, kDown, kGone };
 
 class Netdev {
  public:

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/sync.h"
-#include "netdev/pcap_file.h"
+#include "netdev/pcap/pcap_file.h"
 
 namespace {
 

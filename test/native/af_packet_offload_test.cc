@@ -18,7 +18,7 @@
 
 #include "kernel_testbed.h"
 #include "netdev/netdev.h"
-#include "netdev/xsk_sender.h"
+#include "netdev/xsk/xsk_sender.h"
 #include "netdev_testbed.h"
 #include "packet/checksum.h"
 

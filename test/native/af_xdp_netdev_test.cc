@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "kernel_testbed.h"
+#include "netdev/af_xdp/xdp_program.h"
 #include "netdev/netdev.h"
-#include "netdev/xdp_program.h"
-#include "netdev/xsk_queue.h"
+#include "netdev/xsk/xsk_queue.h"
 #include "netdev_testbed.h"
 #include "packet/packet_region.h"
 

@@ -17,8 +17,8 @@
 
 #include "base/fd.h"
 #include "base/idle_thread.h"
+#include "kernel/rtnetlink.h"
 #include "kernel_testbed.h"
-#include "netdev/rtnetlink.h"
 #include "testbed.h"
 
 namespace pollux::test {

@@ -19,8 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/redirect_target.h"
 #include "kernel_testbed.h"
-#include "netdev/redirect_target.h"
 #include "packet/checksum.h"
 #include "packet/headers.h"
 #include "testbed.h"

@@ -1,5 +1,5 @@
 // The link monitor, on interfaces that come, change and go.
-#include "netdev/link_monitor.h"
+#include "kernel/link_monitor.h"
 
 #include <doctest/doctest.h>
 #include <net/if.h>

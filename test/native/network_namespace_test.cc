@@ -1,5 +1,5 @@
 // Visits to other network namespaces, and the way back.
-#include "netdev/network_namespace.h"
+#include "kernel/network_namespace.h"
 
 #include <doctest/doctest.h>
 #include <sched.h>

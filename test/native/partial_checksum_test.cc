@@ -1,5 +1,5 @@
 // Partial checksums that are recognized by their value alone.
-#include "netdev/partial_checksum.h"
+#include "netdev/af_xdp/partial_checksum.h"
 
 #include <doctest/doctest.h>
 

@@ -1,6 +1,6 @@
 // Capture files: what the parser reads of each format, what it says of broken ones, and that what
 // is written is read again. What other programs make of our files: test/unit/ports/pcap.test.ts.
-#include "netdev/pcap_file.h"
+#include "netdev/pcap/pcap_file.h"
 
 #include <doctest/doctest.h>
 

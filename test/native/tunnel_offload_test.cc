@@ -5,7 +5,7 @@
 
 #include "actions_testbed.h"
 #include "finished.h"
-#include "netdev/partial_checksum.h"
+#include "netdev/af_xdp/partial_checksum.h"
 #include "packet/offload.h"
 #include "packet/segmenter.h"
 #include "tunnel_builder.h"

@@ -1,6 +1,6 @@
 // The program of offloaded flows decides as the datapath does, or leaves the frame to it.
 
-#include "netdev/xdp_flows.h"
+#include "netdev/af_xdp/xdp_flows.h"
 
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -16,10 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "kernel/bpf.h"
+#include "kernel/bpf_assembler.h"
 #include "nearly_of_the_shape.h"
-#include "netdev/bpf.h"
-#include "netdev/bpf_assembler.h"
-#include "netdev/partial_checksum.h"
+#include "netdev/af_xdp/partial_checksum.h"
 #include "packet/checksum.h"
 #include "packet_builder.h"
 #include "testbed.h"

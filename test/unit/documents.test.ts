@@ -1,0 +1,211 @@
+// The documents say what is so: each path, link, command and test that they name is there. The blocks of TypeScript in
+// them are run by readme.test.ts.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { trees } from '../../scripts/floors.mjs';
+import {
+  anchorsOf,
+  documentOf,
+  documents,
+  filesBelow,
+  findPath,
+  isPath,
+  root,
+  sectionOf,
+  spansOf,
+  testNames,
+} from '../support/documents.js';
+
+const scripts = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts as Record<
+  string,
+  string
+>;
+
+const sources = filesBelow('native')
+  .filter((path) => /\.(cc|h)$/.test(path))
+  .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+
+/** What each kind of command needs in order to work; false: it would not. A line of no kind fails. */
+const commands: readonly [RegExp, (match: RegExpMatchArray) => boolean][] = [
+  [/^npm test( -- --all| -- [\w-]+)?$/, () => 'test' in scripts],
+  [/^npm run ([\w:]+)( -- .*)?$/, ([, name]) => name! in scripts],
+  [/^npm run prebuildify && npm pack$/, () => 'prebuildify' in scripts],
+  [/^node first\.mjs$/, () => true], // by readme.test.ts
+  [/^npx pollux doctor( --json)?$/, () => existsSync(join(root, 'src/cli/doctor.ts'))],
+  [/^node (scripts\/[\w/-]+\.mjs)( .*)?$/, ([, path]) => existsSync(join(root, path!))],
+  [
+    /^npx vitest run( --project=pollux)? ([\w/.-]+)( -t .*)?$/,
+    ([, , path]) => existsSync(join(root, path!)),
+  ],
+  [/^npx (tsc|biome check)( [\w/.-]+)*( --noEmit)?$/, () => true],
+  [
+    /^out\/plain\/native_tests --test-case='([^']+)\*'$/,
+    ([, start]) => [...testNames()].some((name) => name.startsWith(start!)),
+  ],
+];
+
+test('there are documents', () => {
+  const paths = documents.map(({ path }) => path);
+  expect(paths).toContain('README.md');
+  expect(paths).toContain('docs/port-cache.md');
+});
+
+describe.each(documents.map((document) => ({ path: document.path, document })))(
+  '$path',
+  ({ document }) => {
+    test('links lead somewhere', () => {
+      for (const [, target] of document.text.matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(target!)) continue;
+        const [path, anchor] = target!.split('#') as [string, string?];
+        const at = join(document.path, '..', path);
+        if (path !== '') expect(existsSync(join(root, at)), target).toBe(true);
+        if (anchor === undefined) continue;
+        expect(anchorsOf(path === '' ? document : documentOf(at)), target).toContain(anchor);
+      }
+    });
+
+    test('paths in backticks are there', () => {
+      const missing = spansOf(document.text).filter(
+        (span) => isPath(span) && findPath(span, document) === undefined,
+      );
+      // What a reader makes, a build does, or the kernel has.
+      const made = /^(linux\/|first\.mjs|app\.mjs|dist\/|prebuilds\/|out\/)/;
+      expect(missing.filter((span) => !made.test(span))).toEqual([]);
+    });
+
+    test('blocks are of TypeScript, which runs, of commands, which are known, or nothing to type', () => {
+      for (const { language } of document.blocks) expect(['ts', 'sh', '']).toContain(language);
+      const lines = document.blocks
+        .filter(({ language }) => language === 'sh')
+        .flatMap(({ text }) => text.split('\n'));
+      const spans = spansOf(document.text).filter((span) =>
+        /^(npm|npx|node|out\/\w+\/\w+) /.test(span),
+      );
+      for (const line of [...lines, ...spans]) {
+        const command = line.replace(/(^|\s+)#.*$/, '').trim();
+        if (command === '') continue;
+        const known = commands.flatMap(([pattern, works]) => {
+          const match = command.match(pattern);
+          return match === null ? [] : [works(match)];
+        });
+        expect(known, command).toContain(true);
+      }
+    });
+  },
+);
+
+describe('docs/port-cache.md', () => {
+  const rows = [
+    ...documentOf('docs/port-cache.md').text.matchAll(/^\| S(\d+) \| .* \| (.*) \|$/gm),
+  ];
+  const pointsOf = (name: string) => {
+    const points = name.match(/^((?:S\d+ )*S\d+): /)?.[1] ?? '';
+    return [...points.matchAll(/\d+/g)].map(([point]) => Number(point));
+  };
+
+  test('has forty points, each with its tests, and all of them', () => {
+    expect(rows.map((row) => Number(row[1]))).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+    const names = [...testNames()];
+    for (const [, point, cell] of rows) {
+      const tests = names.filter((name) => pointsOf(name).includes(Number(point)));
+      expect(tests.length, `S${point}`).toBeGreaterThan(0);
+      expect(spansOf(cell!).sort(), `S${point}`).toEqual(tests.sort());
+    }
+  });
+});
+
+describe('docs/ARCHITECTURE.md', () => {
+  const document = documentOf('docs/ARCHITECTURE.md');
+
+  test.each(['native', 'src'] as const)(
+    'has the rooms of %s/ in their order, and what each may see',
+    (tree) => {
+      const rows = [
+        ...document.text.matchAll(new RegExp(`^\\| \`${tree}/(.*?)\` \\| (.*?) \\|`, 'gm')),
+      ];
+      const { rooms } = trees[tree] as { rooms: Record<string, string[]> };
+      expect(rows.map(([, room]) => room!.replace('.ts', ''))).toEqual(Object.keys(rooms));
+      if (tree === 'src') return;
+      for (const [, room, sees] of rows) expect(sees, room).toBe(rooms[room!]!.join(', ') || '—');
+    },
+  );
+
+  test('has the six laws as the source has them', () => {
+    const words = (text: string) =>
+      text.replaceAll('//', ' ').split(/\s+/).filter(Boolean).join(' ');
+    const laws = words(sectionOf(document, 'The six laws')).match(/1\. .*/)![0];
+    expect(
+      sources.map(({ text }) => words(text)).filter((text) => text.includes(laws)),
+    ).toHaveLength(1);
+  });
+
+  test('names every file that declares a lock', () => {
+    const lock = /^\s*(mutable |static )*(Fair)?Mutex \w+/m;
+    const declaring = sources.filter(
+      ({ path, text }) => path !== 'native/base/sync.h' && lock.test(text),
+    );
+    const named = spansOf(sectionOf(document, 'Lock order')).filter((span) =>
+      /^native\/.*\.\w+$/.test(span),
+    );
+    expect(named.filter((path) => path !== 'native/base/sync.h').sort()).toEqual(
+      declaring.map(({ path }) => path).sort(),
+    );
+  });
+});
+
+describe('docs/records.md', () => {
+  const document = documentOf('docs/records.md');
+  const textOf = (path: string) => readFileSync(join(root, path), 'utf8');
+  /** What the core defines under a name: in one place. */
+  const ofCore = (name: string) => {
+    const found = sources.flatMap(({ text }) => [
+      ...text.matchAll(new RegExp(`uint32_t ${name} = (\\d+);`, 'g')),
+    ]);
+    expect(found, name).toHaveLength(1);
+    return found[0]![1];
+  };
+  const rowsOf = (title: string, row: RegExp) => [...sectionOf(document, title).matchAll(row)];
+
+  test('flags of changes and values of outcomes are those of both sources', () => {
+    const changes = textOf('src/flows/change-batch.ts');
+    const flags = rowsOf('Changes', /^\| `(k\w+)` \| (\d+) \|/gm);
+    expect(flags.length).toBeGreaterThan(0);
+    for (const [, name, value] of flags) {
+      expect(changes).toContain(`const ${name} = ${value};`);
+      expect(ofCore(name!), name).toBe(value);
+    }
+    const outcomes = textOf('src/flows/outcomes.ts');
+    const values = rowsOf('Outcomes', /^\| `?([\w ]+?)`? \| (\d) \|/gm);
+    const kinds = sources.flatMap(({ text }) => [
+      ...text.matchAll(/enum class Kind[^{]*\{ (kNotFound[^}]*) \}/g),
+    ]);
+    expect(kinds[0]![1]!.split(', ')).toHaveLength(values.length);
+    for (const [, name, value] of values) {
+      if (name!.startsWith('k')) expect(outcomes).toContain(`const ${name} = ${value};`);
+      const kind = kinds[0]![1]!.split(', ')[Number(value)];
+      expect(kind).toBe({ 'not found': 'kNotFound', kWasPut: 'kPut' }[name!] ?? name);
+    }
+  });
+
+  test.each([
+    ['Changes', 'src/flows/change-batch.ts', 'kHeaderSize'],
+    ['Flows', 'src/flows/records.ts', 'kFlowHeader'],
+    ['Upcalls', 'src/upcalls/batch.ts', 'kHeaderSize'],
+  ])('the fields of %s follow each other and fill the header', (title, path, name) => {
+    let at = 0;
+    for (const [, place, size] of rowsOf(title, /^\| (\d+) \| (?:(\d+) \|)?/gm)) {
+      expect(Number(place)).toBe(at);
+      at += Number(size ?? 4);
+    }
+    expect(textOf(path)).toContain(`const ${name} = ${at};`);
+    expect(sectionOf(document, title)).toContain(`header of ${at} bytes`);
+  });
+
+  test('names tests that there are', () => {
+    const names = testNames();
+    for (const [, list] of document.text.matchAll(/^Tests: ([^.]*(?:\n[^\n]+)*)\.$/gm)) {
+      for (const name of spansOf(list!)) expect(names, name).toContain(name);
+    }
+  });
+});

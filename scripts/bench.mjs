@@ -4,7 +4,7 @@
 //   --peers    Open vSwitch and testpmd too, in turns with Pollux; installs them where it may
 //   --quick    a few rows, short windows; --full: every combination of flows, five-tuples, sizes and orders in memory
 //   --row      rows in memory whose name has this in it, e.g. masks/20/; parts on veth: flood, loss, ping, tcp, ports, taps
-//   --figures  draws test/bench/figures.svg, which the README shows
+//   --figures  draws docs/figures.svg, which docs/figures.md shows
 //   --ovs      another ovs-vswitchd with DPDK than Debian's
 // Prints tables in Markdown; writes them and all raw results to out/bench/. Fails when something broke or a figure is void
 // (frames that nobody can account for), never because a figure is low.
@@ -163,7 +163,7 @@ async function main() {
     writeFileSync(`${file}.json`, `${JSON.stringify(results, null, 1)}\n`);
     writeFileSync(`${file}.md`, text);
     writeFileSync(`${file}.svg`, plot(results));
-    if (options.figures) writeFileSync(inRoot('test/bench/figures.svg'), plot(results));
+    if (options.figures) writeFileSync(inRoot('docs/figures.svg'), plot(results));
     console.log(`\n${text}\nbench: ${file}.json, .md, .svg`);
   }
   for (const problem of problems) console.error(`bench: ${problem}`);

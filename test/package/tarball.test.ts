@@ -30,7 +30,8 @@ describe('the tarball', () => {
   });
 
   test('carries nothing else', () => {
-    const known = /^(dist|src|native|prebuilds)\/|^(package\.json|LICENSE|NOTICE|README\.md)$/;
+    const known =
+      /^(dist|src|native|prebuilds|docs)\/|^(package\.json|LICENSE|NOTICE|(README|CHANGELOG)\.md)$/;
     expect(packed.filter((path) => !known.test(path))).toEqual([]);
     expect(packed.filter((path) => /\.(stamp|o|so|test\.\w+)$/.test(path))).toEqual([]);
   });

@@ -209,3 +209,100 @@ describe('docs/records.md', () => {
     }
   });
 });
+
+// A stranger's trips: whoever follows a section of CONTRIBUTING.md has been everywhere. What is there already leads the
+// way: the files that know an action, a field, a type, a reason are the files that a new one needs.
+describe('CONTRIBUTING.md', () => {
+  const document = documentOf('CONTRIBUTING.md');
+  const textsOf = (folder: string, pattern: RegExp) =>
+    filesBelow(folder)
+      .filter((path) => pattern.test(path))
+      .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+  const above = textsOf('src', /\.ts$/);
+  const nativeTests = textsOf('test/native', /\.(cc|h)$/);
+  const tests = [
+    ...nativeTests,
+    ...textsOf('test/unit', /\.ts$/),
+    ...textsOf('test/types', /-d\.ts$/),
+  ];
+  const contract = textsOf('test/types', /^test\/types\/pollux\.d\.ts$/);
+  type Texts = typeof above;
+  const knowing = (texts: Texts, pattern: RegExp) =>
+    texts.filter(({ text }) => pattern.test(text)).map(({ path }) => path);
+  const listOf = (pattern: RegExp, path: string) => {
+    const found = sources.filter(({ path: at }) => at.endsWith(path));
+    expect(found, path).toHaveLength(1);
+    const names = [...found[0]!.text.matchAll(pattern)].map((match) => match[1]!);
+    expect(names.length, path).toBeGreaterThan(0);
+    return [...new Set(names)];
+  };
+
+  function expectNamed(section: string, paths: readonly string[]): void {
+    expect(paths.length, section).toBeGreaterThan(0);
+    const named = spansOf(sectionOf(document, section));
+    expect([...new Set(paths)].filter((path) => !named.includes(path)).sort(), section).toEqual([]);
+  }
+
+  test('add an action: wherever the core knows any action', () => {
+    const actions = listOf(/\b([A-Z]\w*Action)\b/g, '/action_list.h');
+    expectNamed('Add an action', knowing(sources, new RegExp(`\\b(${actions.join('|')})\\b`)));
+  });
+
+  test('add an action: wherever the language and the tests know one of each kind', () => {
+    const plain = /push_?mpls/i;
+    const withLists = /dec_?ttl/i;
+    for (const kind of [plain, withLists]) {
+      expectNamed('Add an action', knowing([...above, ...sources], kind));
+    }
+    const both = knowing(tests, plain).filter((path) => knowing(tests, withLists).includes(path));
+    expectNamed('Add an action', both);
+  });
+
+  test('add a field: wherever one of metadata and one of a header are known', () => {
+    for (const field of [/\bskb_?mark\b/i, /\bipv6_?label\b/i, /\bnd_?reserved\b/i]) {
+      expectNamed('Add a field', knowing([...above, ...sources], field));
+    }
+  });
+
+  test('add a port type: wherever any type is known by its name', () => {
+    const types = listOf(/^ {4}\{"(\w+)", (?:true|false), .*Open(?!NotBuilt)\w+\}/gm, '/netdev.cc');
+    for (const type of types) {
+      const paths = knowing(
+        [...above, ...sources, ...contract],
+        new RegExp(`["'\`]${type}["'\`]|^ +${type}: \\{`, 'm'),
+      );
+      const own = new RegExp(`^native/netdev/${type}(/|_netdev\\.cc$)`);
+      expectNamed(
+        'Add a port type',
+        paths.filter((path) => !own.test(path)),
+      );
+    }
+    for (const option of [/\bbusy_?poll\b/i, /\bpaced?\b/]) {
+      const paths = knowing([...above, ...sources], option);
+      expectNamed(
+        'Add a port type',
+        paths.filter((path) => !/^native\/(netdev\/\w+\/|kernel\/)/.test(path)),
+      );
+    }
+  });
+
+  test('add a drop reason: wherever one is known by its text', () => {
+    const reasons = listOf(/X\(k\w+, "(\w+)"\)/g, '/drop_reason.h');
+    const texts = [...above, ...sources].map(({ path, text }) => ({
+      path,
+      text: text.replaceAll(/\/\*.*?\*\/|\/\/.*$/gms, ''),
+    }));
+    expectNamed('Add a drop reason', knowing(texts, new RegExp(`\\b(${reasons.join('|')})\\b`)));
+  });
+
+  test('where is a lost packet counted: wherever a reason is given, and wherever a frame is refused', () => {
+    expectNamed('Where is a lost packet counted', [
+      ...knowing(sources, /DropReason::k[A-Z]|\.Drop\(|SendErrorReason/).filter(
+        (path) => !path.endsWith('/drop_reason.h'),
+      ),
+      ...knowing(sources, /\brx_(dropped|errors)_?\b|RxError::/).filter(
+        (path) => !path.startsWith('native/binding/'),
+      ),
+    ]);
+  });
+});

@@ -1,25 +1,37 @@
-// What README.md shows, runs: the first script as a reader would run it, every other block on two memory ports. All of it
-// is TypeScript of the strictest kind that needs no types to be taken out.
+// The TypeScript that README.md and the other documents show runs: whole scripts as a reader would run them, other blocks on
+// two memory ports. All of it is TypeScript of the strictest kind that needs no types to be taken out.
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { Datapath, DatapathError } from 'pollux';
 import { afterAll, describe, expect, test } from 'vitest';
+import { readPortSpec } from '../../src/ports/spec.js';
 import { expectLedgerCloses, udpFrame } from '../support/datapath.js';
+import { documentOf, documents, root } from '../support/documents.js';
+import { thrown } from './odp/refusals.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const readme = readFileSync(`${root}/README.md`, 'utf8');
-const [first, ...others] = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map((match) => match[1]!);
+const readme = documentOf('README.md').text;
+const all = documents.flatMap(({ path, blocks }) =>
+  blocks
+    .filter(({ language }) => language === 'ts')
+    .map(({ text }, i) => ({ name: `${path}, block ${i + 1}`, text })),
+);
+/** Whole scripts import what they use. */
+const isScript = ({ text }: { readonly text: string }) => /^import .* from 'pollux';$/m.test(text);
+const scripts = all.filter(isScript);
+const snippets = all.filter((block) => !isScript(block));
 
 afterAll(() => rmSync('/tmp/pollux.pcapng', { force: true })); // what a snippet records
 
-test('the first script prints what it says', async () => {
-  expect(first).toContain("from 'pollux'");
-  const said = [...first!.matchAll(/^console\.log\(.*\/\/ (.*)$/gm)].map((match) => match[1]);
+test('README.md begins with a script', () => {
+  expect(scripts[0]?.name).toBe('README.md, block 1');
+});
+
+test.each(scripts)('the script of $name prints what it says', async ({ text }) => {
+  const said = [...text.matchAll(/^console\.log\(.*\/\/ (.*)$/gm)].map((match) => match[1]);
   expect(said.length).toBeGreaterThan(0);
   const run = promisify(execFile);
-  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', first!], {
+  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', text], {
     cwd: root,
     timeout: 10_000,
   });
@@ -34,9 +46,11 @@ test('all of it compiles, strictly', async () => {
     void [DatapathError, dp, left, right, frame];
     {`;
   try {
-    writeFileSync(`${folder}/0.mts`, first!);
-    others.forEach((text, i) => {
-      writeFileSync(`${folder}/${i + 1}.mts`, `${given}\n${text}}\nexport {};`);
+    scripts.forEach(({ text }, i) => {
+      writeFileSync(`${folder}/script-${i}.mts`, text);
+    });
+    snippets.forEach(({ text }, i) => {
+      writeFileSync(`${folder}/snippet-${i}.mts`, `${given}\n${text}}\nexport {};`);
     });
     const options = {
       ...{ target: 'es2023', module: 'nodenext', types: ['node'], noEmit: true },
@@ -56,39 +70,50 @@ test('all of it compiles, strictly', async () => {
 
 describe('snippets', () => {
   const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
-  test.each(others.map((text, i) => ({ text, number: i + 1 })))(
-    'the one of number $number runs and prints what it says',
-    async ({ text }) => {
-      const dp = new Datapath({ topology: { numa: [[0, 1]] } });
-      try {
-        const left = await dp.addPort({ name: 'left', type: 'memory' });
-        const right = await dp.addPort({ name: 'right', type: 'memory' });
-        const told: unknown[][] = [];
-        const scope = {
-          ...{ Datapath, DatapathError, dp, left, right, frame: udpFrame() },
-          console: { log: (...args: unknown[]) => told.push(args) },
-        };
-        await new AsyncFunction(...Object.keys(scope), text)(...Object.values(scope));
-        // `console.log(x); // value`: where it is one word, the value is what is printed. Such lines come first.
-        const said = [...text.matchAll(/^ *console\.log\(.*\); \/\/ (\S+)$/gm)].map((m) => m[1]);
-        expect(told.slice(0, said.length).map(([value]) => shown(value))).toEqual(said);
-        if (dp.state === 'open') {
-          await dp.settle();
-          expectLedgerCloses(dp);
-        }
-      } finally {
-        await dp.close();
+  test.each(snippets)('that of $name runs and prints what it says', async ({ text }) => {
+    const dp = new Datapath({ topology: { numa: [[0, 1]] } });
+    try {
+      const left = await dp.addPort({ name: 'left', type: 'memory' });
+      const right = await dp.addPort({ name: 'right', type: 'memory' });
+      const told: unknown[][] = [];
+      const scope = {
+        ...{ Datapath, DatapathError, dp, left, right, frame: udpFrame() },
+        console: { log: (...args: unknown[]) => told.push(args) },
+      };
+      await new AsyncFunction(...Object.keys(scope), text)(...Object.values(scope));
+      // `console.log(x); // value`: where it is one word, the value is what is printed. Such lines come first.
+      const said = [...text.matchAll(/^ *console\.log\(.*\); \/\/ (\S+)$/gm)].map((m) => m[1]);
+      expect(told.slice(0, said.length).map(([value]) => shown(value))).toEqual(said);
+      if (dp.state === 'open') {
+        await dp.settle();
+        expectLedgerCloses(dp);
       }
-    },
-  );
+    } finally {
+      await dp.close();
+    }
+  });
 });
 
 const shown = (value: unknown) => (typeof value === 'bigint' ? `${value}n` : String(value));
 
-test('every port type and script that it names exists', () => {
-  const types = Datapath.portTypes().map(({ type }) => type as string);
+test('every port type that README.md names exists, and each that works is in its table', () => {
+  const types = Datapath.portTypes();
   const table = readme.match(/^\| type .*?\n\n/ms)![0];
-  for (const [, name] of table.matchAll(/^\| `(\w+)`/gm)) expect(types).toContain(name);
-  const scripts = Object.keys(JSON.parse(readFileSync(`${root}/package.json`, 'utf8')).scripts);
-  for (const [, name] of readme.matchAll(/npm run ([\w:]+)/g)) expect(scripts).toContain(name);
+  const named = [...table.matchAll(/^\| \[?`(\w+)`/gm)].map((match) => match[1]!);
+  expect(types.map(({ type }) => type)).toEqual(expect.arrayContaining(named));
+  const built = types.filter(({ reason }) => !reason?.startsWith('not built'));
+  expect(named.sort()).toEqual(built.map(({ type }) => type).sort());
+});
+
+test('the options of port types are those that docs/ports.md names', () => {
+  const document = documentOf('docs/ports.md');
+  const rows = [...document.text.matchAll(/^\| `(\w+)` \| (`.*`) \|$/gm)];
+  expect(rows.length).toBeGreaterThan(0);
+  const namesIn = (text: string) => [...text.matchAll(/`(\w+)`/g)].map((match) => match[1]!);
+  const common = namesIn(document.text.match(/^Every type takes .*$/m)![0].split('. ')[0]!);
+  for (const [, type, options] of rows) {
+    const refused = thrown(() => readPortSpec({ name: 'p', type, 'no such option': 1 }));
+    const there = refused.hint!.replace('there are: ', '').split(', ');
+    expect(['type', ...common, ...namesIn(options!)].sort(), type).toEqual(there.sort());
+  }
 });

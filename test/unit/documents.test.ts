@@ -210,6 +210,30 @@ describe('docs/records.md', () => {
   });
 });
 
+describe('the README of each native room', () => {
+  const { rooms } = trees.native as { rooms: Record<string, string[]> };
+  const folders = Object.keys(rooms).filter((room) => !room.includes('/'));
+
+  test.each(folders)(
+    'native/%s says what lives there, where to begin, and what it sees',
+    (room) => {
+      const { text } = documentOf(`native/${room}/README.md`);
+      const paragraphs = text
+        .trim()
+        .split('\n\n')
+        .map((paragraph) => paragraph.replaceAll('\n', ' '));
+      expect(paragraphs[0]).toBe(`# native/${room}`);
+      expect(text.trim().split('\n').length).toBeLessThanOrEqual(15);
+      const names = rooms[room]!.map((other) => `\`${other}\``).join(', ') || 'no other room';
+      expect(paragraphs.slice(1)).toEqual([
+        expect.anything(),
+        expect.stringMatching(/^Begin with `/),
+        expect.stringContaining(`It sees ${names}. `),
+      ]);
+    },
+  );
+});
+
 // A stranger's trips: whoever follows a section of CONTRIBUTING.md has been everywhere. What is there already leads the
 // way: the files that know an action, a field, a type, a reason are the files that a new one needs.
 describe('CONTRIBUTING.md', () => {

@@ -68,8 +68,9 @@ test('all of it compiles, strictly', async () => {
   }
 });
 
+const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
+
 describe('snippets', () => {
-  const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
   test.each(snippets)('that of $name runs and prints what it says', async ({ text }) => {
     const dp = new Datapath({ topology: { numa: [[0, 1]] } });
     try {
@@ -92,6 +93,30 @@ describe('snippets', () => {
       await dp.close();
     }
   });
+});
+
+test('the trace that README.md shows is that of its script', async () => {
+  const { blocks } = documentOf('README.md');
+  const script = blocks.find(({ text }) => text.includes('dp.trace('))!;
+  const sample = blocks.find(({ text }) => text.startsWith('frame '))!.text;
+  const dp = new Datapath({ topology: { numa: [[0, 1]] } });
+  try {
+    await dp.addPort({ name: 'left', type: 'memory' });
+    await dp.addPort({ name: 'right', type: 'memory' });
+    const told: unknown[] = [];
+    const scope = { dp, frame: udpFrame(), console: { log: (value: unknown) => told.push(value) } };
+    await new AsyncFunction(...Object.keys(scope), script.text)(...Object.values(scope));
+    const lines = String(told.at(-1)).split('\n');
+    const shownLines = sample.trimEnd().split('\n');
+    expect(lines).toHaveLength(shownLines.length);
+    for (const [i, line] of shownLines.entries()) {
+      const parts = line.split('…');
+      expect(lines[i]!.startsWith(parts[0]!), line).toBe(true);
+      expect(lines[i]!.endsWith(parts.at(-1)!), line).toBe(true);
+    }
+  } finally {
+    await dp.close();
+  }
 });
 
 const shown = (value: unknown) => (typeof value === 'bigint' ? `${value}n` : String(value));

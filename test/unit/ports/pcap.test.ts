@@ -432,6 +432,8 @@ describe('what cannot be', () => {
       });
       await dp.deletePort('p');
     }
-    expect([count('fd'), count('task')]).toEqual(before);
+    // What earlier tests have left to the garbage collector may go meanwhile.
+    const after = [count('fd'), count('task')];
+    for (const [i, n] of after.entries()) expect(n).toBeLessThanOrEqual(before[i]!);
   });
 });

@@ -76,6 +76,9 @@ describe.each(documents.map((document) => ({ path: document.path, document })))(
 
     test('blocks are of TypeScript, which runs, of commands, which are known, or nothing to type', () => {
       for (const { language } of document.blocks) expect(['ts', 'sh', '']).toContain(language);
+      // What a command or a script prints: doctor.test.ts and readme.test.ts compare.
+      const printed = document.blocks.filter(({ language }) => language === '');
+      expect(printed.filter(({ text }) => !/^(af_packet|frame) /.test(text))).toEqual([]);
       const lines = document.blocks
         .filter(({ language }) => language === 'sh')
         .flatMap(({ text }) => text.split('\n'));

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Datapath, type DoctorReport, doctor } from 'pollux';
 import { describe, expect, test } from 'vitest';
 import { unshare, wayToNamespaces } from '../../scripts/demo/lab.mjs';
+import { documentOf } from '../support/documents.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const program = `${root}dist/cli/pollux.js`;
@@ -94,6 +95,12 @@ test.skipIf(way === undefined)('it opens no interface, and leaves no descriptor'
 });
 
 describe.skipIf(way === undefined)('what is missing, and what to type', () => {
+  test('the lines that README.md shows', () => {
+    const { blocks } = documentOf('README.md');
+    const sample = blocks.find(({ text }) => text.startsWith('af_packet '))!;
+    expect(shell(`${asUser} ${command.replace(' --json', '')}`)).toContain(sample.text);
+  });
+
   test('capabilities', () => {
     const [ill] = reports(`${asUser} ${command}`);
     expect(ill!.machine.capabilities).toEqual([]);

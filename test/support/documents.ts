@@ -58,7 +58,9 @@ export function sectionOf({ text }: Document, title: string): string {
 
 /** Text in backticks, outside of blocks. */
 export const spansOf = (text: string): string[] =>
-  [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/`([^`]+)`/g)].map((match) => match[1]!);
+  [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/`([^`]+)`/g)].map((match) =>
+    match[1]!.replaceAll(/\s+/g, ' '),
+  );
 
 /** What a link or a span names: from the root, from the document, or from native/ as includes do. */
 function placesOf(path: string, document: Document): string[] {

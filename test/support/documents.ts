@@ -26,7 +26,7 @@ export function filesBelow(path: string): string[] {
   });
 }
 
-const places = ['docs', 'native', 'src', 'scripts', 'test', 'examples'];
+const places = ['docs', 'native', 'src', 'scripts', 'test', 'examples', 'bench', 'demo'];
 
 export const documents: readonly Document[] = [
   ...readdirSync(root),

@@ -26,19 +26,32 @@ const sources = filesBelow('native')
   .filter((path) => /\.(cc|h)$/.test(path))
   .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
 
+/** Says whether a script is there and knows the options. */
+function takes(path: string | undefined, options = ''): boolean {
+  if (path === undefined || !existsSync(join(root, path))) return false;
+  const text = readFileSync(join(root, path), 'utf8');
+  return [...options.matchAll(/--([\w-]+)/g)].every(([, name]) => text.includes(name!));
+}
+
+/** The file that an npm script runs after all that it prepares. */
+const lastScriptOf = (name: string) => scripts[name]!.match(/.* (\S+\.mjs)/)?.[1];
+
 /** What each kind of command needs in order to work; false: it would not. A line of no kind fails. */
 const commands: readonly [RegExp, (match: RegExpMatchArray) => boolean][] = [
   [/^npm test( -- --all| -- [\w-]+)?$/, () => 'test' in scripts],
-  [/^npm run ([\w:]+)( -- .*)?$/, ([, name]) => name! in scripts],
+  [
+    /^npm run ([\w:]+)(?: -- (.*))?$/,
+    ([, name, options]) =>
+      name! in scripts && (options === undefined || takes(lastScriptOf(name!), options)),
+  ],
   [/^npm run prebuildify && npm pack$/, () => 'prebuildify' in scripts],
   [/^node first\.mjs$/, () => true], // by readme.test.ts
   [/^npx pollux doctor( --json)?$/, () => existsSync(join(root, 'src/cli/doctor.ts'))],
-  [/^node (scripts\/[\w/-]+\.mjs)( .*)?$/, ([, path]) => existsSync(join(root, path!))],
+  [/^node (scripts\/[\w/-]+\.mjs)(?: (.*))?$/, ([, path, options]) => takes(path, options)],
   [
     /^npx vitest run( --project=pollux)? ([\w/.-]+)( -t .*)?$/,
     ([, , path]) => existsSync(join(root, path!)),
   ],
-  [/^npx (tsc|biome check)( [\w/.-]+)*( --noEmit)?$/, () => true],
   [
     /^out\/plain\/native_tests --test-case='([^']+)\*'$/,
     ([, start]) => [...testNames()].some((name) => name.startsWith(start!)),

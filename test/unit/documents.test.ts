@@ -92,6 +92,7 @@ describe.each(documents.map((document) => ({ path: document.path, document })))(
       // What a command or a script prints: doctor.test.ts and readme.test.ts compare.
       const printed = document.blocks.filter(({ language }) => language === '');
       expect(printed.filter(({ text }) => !/^(af_packet|frame) /.test(text))).toEqual([]);
+      expect(document.text).not.toMatch(/^ {4}(npm|npx|node) /m);
       const lines = document.blocks
         .filter(({ language }) => language === 'sh')
         .flatMap(({ text }) => text.split('\n'));

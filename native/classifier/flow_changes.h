@@ -23,9 +23,11 @@ struct PackedChange {
 
   Kind kind = Kind::kPut;
   bool has_ufid = false;
-  bool replace = true;    // False: EEXIST if the flow is there.
-  bool create = true;     // False: ENOENT if it is not.
-  bool optional = false;  // See FlowPut.
+  bool replace = true;  // False: EEXIST if the flow is there.
+  bool create = true;   // False: ENOENT if it is not.
+  // True: where another flow takes the key already, or the table is full, nothing is done and that
+  // is no failure. The outcome is kNotFound.
+  bool optional = false;
   // Null: a deletion by ufid.
   std::shared_ptr<const PackedMask> mask;
   std::size_t at = 0;  // Of the packed key, or of the error, in FlowChanges.

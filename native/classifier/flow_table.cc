@@ -3,22 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <string>
-#include <thread>
 #include <utility>
 
 namespace pollux {
 namespace {
 
-// Reports of removed flows that wait to be taken, at most: whoever puts flows without end and never
-// looks is not to run out of memory.
-constexpr std::size_t kMaxReports = std::size_t{1} << 20;
 constexpr std::size_t kDumpReserve = 1024;
 // Changes from one whose place in the index is asked for to the one that is worked at.
 constexpr std::size_t kAhead = 8;
-// Flows that are looked at in one go when those that are idle are looked for, some 50 us: nobody
-// who puts flows waits longer for that.
-constexpr std::size_t kAgingStep = 512;
-
 Error Exists(std::string message, std::string hint) {
   Error error;
   error.number = EEXIST;
@@ -64,37 +56,6 @@ Miniflow PacketOf(const PackedMask& mask, const std::uint64_t* key) {
   return packet;
 }
 
-PackedChange Pack(const Match& match, PackedWords& key) {
-  PackedChange change;
-  change.mask = std::make_shared<const PackedMask>(match.mask);
-  change.mask->Pack(match.key, key.data());
-  return change;
-}
-
-PackedChange Pack(const FlowPut& put, PackedWords& key) {
-  PackedChange change = Pack(put.match, key);
-  change.actions = put.actions;
-  change.has_ufid = put.ufid.has_value();
-  if (put.ufid.has_value()) change.ufid = *put.ufid;
-  change.idle_timeout_ms = put.idle_timeout_ms.value_or(Megaflow::kTableTimeout);
-  change.replace = put.replace;
-  change.create = put.create;
-  change.optional = put.optional;
-  return change;
-}
-
-PackedChange Pack(const FlowDelete& del, PackedWords& key) {
-  PackedChange change;
-  if (const auto* match = std::get_if<Match>(&del.which)) {
-    change = Pack(*match, key);
-  } else {
-    change.has_ufid = true;
-    change.ufid = std::get<Ufid>(del.which);
-  }
-  change.kind = PackedChange::Kind::kDelete;
-  return change;
-}
-
 }  // namespace
 
 FlowTable::FlowTable(const Clock& clock, std::size_t limit, std::int64_t max_idle_ms)
@@ -133,31 +94,6 @@ FlowOutcomes FlowTable::Apply(const FlowChanges& changes, bool atomic) {
   Commit(run.undo);
   qsbr_.Reclaim();
   return std::move(run.outcomes);
-}
-
-std::vector<FlowOutcome> FlowTable::Apply(const std::vector<FlowChange>& changes, bool atomic) {
-  FlowChanges packed;
-  PackedWords key;
-  for (const FlowChange& change : changes) {
-    packed.Add(std::visit([&](const auto& one) { return Pack(one, key); }, change), key.data());
-  }
-  FlowOutcomes outcomes = Apply(packed, atomic);
-  std::vector<FlowOutcome> answers;
-  auto error = outcomes.errors.begin();
-  for (const FlowOutcomes::One& one : outcomes.each) {
-    using Answer = std::variant<Ufid, bool>;
-    switch (one.kind) {
-      case FlowOutcomes::Kind::kFailed:
-        answers.emplace_back(std::move(*error++));
-        break;
-      case FlowOutcomes::Kind::kPut:
-        answers.emplace_back(Answer(one.ufid));
-        break;
-      default:
-        answers.emplace_back(Answer(one.kind == FlowOutcomes::Kind::kDeleted));
-    }
-  }
-  return answers;
 }
 
 void FlowTable::Put(const PackedChange& put, const std::uint64_t* key, Run& run) {
@@ -308,85 +244,6 @@ std::size_t FlowTable::Clear() {
   return n;
 }
 
-// ------------------------------------------------------------------ flows that go by themselves
-
-void FlowTable::RemoveIdle() {
-  CountCopies();
-  for (std::size_t from = 0; RemoveIdleOf(from); from += kAgingStep) std::this_thread::yield();
-  MutexLock lock(mutex_);
-  ReviewClassifiers();
-  SettleCopies();
-  qsbr_.Reclaim();
-}
-
-bool FlowTable::RemoveIdleOf(std::size_t from) {
-  MutexLock lock(mutex_);
-  const std::int64_t now = clock_.NowMs();
-  const std::size_t end = std::min(slots_.size(), from + kAgingStep);
-  for (std::size_t i = from; i < end; ++i) {
-    Megaflow& flow = slots_[i];
-    if (!flow.linked()) continue;
-    const std::int64_t timeout =
-        flow.idle_timeout_ms == Megaflow::kTableTimeout ? max_idle_ms_ : flow.idle_timeout_ms;
-    if (timeout == 0 || now - LastUse(flow) < timeout) continue;
-    Retire(Unlink(&flow), Departure::kIdle);
-  }
-  SettleCopies();
-  return end < slots_.size();
-}
-
-void FlowTable::Review(Dpcls& classifier) {
-  Dpcls::Counts counts;
-  counts.hits = [this](std::uint32_t subtable) {
-    std::uint64_t sum = 0;
-    for (const auto& context : hits_) {
-      if (context != nullptr) sum += context->Of(subtable);
-    }
-    return sum;
-  };
-  counts.packets = [this](const Megaflow& flow) { return slots_.Stats(flow).packets; };
-  classifier.Review(counts, qsbr_);
-}
-
-void FlowTable::ReviewClassifiers() {
-  for (auto it = owned_classifiers_.begin(); it != owned_classifiers_.end();) {
-    auto& [in_port, classifier] = *it;
-    if (classifier->masks() > 0) {
-      Review(*classifier);
-      ++it;
-      continue;
-    }
-    // Nothing is left of a port that has no flows.
-    qsbr_.Retire(classifiers_[in_port].Unpublish(), [](Dpcls* gone) { delete gone; });
-    (void)classifier.release();
-    it = owned_classifiers_.erase(it);
-  }
-}
-
-void FlowTable::SetLimits(std::size_t limit, std::int64_t max_idle_ms) {
-  MutexLock lock(mutex_);
-  limit_ = limit;
-  max_idle_ms_ = max_idle_ms;
-  if (by_ufid_.size() <= limit) return;
-  const std::size_t excess = std::min(by_ufid_.size() - limit, evictables_.size());
-  const auto last_use = [this](const Megaflow& flow) {
-    mutex_.AssertHeld();
-    return LastUse(flow);
-  };
-  for (Megaflow* flow : evictables_.Oldest(excess, last_use)) {
-    Retire(Unlink(flow), Departure::kPurged);
-  }
-  SettleCopies();
-  qsbr_.Reclaim();
-}
-
-std::vector<FlowView> FlowTable::TakeRemoved(std::size_t& forgotten) {
-  MutexLock lock(mutex_);
-  qsbr_.Reclaim();
-  forgotten = std::exchange(forgotten_, 0);
-  return std::exchange(removed_, {});
-}
-
 std::size_t FlowTable::Reclaim() {
   MutexLock lock(mutex_);
   return qsbr_.Reclaim();
@@ -437,21 +294,6 @@ void FlowTable::Retire(Unpublished<const ActionList*> list,
   qsbr_.Retire(std::move(list), [owner = std::move(owner)](const ActionList*) {});
 }
 
-void FlowTable::Retire(Unpublished<Megaflow*> unlinked, Departure departure) {
-  qsbr_.Retire(std::move(unlinked), [this, departure](Megaflow* flow) {
-    mutex_.AssertHeld();
-    if (departure != Departure::kNone) {
-      if (removed_.size() < kMaxReports) {
-        removed_.push_back(View(*flow));
-        removed_.back().departure = departure;
-      } else {
-        ++forgotten_;
-      }
-    }
-    slots_.GiveBack(flow);
-  });
-}
-
 void FlowTable::Count(const Ufid& ufid, std::size_t slot, std::uint64_t bytes,
                       std::uint16_t tcp_flags) {
   MutexLock lock(mutex_);
@@ -493,33 +335,8 @@ Megaflow* FlowTable::FindLinked(const PackedChange& named, const std::uint64_t* 
   return named.mask == nullptr ? by_ufid_.Find(named.ufid) : FindLinked(*named.mask, key);
 }
 
-Megaflow* FlowTable::FindLinked(const std::variant<Ufid, Match>& which) const {
-  if (const auto* ufid = std::get_if<Ufid>(&which)) return by_ufid_.Find(*ufid);
-  const auto& match = std::get<Match>(which);
-  const PackedMask mask(match.mask);
-  PackedWords key;
-  mask.Pack(match.key, key.data());
-  return FindLinked(mask, key.data());
-}
-
 FlowView FlowTable::View(const Megaflow& flow, std::optional<std::size_t> slot) const {
-  FlowView view;
-  view.ufid = flow.ufid;
-  view.mask = flow.mask;
-  view.packed_key.assign(flow.packed_key(), flow.packed_key() + flow.mask->size());
-  view.actions = flow.owned_actions;
-  if (flow.idle_timeout_ms != Megaflow::kTableTimeout) view.idle_timeout_ms = flow.idle_timeout_ms;
-  view.stats = slots_.Stats(flow, slot);
-  view.offloaded = has_copies() && copies_->Has(flow);
-  return view;
-}
-
-std::optional<FlowView> FlowTable::Find(const std::variant<Ufid, Match>& which) const {
-  MutexLock lock(mutex_);
-  CountCopiesHere();
-  const Megaflow* flow = FindLinked(which);
-  if (flow == nullptr) return std::nullopt;
-  return View(*flow);
+  return ViewOf(flow, slots_.Stats(flow, slot), has_copies() && copies_->Has(flow));
 }
 
 std::optional<FlowView> FlowTable::Find(const PackedChange& named, const std::uint64_t* key) const {

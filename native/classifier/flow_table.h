@@ -17,6 +17,8 @@
 // the table is full, a flow that is put takes the place of the one least recently used, nearly. A
 // flow whose own timeout is 0 is pinned: it goes neither way. Flows that went by themselves are
 // reported with their final statistics.
+//
+// flow_table.cc puts, deletes, undoes and finds; flow_aging.cc lets flows go.
 #pragma once
 
 #include <array>
@@ -25,7 +27,6 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "base/clock.h"
@@ -37,46 +38,11 @@
 #include "classifier/flow_changes.h"
 #include "classifier/flow_copies.h"
 #include "classifier/flow_slots.h"
+#include "classifier/flow_view.h"
 #include "classifier/megaflow.h"
 #include "classifier/ufid_index.h"
 
 namespace pollux {
-
-// Why a flow went by itself: unused for too long; for another one to have its place; because the
-// limit was lowered.
-enum class Departure : std::uint8_t { kNone, kIdle, kEvicted, kPurged };
-
-// A flow as it is shown: a snapshot.
-struct FlowView {
-  Ufid ufid{};
-  std::shared_ptr<const PackedMask> mask;
-  std::vector<std::uint64_t> packed_key;
-  std::shared_ptr<const ActionList> actions;
-  std::optional<std::int64_t> idle_timeout_ms;  // Not set: the table's.
-  FlowStats stats;
-  bool offloaded = false;  // Some of its packets are forwarded without any context.
-  Departure departure = Departure::kNone;
-
-  Match match() const { return mask->UnpackMatch(packed_key.data()); }
-};
-
-struct FlowPut {
-  Match match;
-  std::shared_ptr<const ActionList> actions;
-  std::optional<Ufid> ufid;
-  std::optional<std::int64_t> idle_timeout_ms;  // Default: the table's. 0: never, and pinned.
-  bool replace = true;                          // False: EEXIST if the flow is there.
-  bool create = true;                           // False: ENOENT if it is not.
-  // Where another flow takes the key already, or the table is full, nothing is done and that is no
-  // failure: the outcome is `false`.
-  bool optional = false;
-};
-struct FlowDelete {
-  std::variant<Ufid, Match> which;
-};
-using FlowChange = std::variant<FlowPut, FlowDelete>;
-// What became of a change: the id of the flow put, whether the deletion found one, or why not.
-using FlowOutcome = Result<std::variant<Ufid, bool>>;
 
 class FlowTable {
  public:
@@ -90,11 +56,7 @@ class FlowTable {
   // rest is not tried: the answer then holds one outcome, the failure. Otherwise one outcome for
   // each. No flow that was put makes room for another one of the same call.
   FlowOutcomes Apply(const FlowChanges& changes, bool atomic) EXCLUDES(mutex_);
-  // The same for a few, with matches as they are.
-  std::vector<FlowOutcome> Apply(const std::vector<FlowChange>& changes, bool atomic)
-      EXCLUDES(mutex_);
-  std::optional<FlowView> Find(const std::variant<Ufid, Match>& which) const EXCLUDES(mutex_);
-  // The flow that a deletion names.
+  // The flow that a deletion with this name would delete.
   std::optional<FlowView> Find(const PackedChange& named, const std::uint64_t* key) const
       EXCLUDES(mutex_);
   // Up to `n` flows from place `cursor` on, which moves behind them; it stays where it is at the
@@ -206,7 +168,6 @@ class FlowTable {
   Dpcls& ClassifierFor(std::uint32_t in_port) REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedMask& mask, const std::uint64_t* key) const REQUIRES(mutex_);
   Megaflow* FindLinked(const PackedChange& named, const std::uint64_t* key) const REQUIRES(mutex_);
-  Megaflow* FindLinked(const std::variant<Ufid, Match>& which) const REQUIRES(mutex_);
   FlowView View(const Megaflow& flow, std::optional<std::size_t> slot = {}) const REQUIRES(mutex_);
 
   void LeaveCopies(const Megaflow& flow) REQUIRES(mutex_) {

@@ -23,7 +23,7 @@ struct Progress {
 };
 
 Progress Look(Loop& loop, const Ufid& flow) {
-  const auto view = loop->flows().Find(flow);
+  const auto view = FindFlow(loop->flows(), flow);
   if (!view.has_value()) Fail("the flow is gone");
   return {Clock::MonotonicNs(), view->stats.packets};
 }

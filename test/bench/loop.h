@@ -10,11 +10,19 @@
 #include <utility>
 #include <vector>
 
+#include "../native/support/flow_changes.h"
 #include "actions/action_list.h"
 #include "bench.h"
 #include "datapath/datapath.h"
 
 namespace pollux::bench {
+
+using test::ApplyChanges;
+using test::FindFlow;
+using test::FlowChange;
+using test::FlowDelete;
+using test::FlowOutcome;
+using test::FlowPut;
 
 template <typename T>
 T Must(Result<T> result) {
@@ -104,7 +112,7 @@ class Loop {
       changes.emplace_back(std::move(put));
     }
     std::vector<Ufid> ufids;
-    for (const FlowOutcome& outcome : datapath_->flows().Apply(changes, true)) {
+    for (const FlowOutcome& outcome : ApplyChanges(datapath_->flows(), changes, true)) {
       if (!outcome.ok()) Fail(outcome.error().message);
       ufids.push_back(std::get<Ufid>(outcome.value()));
     }

@@ -105,7 +105,7 @@ struct Masks {
       matches.push_back(MatchOf(flow % masks, flow / masks));
       changes.emplace_back(PutOf(matches.back()));
     }
-    MustAll(table.Apply(changes, true));
+    MustAll(ApplyChanges(table, changes, true));
     if (table.masks() != masks) Fail("masks are not distinct");
     classifier = table.ClassifierOf(PortNumber{1});
     for (const Miniflow& key : frames.keys) {
@@ -331,7 +331,7 @@ struct ManyFlows {
     for (std::uint32_t i = 0; i < kFlows; i += 1024) {
       std::vector<FlowChange> changes;
       for (std::uint32_t j = i; j < i + 1024; ++j) changes.emplace_back(PutOf(MatchOf(j)));
-      MustAll(table.Apply(changes, true));
+      MustAll(ApplyChanges(table, changes, true));
     }
     if (table.masks() != kMasks) Fail("masks are not distinct");
     for (std::uint32_t i = 0; i < kFlows; ++i) order.push_back(i);
@@ -410,7 +410,7 @@ void AddFlowTable(std::vector<Part>& parts) {
       }
       return changes;
     };
-    MustAll(table->Apply(change(1'000'000, others, true), true));
+    MustAll(ApplyChanges(*table, change(1'000'000, others, true), true));
     constexpr std::uint32_t kBatch = 256;
     auto puts = std::make_shared<std::vector<FlowChange>>(change(0, kBatch, true));
     auto deletions = std::make_shared<std::vector<FlowChange>>(change(0, kBatch, false));
@@ -419,8 +419,8 @@ void AddFlowTable(std::vector<Part>& parts) {
                      [=](std::uint64_t n) {
                        std::uint64_t done = 0;
                        for (; done < n; done += kBatch) {
-                         MustAll(table->Apply(*puts, true));
-                         MustAll(table->Apply(*deletions, true));
+                         MustAll(ApplyChanges(*table, *puts, true));
+                         MustAll(ApplyChanges(*table, *deletions, true));
                          table->Reclaim();
                        }
                        return done;

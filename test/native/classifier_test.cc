@@ -160,12 +160,12 @@ TEST_CASE("the classifier and the cache agree with a linear scan, for thousands 
         put.ufid = UfidOf(step + 1);
         const bool known = std::any_of(rules.begin(), rules.end(),
                                        [&](const auto& rule) { return rule.second == match; });
-        const auto outcome = table.Apply({put}, false);
+        const auto outcome = ApplyChanges(table, {put}, false);
         REQUIRE(outcome.front().ok() != known);  // The same match under another id is refused.
         if (!known) rules.emplace_back(*put.ufid, match);
       } else {
         const std::size_t i = random() % rules.size();
-        const auto outcome = table.Apply({FlowDelete{rules[i].first}}, false);
+        const auto outcome = ApplyChanges(table, {FlowDelete{rules[i].first}}, false);
         REQUIRE(std::get<bool>(outcome.front().value()));
         rules.erase(rules.begin() + static_cast<std::ptrdiff_t>(i));
       }
@@ -187,7 +187,7 @@ TEST_CASE("the classifier and the cache agree with a linear scan, for thousands 
         if (cached != nullptr) {
           REQUIRE(any);
           REQUIRE(Takes(cached->match(), key));
-          REQUIRE(table.Find(cached->ufid).has_value());
+          REQUIRE(FindFlow(table, cached->ufid).has_value());
         } else if (found != nullptr) {
           emc.Insert(*classifier, miniflow, found);
           REQUIRE(emc.Lookup(classifier, miniflow) ==
@@ -204,19 +204,19 @@ TEST_CASE("a flow's id covers its mask; equal keys under different masks are dif
   Match narrow = MatchInPort(1);
   narrow.mask.ipv4_src = UINT32_MAX;
   Match wide = MatchInPort(1);
-  const auto a = table.Apply({PutOf(narrow)}, false).front();
+  const auto a = ApplyChanges(table, {PutOf(narrow)}, false).front();
   REQUIRE(a.ok());
   // The wider flow's own key is taken by the narrow one: without an id of its own it is refused.
-  const auto refused = table.Apply({PutOf(wide)}, false).front();
+  const auto refused = ApplyChanges(table, {PutOf(wide)}, false).front();
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().number == EINVAL);
   FlowPut put = PutOf(wide);
   put.ufid = UfidOf(7);
-  REQUIRE(table.Apply({put}, false).front().ok());
+  REQUIRE(ApplyChanges(table, {put}, false).front().ok());
   CHECK(table.size() == 2);
   CHECK(table.masks() == 2);
-  CHECK(table.Find(narrow)->ufid == std::get<Ufid>(a.value()));
-  CHECK(table.Find(wide)->ufid == UfidOf(7));
+  CHECK(FindFlow(table, narrow)->ufid == std::get<Ufid>(a.value()));
+  CHECK(FindFlow(table, wide)->ufid == UfidOf(7));
 }
 
 TEST_CASE("soundness: whatever agrees with a packet on its flow's mask gets the same flow") {
@@ -286,15 +286,15 @@ TEST_CASE("keys of any length: few words stand in the flow, many beside it, view
     match.key.in_port = 1;
     const auto outcome = table.Put(PutOf(match));
     REQUIRE(outcome.ok());
-    CHECK(table.flows.Find(match)->match() == match);
-    CHECK(table.flows.Find(std::get<Ufid>(outcome.value()))->match() == match);
+    CHECK(FindFlow(table.flows, match)->match() == match);
+    CHECK(FindFlow(table.flows, std::get<Ufid>(outcome.value()))->match() == match);
     const Megaflow* flow = table.Lookup(match.key);
     REQUIRE(flow != nullptr);
     CHECK(flow->match() == match);
     FlowWords other = ToWords(match.key);
     other[words - 1] ^= std::uint64_t{1} << 63;
     CHECK(table.Lookup(FromWords(other)) == nullptr);
-    REQUIRE(std::get<bool>(table.flows.Apply({FlowDelete{match}}, false).front().value()));
+    REQUIRE(std::get<bool>(ApplyChanges(table.flows, {FlowDelete{match}}, false).front().value()));
   }
 }
 
@@ -311,10 +311,10 @@ TEST_CASE("put adds or replaces; EEXIST, ENOENT and EINVAL where only one of the
   const auto again = table.Put(PutOf(match, 3));
   REQUIRE(again.ok());
   CHECK(std::get<Ufid>(first.value()) == std::get<Ufid>(again.value()));
-  CHECK(table.flows.Find(match)->actions->sole_output() == PortNumber{3});
+  CHECK(FindFlow(table.flows, match)->actions->sole_output() == PortNumber{3});
   REQUIRE(table.Put(modify).ok());
-  CHECK(table.flows.Find(match)->actions->sole_output() == PortNumber{5});
-  CHECK(table.flows.Find(match)->stats.packets == 7);  // Replacing keeps them.
+  CHECK(FindFlow(table.flows, match)->actions->sole_output() == PortNumber{5});
+  CHECK(FindFlow(table.flows, match)->stats.packets == 7);  // Replacing keeps them.
   FlowPut no_replace = PutOf(match, 4);
   no_replace.replace = false;
   CHECK(table.Put(no_replace).error().number == EEXIST);
@@ -367,8 +367,8 @@ TEST_CASE(
   brief.idle_timeout_ms = 250;
   REQUIRE(table.Put(brief).ok());
   REQUIRE(table.Put(PutOf(MatchInPort(2))).ok());
-  CHECK(table.flows.Find(MatchInPort(1))->idle_timeout_ms == 250);
-  CHECK_FALSE(table.flows.Find(MatchInPort(2))->idle_timeout_ms.has_value());
+  CHECK(FindFlow(table.flows, MatchInPort(1))->idle_timeout_ms == 250);
+  CHECK_FALSE(FindFlow(table.flows, MatchInPort(2))->idle_timeout_ms.has_value());
 
   table.flows.AddContext(5);
   table.Hit(1, 3);
@@ -383,15 +383,15 @@ TEST_CASE(
   table.flows.RemoveContext(5);
   CHECK(packets({}) == 7);
   CHECK(packets(5) == 0);
-  CHECK(table.flows.Find(MatchInPort(1))->stats.tcp_flags == 0x13);
+  CHECK(FindFlow(table.flows, MatchInPort(1))->stats.tcp_flags == 0x13);
   // Another context on the same place, and another flow in the same slot, start from nothing.
   table.flows.AddContext(5);
   CHECK(packets(5) == 0);
   table.flows.RemoveContext(5);
-  REQUIRE(table.flows.Apply({FlowDelete{MatchInPort(1)}}, false).front().ok());
+  REQUIRE(ApplyChanges(table.flows, {FlowDelete{MatchInPort(1)}}, false).front().ok());
   REQUIRE(table.Put(PutOf(MatchInPort(3))).ok());
-  CHECK(table.flows.Find(MatchInPort(3))->stats.packets == 0);
-  CHECK(table.flows.Find(MatchInPort(3))->stats.used_ms == 0);
+  CHECK(FindFlow(table.flows, MatchInPort(3))->stats.packets == 0);
+  CHECK(FindFlow(table.flows, MatchInPort(3))->stats.used_ms == 0);
 }
 
 TEST_CASE("an atomic apply that fails leaves everything as it was, whichever step fails") {
@@ -399,7 +399,9 @@ TEST_CASE("an atomic apply that fails leaves everything as it was, whichever ste
   for (std::size_t bad = 0; bad < 5; ++bad) {
     FlowTable table(clock, 100, 0);
     table.AddContext(0);
-    REQUIRE(table.Apply({PutOf(MatchInPort(1), 9), PutOf(MatchInPort(2), 9)}, false).size() == 2);
+    REQUIRE(
+        ApplyChanges(table, {PutOf(MatchInPort(1), 9), PutOf(MatchInPort(2), 9)}, false).size() ==
+        2);
     const Megaflow* flow = table.ClassifierOf(PortNumber{2})->Lookup(Compress(MatchInPort(2).key));
     table.CountersOf(*flow, 0).Hit(5, 300, 1, 0);
     std::vector<FlowChange> changes = {PutOf(MatchInPort(3)), PutOf(MatchInPort(1), 4),
@@ -408,14 +410,14 @@ TEST_CASE("an atomic apply that fails leaves everything as it was, whichever ste
     FlowPut failing = PutOf(MatchInPort(1));
     failing.replace = false;
     changes.insert(changes.begin() + static_cast<std::ptrdiff_t>(bad), failing);
-    const auto outcomes = table.Apply(changes, true);
+    const auto outcomes = ApplyChanges(table, changes, true);
     REQUIRE(outcomes.size() == 1);
     CHECK(outcomes.front().error().number == EEXIST);
     CHECK(table.size() == 2);
-    CHECK_FALSE(table.Find(MatchInPort(3)).has_value());
-    CHECK(table.Find(MatchInPort(1))->actions->sole_output() == PortNumber{9});
-    CHECK(table.Find(MatchInPort(2))->actions->sole_output() == PortNumber{9});
-    CHECK(table.Find(MatchInPort(2))->stats.packets == 5);
+    CHECK_FALSE(FindFlow(table, MatchInPort(3)).has_value());
+    CHECK(FindFlow(table, MatchInPort(1))->actions->sole_output() == PortNumber{9});
+    CHECK(FindFlow(table, MatchInPort(2))->actions->sole_output() == PortNumber{9});
+    CHECK(FindFlow(table, MatchInPort(2))->stats.packets == 5);
     table.RemoveContext(0);
   }
 }
@@ -424,7 +426,7 @@ TEST_CASE("a dump sees every flow that stays exactly once, whatever changes mean
   Clock clock(true);
   FlowTable table(clock, 100'000, 0);
   for (std::uint32_t port = 1; port <= 3000; ++port) {
-    REQUIRE(table.Apply({PutOf(MatchInPort(port))}, false).front().ok());
+    REQUIRE(ApplyChanges(table, {PutOf(MatchInPort(port))}, false).front().ok());
   }
   std::vector<int> seen(60'000, 0);
   std::size_t cursor = 0;
@@ -434,7 +436,8 @@ TEST_CASE("a dump sees every flow that stays exactly once, whatever changes mean
     if (views.empty()) break;
     for (const FlowView& view : views) ++seen[view.match().key.in_port];
     // Odd ones go, new ones come.
-    (void)table.Apply(
+    (void)ApplyChanges(
+        table,
         {FlowDelete{MatchInPort(2 * (round * 37 % 1500) + 1)}, PutOf(MatchInPort(10'000 + round))},
         false);
     ++round;
@@ -453,7 +456,7 @@ TEST_CASE(
   forever.idle_timeout_ms = 0;
   FlowPut brief = PutOf(MatchInPort(3));
   brief.idle_timeout_ms = 100;
-  for (const auto& outcome : table.Apply({PutOf(MatchInPort(1)), forever, brief}, false))
+  for (const auto& outcome : ApplyChanges(table, {PutOf(MatchInPort(1)), forever, brief}, false))
     REQUIRE(outcome.ok());
   const auto hit = [&](std::uint32_t port) {
     const Megaflow* flow =
@@ -534,9 +537,9 @@ TEST_CASE("readers without a lock see whole flows while writers put, replace and
   for (int i = 0; i < 20'000 / kSlowdown; ++i) {
     const Match match = MatchInPort(1 + random() % 64);
     if (random() % 2) {
-      REQUIRE(table.Apply({PutOf(match, 1 + random() % 4)}, random() % 2).front().ok());
+      REQUIRE(ApplyChanges(table, {PutOf(match, 1 + random() % 4)}, random() % 2).front().ok());
     } else {
-      REQUIRE(table.Apply({FlowDelete{match}}, false).front().ok());
+      REQUIRE(ApplyChanges(table, {FlowDelete{match}}, false).front().ok());
     }
   }
   stop = true;
@@ -566,14 +569,14 @@ TEST_CASE("flows are evicted while others forward, and every packet that was cou
   };
   for (int i = 0; i < 20'000 / kSlowdown; ++i) {
     const Match match = MatchInPort(1 + random() % 64);
-    const bool known = table.Find(match).has_value();
+    const bool known = FindFlow(table, match).has_value();
     // Some of them within a call that fails: what it evicted is back.
     if (random() % 4 == 0) {
       FlowPut failing = PutOf(match);
       failing.replace = false;
-      REQUIRE(table.Apply({PutOf(match), failing}, true).front().error().number == EEXIST);
+      REQUIRE(ApplyChanges(table, {PutOf(match), failing}, true).front().error().number == EEXIST);
     } else {
-      REQUIRE(table.Apply({PutOf(match, 1 + random() % 4)}, true).front().ok());
+      REQUIRE(ApplyChanges(table, {PutOf(match, 1 + random() % 4)}, true).front().ok());
       if (!known) ++added;
     }
     REQUIRE(table.size() <= 16);
@@ -636,7 +639,7 @@ TEST_CASE("a datapath forwards while its table overflows: each hit is counted fo
     match.key.eth_type = 0x0008, match.mask.eth_type = 0xffff;
     std::memcpy(&match.key.ipv4_src, frame.data() + 26, 4), match.mask.ipv4_src = UINT32_MAX;
     std::memcpy(&match.key.tp_src, frame.data() + 34, 2), match.mask.tp_src = 0xffff;
-    if (!bed->flows().Find(match).has_value()) ++put;
+    if (!FindFlow(bed->flows(), match).has_value()) ++put;
     bed.Put(match, OutputTo({2}));
     REQUIRE(bed->flows().size() <= kLimit);
     if (i % 256 == 0) take();

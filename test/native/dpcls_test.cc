@@ -74,7 +74,7 @@ struct Rules {
   void Change() {
     if (!matches.empty() && random() % 3 == 0) {
       const std::size_t i = random() % matches.size();
-      REQUIRE(std::get<bool>(table.Apply({FlowDelete{matches[i]}}, false).front().value()));
+      REQUIRE(std::get<bool>(ApplyChanges(table, {FlowDelete{matches[i]}}, false).front().value()));
       matches[i] = matches.back();
       matches.pop_back();
       return;
@@ -83,7 +83,7 @@ struct Rules {
     const bool overlaps = std::any_of(matches.begin(), matches.end(),
                                       [&](const Match& other) { return Overlap(other, match); });
     if (overlaps) return;
-    REQUIRE(table.Apply({PutOf(match)}, false).front().ok());
+    REQUIRE(ApplyChanges(table, {PutOf(match)}, false).front().ok());
     matches.push_back(match);
   }
   const Match* Scan(const Flow& key) const {
@@ -278,7 +278,7 @@ TEST_CASE("thousands of flows under a few masks come and go, and none is lost") 
       if (put) changes.emplace_back(PutOf(match_of(i)));
       if (!put) changes.emplace_back(FlowDelete{match_of(i)});
     }
-    for (const FlowOutcome& outcome : table.Apply(changes, true)) REQUIRE(outcome.ok());
+    for (const FlowOutcome& outcome : ApplyChanges(table, changes, true)) REQUIRE(outcome.ok());
   };
   const auto check = [&](std::uint32_t without_every) {
     const Dpcls& classifier = *table.ClassifierOf(PortNumber{1});
@@ -310,7 +310,7 @@ TEST_CASE("masks that have hits of late are asked first; hits wear off") {
     match.mask.ipv4_src = Prefix(bits);
     match.key.ipv4_src = ToBe32(0x8000'0000u >> (bits - 1));
     matches.push_back(match);
-    REQUIRE(table.Apply({PutOf(match)}, false).front().ok());
+    REQUIRE(ApplyChanges(table, {PutOf(match)}, false).front().ok());
   }
   const Dpcls& classifier = *table.ClassifierOf(PortNumber{1});
   const auto hit = [&](std::size_t i, int times) {
@@ -336,7 +336,7 @@ TEST_CASE("masks that have hits of late are asked first; hits wear off") {
   for (std::size_t i = 0; i < matches.size(); ++i) hit(i, 1);
   Match another = MatchInPort(1);
   another.mask.ipv4_src = UINT32_MAX, another.key.ipv4_src = ToBe32(1);
-  REQUIRE(table.Apply({PutOf(another)}, false).front().ok());
+  REQUIRE(ApplyChanges(table, {PutOf(another)}, false).front().ok());
   CHECK(Asked(classifier, another.key).back() == another.mask);
   CHECK(Asked(classifier, another.key).size() == 21);
   // So do they after a context has gone and another has come in its place.
@@ -367,9 +367,9 @@ struct Crowd {
     match.mask.nw_tos = 0xff, match.key.nw_tos = static_cast<std::uint8_t>(i);
     return match;
   }
-  void Put(const Match& match) { REQUIRE(table.Apply({PutOf(match)}, false).front().ok()); }
+  void Put(const Match& match) { REQUIRE(ApplyChanges(table, {PutOf(match)}, false).front().ok()); }
   void Delete(const Match& match) {
-    REQUIRE(std::get<bool>(table.Apply({FlowDelete{match}}, false).front().value()));
+    REQUIRE(std::get<bool>(ApplyChanges(table, {FlowDelete{match}}, false).front().value()));
   }
   void Hit(const Match& match, std::uint64_t times) {
     for (; times > 0; --times)
@@ -478,7 +478,7 @@ TEST_CASE("readers without a lock find flows that stay, while masks come, go and
     return match;
   };
   for (std::uint32_t i = 0; i < kStay; ++i)
-    REQUIRE(table.Apply({PutOf(match_of(i, i % 24))}, false).front().ok());
+    REQUIRE(ApplyChanges(table, {PutOf(match_of(i, i % 24))}, false).front().ok());
   table.AddContext(0);
   table.AddContext(1);
   std::atomic<bool> stop{false};
@@ -514,9 +514,9 @@ TEST_CASE("readers without a lock find flows that stay, while masks come, go and
   for (int i = 0; i < 20'000 / kSlowdown; ++i) {
     const Match match = match_of(kStay + random() % kStay, random() % 33);
     if (random() % 2 == 0) {
-      (void)table.Apply({PutOf(match)}, false);  // Or refused: one that overlaps is there.
+      (void)ApplyChanges(table, {PutOf(match)}, false);  // Or refused: one that overlaps is there.
     } else {
-      REQUIRE(table.Apply({FlowDelete{match}}, false).front().ok());
+      REQUIRE(ApplyChanges(table, {FlowDelete{match}}, false).front().ok());
     }
     if (i % 64 == 0) table.RemoveIdle();
   }

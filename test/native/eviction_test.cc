@@ -56,7 +56,9 @@ TEST_CASE("pinned flows are never evicted; when nothing else is left, ENOSPC") {
   // Deleting makes room as well.
   REQUIRE(table.Put(Pinned(PutOf(MatchInPort(5)))).ok());
   CHECK(table.Put(PutOf(MatchInPort(6))).error().number == ENOSPC);
-  REQUIRE(table.flows.Apply({FlowDelete{MatchInPort(3)}, PutOf(MatchInPort(6))}, true).size() == 2);
+  REQUIRE(
+      ApplyChanges(table.flows, {FlowDelete{MatchInPort(3)}, PutOf(MatchInPort(6))}, true).size() ==
+      2);
   CHECK(table.flows.size() == 3);
 }
 
@@ -66,13 +68,13 @@ TEST_CASE("one call never evicts what it put itself") {
   REQUIRE(table.Put(PutOf(MatchInPort(2))).ok());
   const std::vector<FlowChange> changes = {PutOf(MatchInPort(1), 9), PutOf(MatchInPort(3)),
                                            PutOf(MatchInPort(4)), PutOf(MatchInPort(5))};
-  const auto refused = table.flows.Apply(changes, true);
+  const auto refused = ApplyChanges(table.flows, changes, true);
   REQUIRE(refused.size() == 1);
   CHECK(refused.front().error().number == ENOSPC);
   CHECK(table.Has(2));
-  CHECK(table.flows.Find(MatchInPort(1))->actions->sole_output() == PortNumber{2});
+  CHECK(FindFlow(table.flows, MatchInPort(1))->actions->sole_output() == PortNumber{2});
   CHECK(table.TakeRemoved().empty());
-  const auto outcomes = table.flows.Apply(changes, false);
+  const auto outcomes = ApplyChanges(table.flows, changes, false);
   REQUIRE(outcomes.size() == 4);
   for (std::size_t i = 0; i < 3; ++i) CHECK(outcomes[i].ok());
   CHECK(outcomes[3].error().number == ENOSPC);
@@ -92,18 +94,18 @@ TEST_CASE("an atomic apply that evicted and then failed brings the evicted flows
   FlowPut failing = PutOf(MatchInPort(11));
   failing.replace = false;
   changes.push_back(failing);
-  REQUIRE(table.flows.Apply(changes, true).front().error().number == EEXIST);
+  REQUIRE(ApplyChanges(table.flows, changes, true).front().error().number == EEXIST);
   CHECK(table.flows.size() == 8);
   CHECK(table.TakeRemoved().empty());
   for (std::uint32_t port = 1; port <= 8; ++port) {
-    const auto view = table.flows.Find(MatchInPort(port));
+    const auto view = FindFlow(table.flows, MatchInPort(port));
     REQUIRE(view.has_value());
     CHECK(view->stats.packets == port);
     CHECK(view->actions->sole_output() == PortNumber{port + 100});
   }
   // And they can be evicted as before.
   changes.pop_back();
-  for (const auto& outcome : table.flows.Apply(changes, true)) REQUIRE(outcome.ok());
+  for (const auto& outcome : ApplyChanges(table.flows, changes, true)) REQUIRE(outcome.ok());
   CHECK(table.flows.size() == 7);
   CHECK(table.TakeRemoved().size() == 5);
 }

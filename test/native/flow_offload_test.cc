@@ -133,15 +133,15 @@ class Scene {
     FlowPut put;
     put.match = match;
     put.actions = *list;
-    std::vector<FlowOutcome> outcomes = flows().Apply(std::vector<FlowChange>{put}, false);
+    std::vector<FlowOutcome> outcomes = ApplyChanges(flows(), std::vector<FlowChange>{put}, false);
     return outcomes[0].ok() ? Status() : Status(outcomes[0].error());
   }
   void Delete(const Match& match) {
-    const auto outcomes = flows().Apply(std::vector<FlowChange>{FlowDelete{match}}, false);
+    const auto outcomes = ApplyChanges(flows(), std::vector<FlowChange>{FlowDelete{match}}, false);
     REQUIRE(outcomes[0].ok());
   }
   FlowView Flow(const Match& match) {
-    const std::optional<FlowView> view = flows().Find(match);
+    const std::optional<FlowView> view = FindFlow(flows(), match);
     REQUIRE(view.has_value());
     return *view;
   }
@@ -487,12 +487,12 @@ TEST_CASE("flow offload: ports come and go beside those who put flows and look a
     put.match = match;
     put.actions = ActionList::Parse({}, match).value();
     put.idle_timeout_ms = 0;
-    REQUIRE(scene.flows().Apply(std::vector<FlowChange>{put}, false).front().ok());
+    REQUIRE(ApplyChanges(scene.flows(), std::vector<FlowChange>{put}, false).front().ok());
     (void)scene.Heat(match, FrameTo(7));
     std::atomic<bool> stop{false};
     std::thread looking([&] {
       for (std::uint16_t port = 1; !stop; ++port) {
-        POLLUX_CHECK(scene.flows().Find(match).has_value());
+        POLLUX_CHECK(FindFlow(scene.flows(), match).has_value());
         const Match other = MatchOf(2, port);
         if (port % 2 == 0) scene.Delete(other);
         (void)scene.testbed->stats();
@@ -517,7 +517,7 @@ TEST_CASE("flow offload: a hot flow does not time out, and the last it did is to
     put.match = match;
     put.actions = *list;
     put.idle_timeout_ms = 1'500;
-    REQUIRE(scene.flows().Apply(std::vector<FlowChange>{put}, false)[0].ok());
+    REQUIRE(ApplyChanges(scene.flows(), std::vector<FlowChange>{put}, false)[0].ok());
     Flood flood("a0", FrameTo(7));
     REQUIRE(Scene::Within(kPatience, [&] { return scene.Flow(match).offloaded; }));
     std::this_thread::sleep_for(2'500ms);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "classifier/flow_table.h"
+#include "support/flow_changes.h"
 #include "testbed.h"
 
 namespace pollux::test {
@@ -34,12 +35,12 @@ struct Table {
   }
   ~Table() { flows.RemoveContext(0); }
 
-  FlowOutcome Put(const FlowPut& put) { return flows.Apply({put}, false).front(); }
+  FlowOutcome Put(const FlowPut& put) { return ApplyChanges(flows, {put}, false).front(); }
   Megaflow* Lookup(const Flow& key) {
     const Dpcls* classifier = flows.ClassifierOf(PortNumber{key.in_port});
     return classifier == nullptr ? nullptr : classifier->Lookup(Compress(key));
   }
-  bool Has(std::uint32_t port) { return flows.Find(MatchInPort(port)).has_value(); }
+  bool Has(std::uint32_t port) { return FindFlow(flows, MatchInPort(port)).has_value(); }
   void Hit(std::uint32_t port, std::uint64_t packets = 1) {
     const Megaflow* flow = Lookup(MatchInPort(port).key);
     REQUIRE(flow != nullptr);

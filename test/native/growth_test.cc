@@ -51,7 +51,7 @@ TEST_CASE("buckets that were outgrown are freed when nobody looks into them any 
   std::thread reader([&] { Read(table, 0, stop); });
   for (int round = 0; round < kRounds; ++round) {
     for (std::uint32_t i = 0; i < kFlows; ++i)
-      REQUIRE(table.Apply({PutOf(MatchOf(i))}, false).front().ok());
+      REQUIRE(ApplyChanges(table, {PutOf(MatchOf(i))}, false).front().ok());
     CHECK(table.Clear() == kFlows);
   }
   stop = true;
@@ -67,7 +67,7 @@ TEST_CASE("a port without flows has no classifier from the next look on, and may
       REQUIRE(table.Put(PutOf(MatchInPort(port))).ok());
     REQUIRE(table.flows.ClassifierOf(PortNumber{2000}) != nullptr);
     for (std::uint32_t port = 2; port <= 2000; ++port)
-      REQUIRE(table.flows.Apply({FlowDelete{MatchInPort(port)}}, false).front().ok());
+      REQUIRE(ApplyChanges(table.flows, {FlowDelete{MatchInPort(port)}}, false).front().ok());
     table.flows.RemoveIdle();
     CHECK(table.flows.ClassifierOf(PortNumber{1}) != nullptr);
     for (std::uint32_t port = 2; port <= 2000; ++port)

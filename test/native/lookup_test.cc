@@ -90,7 +90,7 @@ class Scene {
   void Change() {
     if (!rules_.empty() && random_() % 3 == 0) {
       const std::size_t i = random_() % rules_.size();
-      REQUIRE(bed_->flows().Apply({FlowDelete{rules_[i].match}}, false).front().ok());
+      REQUIRE(ApplyChanges(bed_->flows(), {FlowDelete{rules_[i].match}}, false).front().ok());
       rules_.erase(rules_.begin() + static_cast<std::ptrdiff_t>(i));
       if (random_() % 2 == 0) bed_->flows().RemoveIdle();  // Profiles shrink.
       return;
@@ -106,7 +106,7 @@ class Scene {
     put.actions = ActionList::Parse(OutputTo({rules_.back().to}), match).value();
     put.ufid = Ufid{0, static_cast<std::uint8_t>(puts_), static_cast<std::uint8_t>(puts_ >> 8)};
     ++puts_;
-    REQUIRE(bed_->flows().Apply({put}, false).front().ok());
+    REQUIRE(ApplyChanges(bed_->flows(), {put}, false).front().ok());
   }
 
   void Send() {
@@ -166,7 +166,7 @@ class Scene {
       put.match = match;
       put.actions = ActionList::Parse(OutputTo({kFirstTo}), match).value();
       put.ufid = Ufid{static_cast<std::uint8_t>(i), 0xff};
-      REQUIRE(bed_->flows().Apply({put}, false).front().ok());
+      REQUIRE(ApplyChanges(bed_->flows(), {put}, false).front().ok());
     }
   }
   const Frame& Pick() { return frames_[random_() % frames_.size()]; }
@@ -223,7 +223,7 @@ TEST_CASE("lookup: a flow that comes in the middle of a burst takes no packet of
   std::size_t taken = 0;
   for (int i = 0; i < 3'000 / kSlowdown || taken == 0; ++i) {
     bed.Put(narrow, OutputTo({2}));
-    REQUIRE(bed->flows().Apply({FlowDelete{narrow}}, false).front().ok());
+    REQUIRE(ApplyChanges(bed->flows(), {FlowDelete{narrow}}, false).front().ok());
     bed->flows().RemoveIdle();
     for (const PacketPtr& packet : bed.Drain(to)) {
       REQUIRE(LoadAs<Be16>(packet->data + 34) == narrow.key.tp_src);

@@ -42,7 +42,7 @@ std::pair<int, int> Try(std::uint32_t bits, std::uint32_t masks, int steps) {
   for (int step = 0; step < steps; ++step) {
     if (!installed.empty() && random() % 8 == 0) {
       const std::size_t leaves = random() % installed.size();
-      REQUIRE(table.flows.Apply({FlowDelete{installed[leaves]}}, false).front().ok());
+      REQUIRE(ApplyChanges(table.flows, {FlowDelete{installed[leaves]}}, false).front().ok());
       installed.erase(installed.begin() + static_cast<std::ptrdiff_t>(leaves));
       continue;
     }

@@ -32,7 +32,7 @@ struct Bed : Testbed {
     return taken;
   }
   std::uint64_t HitsOf(const Match& match) {
-    const auto view = (**this).flows().Find(match);
+    const auto view = FindFlow((**this).flows(), match);
     REQUIRE(view.has_value());
     return view->stats.packets;
   }

@@ -317,8 +317,8 @@ TEST_CASE("S19: what a thread counted for a flow outlives the thread") {
   bed.SetCores({1});
   bed.Inject(in, 5);
   bed.Settle();
-  CHECK(bed->flows().Find(ufid)->stats.packets == 12);
-  CHECK(bed->flows().Find(ufid)->stats.bytes == 12 * 60);
+  CHECK(FindFlow(bed->flows(), ufid)->stats.packets == 12);
+  CHECK(FindFlow(bed->flows(), ufid)->stats.bytes == 12 * 60);
   bed.Delete(in);  // The thread is gone, and so is its node's last port but one.
   bed.Advance(20'000);
   bool told = false;

@@ -64,7 +64,7 @@ struct Shared {
     FlowPut put;
     put.match = match;
     put.actions = ActionList::Parse(OutputTo(to), match).value();
-    REQUIRE(flows.Apply({put}, false).front().ok());
+    REQUIRE(ApplyChanges(flows, {put}, false).front().ok());
   }
 };
 

@@ -167,7 +167,7 @@ class Stress {
         changes.emplace_back(FlowDelete{match});
       }
     }
-    (void)bed->flows().Apply(changes, random() % 4 == 0);
+    (void)ApplyChanges(bed->flows(), changes, random() % 4 == 0);
     most_flows = std::max(most_flows, bed->flows().size());
     // A flow for everything of a port, which may be offloaded.
     if (random() % 16 == 0) (void)bed.TryPut(MatchInPort(1 + random() % kPorts), {}).ok();

@@ -18,6 +18,7 @@
 
 #include "actions/action_list.h"
 #include "datapath/datapath.h"
+#include "support/flow_changes.h"
 
 namespace pollux::test {
 
@@ -160,7 +161,7 @@ class Testbed {
     FlowPut put;
     put.match = match;
     put.actions = list.value();
-    auto outcome = datapath_->flows().Apply({put}, false);
+    auto outcome = ApplyChanges(datapath_->flows(), {put}, false);
     if (!outcome.front().ok()) return outcome.front().error();
     return std::get<Ufid>(outcome.front().value());
   }

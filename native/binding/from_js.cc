@@ -7,7 +7,7 @@
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
-#include "datapath/change_reader.h"
+#include "changes/change_reader.h"
 #include "packet/headers.h"
 
 namespace pollux {

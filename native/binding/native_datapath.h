@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "binding/event_bridge.h"
-#include "datapath/change_reader.h"
+#include "changes/change_reader.h"
 
 namespace pollux {
 

@@ -6,8 +6,8 @@
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
+#include "changes/free_fields.h"
 #include "classifier/packed_mask.h"
-#include "flow/free_fields.h"
 #include "flow/netlink.h"
 #include "kernel/machine_probe.h"
 #include "kernel/rtnetlink.h"

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "changes/verdict.h"
 #include "classifier/flow_table.h"
 #include "datapath/options.h"
 #include "datapath/reconfigure.h"
@@ -112,8 +113,6 @@ struct Event {
   std::vector<FlowView> flows;  // kFlowsRemoved
 };
 
-enum class UpcallId : std::uint64_t {};
-
 // A packet that waits for a verdict. The packet itself stays with the datapath, under `id`, until
 // AnswerUpcalls() names it.
 struct UpcallView {
@@ -125,18 +124,6 @@ struct UpcallView {
   const Miniflow* key = nullptr;
   std::span<const std::uint8_t> frame;
   const std::vector<std::uint8_t>* userdata = nullptr;  // May be null.
-};
-
-// The bytes are those of whoever asks: they are looked at during the call.
-struct UpcallVerdict {
-  enum class Kind : std::uint8_t { kDrop, kExecute, kInstall };
-  UpcallId id{};
-  Kind kind = Kind::kDrop;
-  Bytes actions;               // kExecute, kInstall: attributes.
-  bool matches_given = false;  // kInstall; else the packet's exact key.
-  Bytes match_key;
-  Bytes match_mask;
-  std::optional<std::int64_t> idle_timeout_ms;
 };
 
 class Datapath {

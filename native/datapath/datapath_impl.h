@@ -14,6 +14,7 @@
 #include "actions/action_list.h"
 #include "base/background.h"
 #include "base/doorbell.h"
+#include "changes/verdict_reader.h"
 #include "datapath/contexts.h"
 #include "datapath/control.h"
 #include "datapath/datapath.h"
@@ -22,7 +23,6 @@
 #include "datapath/port_index.h"
 #include "datapath/taken_upcalls.h"
 #include "datapath/topology.h"
-#include "datapath/verdict_reader.h"
 #include "kernel/link_monitor.h"
 
 namespace pollux {

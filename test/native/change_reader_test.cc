@@ -1,6 +1,6 @@
 // Changes as records: shapes and texts that were learnt mean what the decoder says, whatever their
 // values; and records that do not add up are refused.
-#include "datapath/change_reader.h"
+#include "changes/change_reader.h"
 
 #include <doctest/doctest.h>
 
@@ -8,8 +8,8 @@
 #include <string>
 
 #include "attribute_builder.h"
+#include "changes/free_fields.h"
 #include "classifier/flow_table.h"
-#include "flow/free_fields.h"
 #include "random_match.h"
 
 namespace pollux {

@@ -1,4 +1,4 @@
-#include "datapath/change_reader.h"
+#include "changes/change_reader.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "flow/free_fields.h"
+#include "changes/free_fields.h"
 
 #include <linux/openvswitch.h>
 

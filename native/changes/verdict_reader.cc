@@ -1,4 +1,4 @@
-#include "datapath/verdict_reader.h"
+#include "changes/verdict_reader.h"
 
 #include <utility>
 

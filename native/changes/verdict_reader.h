@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include "actions/list_cache.h"
+#include "changes/list_cache.h"
+#include "changes/match_shapes.h"
+#include "changes/verdict.h"
 #include "classifier/flow_changes.h"
-#include "classifier/match_shapes.h"
-#include "datapath/datapath.h"
 
 namespace pollux {
 

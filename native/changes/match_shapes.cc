@@ -1,4 +1,4 @@
-#include "classifier/match_shapes.h"
+#include "changes/match_shapes.h"
 
 #include <linux/openvswitch.h>
 
@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "flow/free_fields.h"
+#include "changes/free_fields.h"
 
 namespace pollux {
 namespace {

@@ -15,10 +15,10 @@
 #include <string_view>
 #include <vector>
 
-#include "actions/list_cache.h"
+#include "changes/list_cache.h"
+#include "changes/match_shapes.h"
+#include "changes/match_texts.h"
 #include "classifier/flow_changes.h"
-#include "classifier/match_shapes.h"
-#include "flow/match_texts.h"
 
 namespace pollux {
 

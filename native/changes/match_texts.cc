@@ -1,10 +1,10 @@
-#include "flow/match_texts.h"
+#include "changes/match_texts.h"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
-#include "flow/free_fields.h"
+#include "changes/free_fields.h"
 
 namespace pollux {
 

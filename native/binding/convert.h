@@ -50,10 +50,6 @@ DatapathOptions OptionsFromJs(const Napi::Object& options);
 PortSpec PortSpecFromJs(const Napi::Object& spec);
 // Six numbers for each value: start, end, place in the key, kind, size, maximum.
 std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value);
-// Records as of changes (changes/change_reader.h), the place of the packet in that of the ufid; no
-// record: drop. The verdicts refer to the bytes.
-void VerdictsFromJs(Napi::Env env, Bytes headers, Bytes payload,
-                    std::vector<UpcallVerdict>& verdicts);
 
 // --- To JavaScript.
 

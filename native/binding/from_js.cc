@@ -1,14 +1,11 @@
 // Values from JavaScript; see convert.h.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
-#include "changes/change_reader.h"
-#include "packet/headers.h"
 
 namespace pollux {
 namespace {
@@ -191,33 +188,6 @@ std::vector<MatchTexts::Value> TextValuesFromJs(const Napi::Value& value) {
                       static_cast<std::uint8_t>(one[4]), one[5]});
   }
   return values;
-}
-
-void VerdictsFromJs(Napi::Env env, Bytes headers, Bytes payload,
-                    std::vector<UpcallVerdict>& verdicts) {
-  using Header = ChangeReader::Header;
-  if (headers.size() % sizeof(Header) != 0) Refuse(env, "a verdict is cut short");
-  for (; !headers.empty(); headers = headers.subspan(sizeof(Header))) {
-    const auto header = LoadAs<Header>(headers.data());
-    const auto part = [&](std::uint32_t at, std::uint32_t size) {
-      if (at > payload.size() || size > payload.size() - at) Refuse(env, "a verdict is cut short");
-      return payload.subspan(at, size);
-    };
-    std::uint32_t place = 0;
-    std::memcpy(&place, header.ufid.data(), sizeof place);
-    if (place >= verdicts.size()) Refuse(env, "a verdict is of no packet");
-    UpcallVerdict& verdict = verdicts[place];
-    verdict.actions = part(header.actions_at, header.actions_size);
-    verdict.kind = UpcallVerdict::Kind::kExecute;
-    if ((header.flags & ChangeReader::kPut) == 0) continue;
-    verdict.kind = UpcallVerdict::Kind::kInstall;
-    verdict.idle_timeout_ms = ChangeReader::IdleTimeoutOf(header);
-    if ((header.flags & ChangeReader::kExact) != 0) continue;
-    verdict.matches_given = true;
-    verdict.match_key = part(header.key_at, header.key_size);
-    part(header.key_at, header.key_size + header.mask_size);
-    verdict.match_mask = part(header.key_at + header.key_size, header.mask_size);
-  }
 }
 
 }  // namespace pollux

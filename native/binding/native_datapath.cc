@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "changes/verdict_reader.h"
+
 namespace pollux {
 namespace {
 
@@ -317,7 +319,9 @@ Napi::Value NativeDatapath::AnswerUpcalls(Info info) {
   const std::uint32_t count = std::min(U32FromJs(info[1]), kMaxAnswers);
   std::vector<UpcallVerdict> verdicts(count);
   for (std::uint32_t i = 0; i < count; ++i) verdicts[i].id = UpcallId{first + i};
-  VerdictsFromJs(env, BytesFromJs(info[2]), BytesFromJs(info[3]), verdicts);
+  if (Status status = ReadVerdicts(BytesFromJs(info[2]), BytesFromJs(info[3]), verdicts);
+      !status.ok())
+    Throw(env, status.error());
   const std::vector<Status> statuses = datapath.AnswerUpcalls(verdicts);
   Napi::Value failures = env.Undefined();
   for (std::uint32_t i = 0; i < statuses.size(); ++i) {

@@ -2,7 +2,35 @@
 
 #include <utility>
 
+#include "changes/records.h"
+#include "packet/headers.h"
+
 namespace pollux {
+
+Status ReadVerdicts(Bytes headers, Bytes payload, std::span<UpcallVerdict> verdicts) {
+  const auto cut_short = [] { return Invalid("a verdict is cut short"); };
+  if (headers.size() % sizeof(VerdictHeader) != 0) return cut_short();
+  for (; !headers.empty(); headers = headers.subspan(sizeof(VerdictHeader))) {
+    const auto header = LoadAs<VerdictHeader>(headers.data());
+    if (header.place >= verdicts.size()) return Invalid("a verdict is of no packet");
+    UpcallVerdict& verdict = verdicts[header.place];
+    const auto actions = PartOf(payload, header.actions_at, header.actions_size);
+    if (!actions.has_value()) return cut_short();
+    verdict.actions = *actions;
+    verdict.kind = UpcallVerdict::Kind::kExecute;
+    if ((header.flags & VerdictHeader::kInstall) == 0) continue;
+    verdict.kind = UpcallVerdict::Kind::kInstall;
+    verdict.idle_timeout_ms = header.idle_timeout_ms();
+    if ((header.flags & VerdictHeader::kExact) != 0) continue;
+    const auto match =
+        PartOf(payload, header.key_at, std::size_t{header.key_size} + header.mask_size);
+    if (!match.has_value()) return cut_short();
+    verdict.matches_given = true;
+    verdict.match_key = match->first(header.key_size);
+    verdict.match_mask = match->subspan(header.key_size);
+  }
+  return {};
+}
 
 Status VerdictReader::Take(const UpcallVerdict& verdict, const Miniflow& packet,
                            ActionListPtr& actions, FlowChanges& flows) {

@@ -1,8 +1,9 @@
-// VerdictReader: what verdicts say, read and checked. What was worked out for one is used again for
-// others like it. For one thread at a time.
+// Verdicts on parked packets: ReadVerdicts() takes their records apart, VerdictReader makes actions
+// and flows of them.
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "changes/list_cache.h"
 #include "changes/match_shapes.h"
@@ -11,6 +12,12 @@
 
 namespace pollux {
 
+// Reads verdicts as TypeScript writes them (records.h), each into its packet's place; where there
+// is no record, what stands there stays. They refer to the bytes. EINVAL: the records do not add
+// up.
+Status ReadVerdicts(Bytes headers, Bytes payload, std::span<UpcallVerdict> verdicts);
+
+// What was worked out for one verdict is used again for others like it. For one thread at a time.
 class VerdictReader {
  public:
   // The actions for a packet, given its key. The flow that is to be installed, if any, is added to

@@ -4,11 +4,14 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <random>
+#include <span>
 #include <string>
 
 #include "attribute_builder.h"
 #include "changes/free_fields.h"
+#include "changes/verdict_reader.h"
 #include "classifier/flow_table.h"
 #include "random_match.h"
 
@@ -20,7 +23,7 @@ using test::Blob;
 using test::Loosened;
 using test::Random;
 using test::RandomKey;
-using Header = ChangeReader::Header;
+using Header = ChangeHeader;
 
 // Other values in all free fields; sometimes an in_port that is none.
 void ChangeFreeFields(Blob& key, Random& random) {
@@ -63,7 +66,7 @@ struct Records {
     return headers.back();
   }
   void AddText(std::uint32_t flags, const std::string& text) {
-    Header& header = Add(flags | ChangeReader::kText, {}, {});
+    Header& header = Add(flags | ChangeHeader::kText, {}, {});
     header.key_at = static_cast<std::uint32_t>(texts.size());
     header.key_size = static_cast<std::uint32_t>(text.size());
     texts += text;
@@ -228,7 +231,7 @@ TEST_CASE("change records: read in order, refused one by one, or not at all") {
   FlowChanges changes;
   std::vector<std::uint32_t> unread;
   constexpr std::uint32_t kPut =
-      ChangeReader::kPut | ChangeReader::kReplace | ChangeReader::kCreate;
+      ChangeHeader::kPut | ChangeHeader::kReplace | ChangeHeader::kCreate;
 
   Records records;
   A first, second, mask, broken;
@@ -306,8 +309,8 @@ TEST_CASE("change records: actions are checked against each shape") {
   mask.Put(OVS_KEY_ATTR_IN_PORT, ~0u).Be16(OVS_KEY_ATTR_ETHERTYPE, 0xffff);
   Records records;
   for (int i = 0; i < 2; ++i) {
-    records.Add(ChangeReader::kPut, ipv4.blob(), mask.blob(), set);
-    records.Add(ChangeReader::kPut, ipv6.blob(), mask.blob(), set);
+    records.Add(ChangeHeader::kPut, ipv4.blob(), mask.blob(), set);
+    records.Add(ChangeHeader::kPut, ipv6.blob(), mask.blob(), set);
   }
   REQUIRE(reader.Read(records.bytes(), changes, 1, unread));
   CHECK(changes[0].kind == PackedChange::Kind::kPut);
@@ -315,6 +318,46 @@ TEST_CASE("change records: actions are checked against each shape") {
   CHECK(changes[2].kind == PackedChange::Kind::kPut);
   CHECK(changes[2].actions == changes[0].actions);
   CHECK(changes[3].kind == PackedChange::Kind::kRefused);
+}
+
+TEST_CASE("verdict records: each is of the packet at its place, and none points outside") {
+  A key, mask;
+  key.Port(1).Type(0x0800), mask.Put(OVS_KEY_ATTR_IN_PORT, ~0u);
+  Records records;
+  const auto add = [&](std::uint32_t place, std::uint32_t flags) {
+    Header& header = records.Add(flags, key.blob(), mask.blob(), Output(place));
+    header.timeout_ms = 250;
+    std::memcpy(header.ufid.data(), &place, sizeof place);  // VerdictHeader::place
+  };
+  add(3, VerdictHeader::kInstall | VerdictHeader::kTimeout);
+  add(0, 0);
+  add(2, VerdictHeader::kInstall | VerdictHeader::kExact);
+  std::vector<UpcallVerdict> verdicts(4);
+  const ChangeRecords bytes = records.bytes();
+  REQUIRE(ReadVerdicts(bytes.headers, bytes.payload, verdicts).ok());
+  using Kind = UpcallVerdict::Kind;
+  const Kind kinds[] = {Kind::kExecute, Kind::kDrop, Kind::kInstall, Kind::kInstall};
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    CAPTURE(i);
+    CHECK(verdicts[i].kind == kinds[i]);
+    CHECK(std::ranges::equal(verdicts[i].actions, i == 1 ? Blob{} : Output(i)));
+    CHECK(verdicts[i].matches_given == (i == 3));
+    CHECK(verdicts[i].idle_timeout_ms.has_value() == (i == 3));
+  }
+  CHECK(verdicts[3].idle_timeout_ms == 250);
+  CHECK(std::ranges::equal(verdicts[3].match_key, key.blob()));
+  CHECK(std::ranges::equal(verdicts[3].match_mask, mask.blob()));
+
+  CHECK_FALSE(ReadVerdicts(bytes.headers.first(47), bytes.payload, verdicts).ok());
+  CHECK_FALSE(ReadVerdicts(bytes.headers, bytes.payload, std::span(verdicts).first(3)).ok());
+  for (std::uint32_t Header::*field : {&Header::key_at, &Header::key_size, &Header::mask_size,
+                                       &Header::actions_at, &Header::actions_size}) {
+    for (const std::uint32_t value : {std::uint32_t{100'000}, UINT32_MAX}) {
+      Records wrong = records;
+      wrong.headers[0].*field = value;
+      CHECK_FALSE(ReadVerdicts(wrong.bytes().headers, bytes.payload, verdicts).ok());
+    }
+  }
 }
 
 TEST_CASE("the index of ids finds what is in it, and nothing else") {

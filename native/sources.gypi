@@ -96,6 +96,7 @@
       "native/binding/event_bridge.cc",
       "native/binding/from_js.cc",
       "native/binding/native_datapath.cc",
+      "native/binding/records.cc",
       "native/binding/to_js.cc",
       "native/binding/trace_to_js.cc"
     ]

@@ -233,7 +233,7 @@ export interface NativeDatapath {
   setUpcallConsumer(present: boolean): void;
   takeUpcalls(max: number): NativeUpcalls;
   /**
-   * Sends the verdicts of upcalls `first` to `first + count - 1` as records; flows/change-batch.ts has their
+   * Sends the verdicts of upcalls `first` to `first + count - 1` as records; record-layouts.ts has their
    * layout. Upcalls without one are dropped. Returns those that could not be carried out, by place.
    */
   answerUpcalls(
@@ -260,6 +260,8 @@ interface Addon {
   readonly dropReasons: readonly string[];
   readonly rxErrors: readonly string[];
   readonly flowFields: readonly string[];
+  /** The core's record-layouts.ts. */
+  readonly recordLayouts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** The key of an upcall record as netlink attributes. */
   encodeKey(key: Uint8Array): Buffer;
   /** Key and mask of a flow record as netlink attributes. */

@@ -1,6 +1,7 @@
 // What `require` returns: the class and the lists. One instance for each environment (main thread,
 // worker threads); nothing is shared between them.
 #include "binding/native_datapath.h"
+#include "binding/records.h"
 
 namespace pollux {
 namespace {
@@ -19,6 +20,7 @@ class Pollux : public Napi::Addon<Pollux> {
                              InstanceValue("dropReasons", DropReasonsToJs(env)),
                              InstanceValue("rxErrors", RxErrorsToJs(env)),
                              InstanceValue("flowFields", FlowFieldsToJs(env)),
+                             InstanceValue("recordLayouts", RecordLayoutsToJs(env)),
                              InstanceMethod<&Pollux::PortTypes>("portTypes"),
                              InstanceMethod<&Pollux::ProbeMachine>("probeMachine"),
                              InstanceMethod<&Pollux::Links>("links"),

@@ -60,15 +60,14 @@ Napi::Object ToJs(Napi::Env env, const PortInfo& info);
 Napi::Value ToJs(Napi::Env env, const PortStats& stats);
 Napi::Value ToJs(Napi::Env env, const std::vector<ReloadReport>& reports);
 Napi::Object ToJs(Napi::Env env, const DatapathStats& stats);
-// Writes outcomes to `out` (src/flows/outcomes.ts has the layout), as far as there is room; returns
+// Writes outcomes to `out` (records.h has the layout), as far as there is room; returns
 // the list of Errors, undefined if there are none.
 Napi::Value OutcomesToJs(Napi::Env env, const FlowOutcomes& outcomes, std::span<std::uint8_t> out);
-// Flow records; src/flows/records.ts has the layout. `now_ms` is the time by the datapath's clock:
+// FlowRecords. `now_ms` is the time by the datapath's clock:
 // records say how long ago a flow was used.
 Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t now_ms);
 Napi::Value ToJs(Napi::Env env, const std::vector<Event>& events, std::int64_t now_ms);
-// {slab, first, count, dropped}. Frames are cut to `snap_length`. src/upcalls/batch.ts has the
-// layout.
+// {slab, first, count, dropped}. UpcallRecords with frames cut to `snap_length`.
 Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uint32_t snap_length,
                  std::uint64_t dropped);
 // {slab, lengths}.

@@ -6,6 +6,7 @@
 
 #include "actions/action_list.h"
 #include "binding/convert.h"
+#include "binding/records.h"
 #include "changes/free_fields.h"
 #include "classifier/packed_mask.h"
 #include "flow/netlink.h"
@@ -46,8 +47,7 @@ Napi::Value ToBuffer(Napi::Env env, const std::vector<std::uint8_t>& bytes) {
   return Napi::Buffer<std::uint8_t>::Copy(env, bytes.data(), bytes.size());
 }
 
-// 8-4-4-4-12 hexadecimal digits; returns where it ends.
-constexpr std::size_t kUfidText = 36;
+// Writes kUfidText characters; returns where they end.
 std::uint8_t* WriteUfid(const Ufid& ufid, std::uint8_t* out) {
   static constexpr auto kHex = [] {
     std::array<std::array<char, 2>, 256> hex{};
@@ -239,23 +239,20 @@ Napi::Value ToJs(Napi::Env env, const std::vector<FlowView>& flows, std::int64_t
     const std::size_t words = mask.size() * sizeof(std::uint64_t);
     const Bytes actions = flow.actions != nullptr ? flow.actions->attributes() : Bytes{};
     const FlowStats& stats = flow.stats;
-    slab.Number(static_cast<std::uint32_t>(sizeof(WordMap) + words));
-    slab.Number(static_cast<std::uint32_t>(words));
-    slab.Number(static_cast<std::uint32_t>(actions.size()));
-    constexpr std::uint32_t kOffloaded = 1u << 16;
-    constexpr int kDepartureShift = 17;
-    slab.Number(std::uint32_t{stats.tcp_flags} | (flow.offloaded ? kOffloaded : 0) |
-                static_cast<std::uint32_t>(flow.departure) << kDepartureShift);
-    slab.Number(stats.packets);
-    slab.Number(stats.bytes);
-    // How long ago; -1: never.
-    slab.Number(stats.used_ms == 0
-                    ? -1.0
-                    : static_cast<double>(std::max<std::int64_t>(0, now_ms - stats.used_ms)));
-    slab.Number(static_cast<double>(flow.idle_timeout_ms.value_or(-1)));
-    std::array<std::uint8_t, kUfidText> ufid;
-    WriteUfid(flow.ufid, ufid.data());
-    slab.Append(ufid);
+    FlowRecord record;
+    record.key_size = static_cast<std::uint32_t>(sizeof(WordMap) + words);
+    record.mask_size = static_cast<std::uint32_t>(words);
+    record.actions_size = static_cast<std::uint32_t>(actions.size());
+    record.flags = std::uint32_t{stats.tcp_flags} | (flow.offloaded ? FlowRecord::kOffloaded : 0) |
+                   static_cast<std::uint32_t>(flow.departure) << FlowRecord::kDepartureShift;
+    record.packets = stats.packets;
+    record.bytes = stats.bytes;
+    record.used_ms = stats.used_ms == 0
+                         ? -1.0
+                         : static_cast<double>(std::max<std::int64_t>(0, now_ms - stats.used_ms));
+    record.idle_timeout_ms = static_cast<double>(flow.idle_timeout_ms.value_or(-1));
+    WriteUfid(flow.ufid, reinterpret_cast<std::uint8_t*>(record.ufid.data()));
+    slab.Append(&record, sizeof record);
     slab.Number(mask.map().low());
     slab.Number(mask.map().high());
     slab.Append(flow.packed_key.data(), words);
@@ -308,15 +305,15 @@ Napi::Value ToJs(Napi::Env env, const std::vector<UpcallView>& upcalls, std::uin
     const Bytes frame = upcall.frame.first(std::min<std::size_t>(upcall.frame.size(), snap_length));
     const std::span<const std::uint64_t> words(upcall.key->values.data(), upcall.key->size());
     const std::array<std::uint64_t, 2> map = {upcall.key->map.low(), upcall.key->map.high()};
-    const auto key_size = static_cast<std::uint32_t>(sizeof map + words.size_bytes());
-    const std::uint32_t header[] = {static_cast<std::uint32_t>(upcall.reason),
-                                    static_cast<std::uint32_t>(upcall.port),
-                                    static_cast<std::uint32_t>(upcall.frame.size()),
-                                    static_cast<std::uint32_t>(frame.size()),
-                                    key_size,
-                                    static_cast<std::uint32_t>(userdata.size()),
-                                    static_cast<std::uint32_t>(upcall.userdata != nullptr)};
-    slab.Append(header, sizeof header);
+    UpcallRecord record;
+    record.reason = static_cast<std::uint32_t>(upcall.reason);
+    record.port = static_cast<std::uint32_t>(upcall.port);
+    record.wire_length = static_cast<std::uint32_t>(upcall.frame.size());
+    record.frame_size = static_cast<std::uint32_t>(frame.size());
+    record.key_size = static_cast<std::uint32_t>(sizeof map + words.size_bytes());
+    record.userdata_size = static_cast<std::uint32_t>(userdata.size());
+    record.has_userdata = upcall.userdata != nullptr ? 1 : 0;
+    slab.Append(&record, sizeof record);
     slab.Append(frame);
     slab.Append(map.data(), sizeof map);
     slab.Append(words.data(), words.size_bytes());

@@ -2,7 +2,7 @@
  * Changes of flows on their way down to the core: any number in three byte strings, so that one
  * crossing carries them all. All numbers are little-endian.
  *
- *   headers   one for each change: kHeaderSize bytes
+ *   headers   one for each change (record-layouts.ts)
  *   payload   keys, each with its mask behind it, and actions, as netlink attributes
  *   texts     matches as text
  *
@@ -23,32 +23,38 @@ import {
   readExample,
   type Ufid,
 } from '../odp/index.js';
+import { kRecordLayouts } from '../record-layouts.js';
 import { ActionBytes } from './action-bytes.js';
 import type { Attributes, Change, PutMode } from './change.js';
 import { MatchPlans } from './match-plans.js';
-import { kUfidText, outcomes } from './outcomes.js';
+import { outcomes, outcomesSize } from './outcomes.js';
 import type { ActionsLike, FlowMatch, FlowSpec, MatchLike } from './types.js';
 
-/**
- * Flags, place and size of the key, size of the mask, place and size of the actions (32 bits each),
- * timeout (a double), ufid.
- */
-const kHeaderSize = 48;
-const kHeaderWords = kHeaderSize / 4;
-const kTimeoutAt = 24;
-const kUfidAt = 32;
+const { change: kHeader, changeFlags, verdict, verdictFlags } = kRecordLayouts;
+const kHeaderSize = kHeader.size;
+const kTimeoutAt = kHeader.timeoutMs;
+const kUfidAt = kHeader.ufid;
 
-/** In the header of a verdict, the place of its packet stands here, in words. */
-const kPlaceAt = kUfidAt / 4;
-const kPut = 1;
-const kByUfid = 2;
-const kTimeout = 4;
-const kReplace = 8;
-const kCreate = 16;
+/** Places in a header, in words. */
+const kHeaderWords = kHeaderSize / 4;
+const kFlags = kHeader.flags / 4;
+const kKeyAt = kHeader.keyAt / 4;
+const kKeySize = kHeader.keySize / 4;
+const kMaskSize = kHeader.maskSize / 4;
+const kActionsAt = kHeader.actionsAt / 4;
+const kActionsSize = kHeader.actionsSize / 4;
+const kPlaceAt = verdict.place / 4;
+
+const kPut = changeFlags.put;
+const kByUfid = changeFlags.byUfid;
+const kTimeout = changeFlags.timeout;
+const kReplace = changeFlags.replace;
+const kCreate = changeFlags.create;
 /** The key is text. */
-const kText = 32;
+const kText = changeFlags.text;
+const kInstall = verdictFlags.install;
 /** A verdict without a match: the packet's exact key. */
-const kExact = 64;
+const kExact = verdictFlags.exact;
 
 /** A key stands here in the payload, and its mask behind it. */
 interface KeyPlace {
@@ -168,7 +174,7 @@ export class ChangeBatch {
     }
     const bytes = this.#actions.of(actions);
     const at = this.#begin();
-    this.#header(at, match === undefined ? kPut | kExact : kPut, key);
+    this.#header(at, match === undefined ? kInstall | kExact : kInstall, key);
     this.#putActions(at, bytes);
     if (idleTimeoutMs !== undefined) this.#timeout(at, idleTimeoutMs);
     this.#headers[at + kPlaceAt] = place;
@@ -213,12 +219,12 @@ export class ChangeBatch {
 
   #header(at: number, flags: number, key: KeyPlace): void {
     const headers = this.#headers;
-    headers[at] = flags;
-    headers[at + 1] = key.at;
-    headers[at + 2] = key.size;
-    headers[at + 3] = key.maskSize;
-    headers[at + 4] = 0;
-    headers[at + 5] = 0;
+    headers[at + kFlags] = flags;
+    headers[at + kKeyAt] = key.at;
+    headers[at + kKeySize] = key.size;
+    headers[at + kMaskSize] = key.maskSize;
+    headers[at + kActionsAt] = 0;
+    headers[at + kActionsSize] = 0;
   }
 
   #match(at: number, flags: number, match: MatchLike): void {
@@ -253,17 +259,17 @@ export class ChangeBatch {
       cache.placed = actions;
       cache.place = this.#append(actions);
     }
-    this.#headers[at + 4] = cache.place;
-    this.#headers[at + 5] = actions.length;
+    this.#headers[at + kActionsAt] = cache.place;
+    this.#headers[at + kActionsSize] = actions.length;
   }
 
   #ufid(at: number, ufid: Uint8Array): void {
-    this.#headers[at]! |= kByUfid;
+    this.#headers[at + kFlags]! |= kByUfid;
     this.#bytes.set(ufid, 4 * at + kUfidAt);
   }
 
   #timeout(at: number, ms: number): void {
-    this.#headers[at]! |= kTimeout;
+    this.#headers[at + kFlags]! |= kTimeout;
     this.#doubles[(4 * at + kTimeoutAt) / 8] = ms;
   }
 
@@ -294,7 +300,7 @@ export class ChangeBatch {
    * failed only the failure. Throws for a text that cannot be read; then nothing is done.
    */
   apply(native: NativeDatapath, atomic: boolean): (Ufid | boolean | DatapathError)[] {
-    const out = Buffer.allocUnsafe((1 + kUfidText) * this.#count);
+    const out = Buffer.allocUnsafe(outcomesSize(this.#count));
     const errors = this.#cross(native, atomic, out);
     this.failed = errors?.length ?? 0;
     const failures = errors?.map((error) => this.#failure(error));
@@ -316,10 +322,12 @@ export class ChangeBatch {
   #matchText(place: number): string {
     const text = this.#texts[place]!;
     if (text !== '') return text.trim();
-    const [, at, size, maskSize] = this.#headers.subarray(place * kHeaderWords);
-    const end = at! + size!;
+    const header = place * kHeaderWords;
+    const at = this.#headers[header + kKeyAt]!;
+    const end = at + this.#headers[header + kKeySize]!;
     const key = this.#payload.subarray(at, end);
-    return formatMatch(decodeMatch(key, this.#payload.subarray(end, end + maskSize!)));
+    const behind = end + this.#headers[header + kMaskSize]!;
+    return formatMatch(decodeMatch(key, this.#payload.subarray(end, behind)));
   }
 
   /** The flow record of what would be deleted. */
@@ -340,7 +348,8 @@ export class ChangeBatch {
   /** Reads all texts here and now. Throws for the first that cannot be read. */
   readTexts(native?: NativeDatapath): void {
     for (let place = 0; place < this.#count; place++) {
-      if ((this.#headers[place * kHeaderWords]! & kText) !== 0) this.#readText(place, native);
+      if ((this.#headers[place * kHeaderWords + kFlags]! & kText) !== 0)
+        this.#readText(place, native);
     }
   }
 
@@ -374,12 +383,12 @@ export class ChangeBatch {
     const text = this.#texts[place]!;
     const example = readExample(text, this.#ports);
     const { key, mask, ufid, values } = example;
-    const flags = this.#headers[at]! & ~kText;
-    const actionsAt = this.#headers[at + 4]!;
-    const actionsSize = this.#headers[at + 5]!;
+    const flags = this.#headers[at + kFlags]! & ~kText;
+    const actionsAt = this.#headers[at + kActionsAt]!;
+    const actionsSize = this.#headers[at + kActionsSize]!;
     this.#header(at, flags, this.#attributes(example));
-    this.#headers[at + 4] = actionsAt;
-    this.#headers[at + 5] = actionsSize;
+    this.#headers[at + kActionsAt] = actionsAt;
+    this.#headers[at + kActionsSize] = actionsSize;
     if (ufid !== undefined && (flags & kByUfid) === 0) this.#ufid(at, parseUfid(ufid));
     if (values !== undefined) native?.learnText(Buffer.from(text), values, key, mask);
   }
@@ -394,7 +403,7 @@ export class ChangeBatch {
       const chunk = this.#texts.slice(first, first + kJoined).join('');
       if (joined.write(chunk, at) !== chunk.length) {
         for (let i = first; i < Math.min(this.#count, first + kJoined); i++) {
-          if ((this.#headers[i * kHeaderWords]! & kText) !== 0) this.#readText(i, native);
+          if ((this.#headers[i * kHeaderWords + kFlags]! & kText) !== 0) this.#readText(i, native);
         }
       }
       at += chunk.length;

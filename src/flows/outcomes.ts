@@ -1,20 +1,22 @@
-/**
- * Outcomes of changes on their way up: a byte for each change, then the text of the ufid of each flow that
- * was put.
- */
+/** Outcomes of changes on their way up. */
 import type { DatapathError } from '../errors.js';
 import type { Ufid } from '../odp/index.js';
+import { kRecordLayouts } from '../record-layouts.js';
 
-/** The byte that says what became of a change. */
-const kDeleted = 1;
-const kWasPut = 2;
-const kFailed = 3;
-
-/** Characters of a ufid's text. */
-export const kUfidText = 36;
+const {
+  deleted: kDeleted,
+  put: kWasPut,
+  failed: kFailed,
+  ufidText: kUfidText,
+} = kRecordLayouts.outcome;
 
 /** So many ufids are made into text together: a ufid keeps those of its group in memory. */
 const kUfidGroup = 64;
+
+/** The most bytes that the outcomes of `count` changes take. */
+export function outcomesSize(count: number): number {
+  return (1 + kUfidText) * count;
+}
 
 /** What `out` says of `count` changes; `errors` are those of the changes that failed, in order. */
 export function outcomes(

@@ -3,19 +3,15 @@ import { inspect } from 'node:util';
 import { addon } from '../binding.js';
 import { forJson } from '../json.js';
 import { decodeActions, decodeMatch, formatFlow, type Ufid } from '../odp/index.js';
+import { kRecordLayouts } from '../record-layouts.js';
 import type { Action, Flow, FlowMatch, FlowRemoval } from './types.js';
 
-/**
- * Sizes of key, mask and actions (32 bits each), TCP flags, whether it is offloaded and why it went (32 bits), packets and bytes (64 bits),
- * milliseconds since use (a double; negative: never), idle timeout in milliseconds (a double;
- * negative: the datapath's), ufid as text; then key and mask (for `addon.encodeMatch`), actions.
- */
-const kUfidAt = 48;
-const kFlowHeader = 84;
+const kFlow = kRecordLayouts.flow;
+/** Sizes of the parts behind the header stand here: key, mask, actions. */
+const kSizes = [kFlow.keySize, kFlow.maskSize, kFlow.actionsSize] as const;
 const kTcpFlags = 0xffff;
-const kOffloaded = 0x10000;
-/** Why it went, in two bits. */
-const kReasonShift = 17;
+/** Why it went is in two of the flags' bits. */
+const { offloaded: kOffloaded, reasonShift: kReasonShift } = kRecordLayouts.flowFlags;
 const kReasons = [undefined, 'idle', 'evicted', 'purged'] as const;
 
 /** A field that is worked out when somebody looks. */
@@ -57,15 +53,15 @@ export class FlowRecord implements Flow {
     this.#slab = slab;
     this.#at = at;
     const self = this as { -readonly [Key in keyof Flow]: Flow[Key] };
-    self.ufid = slab.toString('latin1', at + kUfidAt, at + kFlowHeader);
+    self.ufid = slab.toString('latin1', at + kFlow.ufid, at + kFlow.size);
     // One by one is three times as fast as both at once; all else of a record takes less.
     Object.defineProperty(this, 'match', FlowRecord.#matchField);
     Object.defineProperty(this, 'actions', FlowRecord.#actionsField);
-    const flags = slab.readUInt32LE(at + 12);
-    const usedMs = slab.readDoubleLE(at + 32);
-    const idleTimeoutMs = slab.readDoubleLE(at + 40);
-    self.packets = slab.readBigUInt64LE(at + 16);
-    self.bytes = slab.readBigUInt64LE(at + 24);
+    const flags = slab.readUInt32LE(at + kFlow.flags);
+    const usedMs = slab.readDoubleLE(at + kFlow.usedMs);
+    const idleTimeoutMs = slab.readDoubleLE(at + kFlow.idleTimeoutMs);
+    self.packets = slab.readBigUInt64LE(at + kFlow.packets);
+    self.bytes = slab.readBigUInt64LE(at + kFlow.bytes);
     self.usedMs = usedMs < 0 ? null : usedMs;
     self.tcpFlags = flags & kTcpFlags;
     self.idleTimeoutMs = idleTimeoutMs < 0 ? undefined : idleTimeoutMs;
@@ -85,8 +81,9 @@ export class FlowRecord implements Flow {
 
   /** Returns where the record at `at` ends, and the next one begins. */
   static endOf(slab: Buffer, at: number): number {
-    const sizes = slab.readUInt32LE(at) + slab.readUInt32LE(at + 4) + slab.readUInt32LE(at + 8);
-    return at + kFlowHeader + sizes;
+    let end = at + kFlow.size;
+    for (const size of kSizes) end += slab.readUInt32LE(at + size);
+    return end;
   }
 
   /** The netlink attributes of a flow. */
@@ -96,11 +93,11 @@ export class FlowRecord implements Flow {
   }
 
   /** Returns the bytes of the key (0), the mask (1) or the actions (2). */
-  #part(index: number): Buffer {
+  #part(index: 0 | 1 | 2): Buffer {
     const slab = this.#slab;
-    let start = this.#at + kFlowHeader;
-    for (let i = 0; i < index; i++) start += slab.readUInt32LE(this.#at + 4 * i);
-    return slab.subarray(start, start + slab.readUInt32LE(this.#at + 4 * index));
+    let start = this.#at + kFlow.size;
+    for (let i = 0; i < index; i++) start += slab.readUInt32LE(this.#at + kSizes[i]!);
+    return slab.subarray(start, start + slab.readUInt32LE(this.#at + kSizes[index]));
   }
 
   toJSON(): object {

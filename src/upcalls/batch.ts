@@ -11,17 +11,13 @@ import { forJson } from '../json.js';
 import { decodeMatch, type Ufid } from '../odp/index.js';
 import type { PortTable } from '../ports/table.js';
 import type { Port } from '../ports/types.js';
+import { kRecordLayouts } from '../record-layouts.js';
 import type { InstalledFlow, Upcall, UpcallBatch } from './types.js';
 
 /** The most packets that a batch has. */
 export const kBatch = 64;
 
-/**
- * A record: reason, port (0: none), length of the whole frame, lengths of frame, key and userdata, and
- * whether there is userdata, 32 bits each; then frame, key (for `addon.encodeKey`), userdata.
- * Little-endian.
- */
-const kHeaderSize = 28;
+const kUpcall = kRecordLayouts.upcall;
 const kNoMask = new Uint8Array(0);
 
 /** Lends a batch of changes for verdicts, and is told of those that failed. */
@@ -58,22 +54,22 @@ class QueuedUpcall implements Upcall {
   }
 
   get reason(): 'miss' | 'action' {
-    return this.#number(0) === 0 ? 'miss' : 'action';
+    return this.#number(kUpcall.reason) === 0 ? 'miss' : 'action';
   }
 
   get wireLength(): number {
-    return this.#number(8);
+    return this.#number(kUpcall.wireLength);
   }
 
   get frame(): Buffer {
-    this.#frame ??= this.#part(this.#at + kHeaderSize, this.#number(12));
+    this.#frame ??= this.#part(this.#at + kUpcall.size, this.#number(kUpcall.frameSize));
     return this.#frame;
   }
 
   get userdata(): Buffer | undefined {
-    if (this.#number(24) === 0) return undefined;
-    const behind = this.#number(12) + this.#number(16);
-    return this.#part(this.#at + kHeaderSize + behind, this.#number(20));
+    if (this.#number(kUpcall.hasUserdata) === 0) return undefined;
+    const behind = this.#number(kUpcall.frameSize) + this.#number(kUpcall.keySize);
+    return this.#part(this.#at + kUpcall.size + behind, this.#number(kUpcall.userdataSize));
   }
 
   get key(): FlowMatch {
@@ -104,7 +100,10 @@ class QueuedUpcall implements Upcall {
   }
 
   #keyBytes(): Buffer {
-    return this.#part(this.#at + kHeaderSize + this.#number(12), this.#number(16));
+    return this.#part(
+      this.#at + kUpcall.size + this.#number(kUpcall.frameSize),
+      this.#number(kUpcall.keySize),
+    );
   }
 
   execute(actions: ActionsLike): void {
@@ -189,13 +188,15 @@ export class QueuedBatch implements UpcallBatch {
     this.#decided = new Uint8Array(count);
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const id = slab.readUInt32LE(at + 4);
+      const id = slab.readUInt32LE(at + kUpcall.port);
       const port = id === 0 ? source.ports.none : source.ports.get(id);
       // A port that is gone: nothing is known of it any more, and the packet is dropped.
       if (port !== undefined) this.#upcalls.push(new QueuedUpcall(this, i, port, at));
       const sizes =
-        slab.readUInt32LE(at + 12) + slab.readUInt32LE(at + 16) + slab.readUInt32LE(at + 20);
-      at += kHeaderSize + sizes;
+        slab.readUInt32LE(at + kUpcall.frameSize) +
+        slab.readUInt32LE(at + kUpcall.keySize) +
+        slab.readUInt32LE(at + kUpcall.userdataSize);
+      at += kUpcall.size + sizes;
     }
   }
 

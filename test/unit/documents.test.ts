@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { trees } from '../../scripts/floors.mjs';
+import { kRecordLayouts } from '../../src/record-layouts.js';
 import {
   anchorsOf,
   documentOf,
@@ -173,50 +174,40 @@ describe('docs/ARCHITECTURE.md', () => {
 
 describe('docs/records.md', () => {
   const document = documentOf('docs/records.md');
-  const textOf = (path: string) => readFileSync(join(root, path), 'utf8');
-  /** What the core defines under a name: in one place. */
-  const ofCore = (name: string) => {
-    const found = sources.flatMap(({ text }) => [
-      ...text.matchAll(new RegExp(`uint32_t ${name} = (\\d+);`, 'g')),
-    ]);
-    expect(found, name).toHaveLength(1);
-    return found[0]![1];
-  };
   const rowsOf = (title: string, row: RegExp) => [...sectionOf(document, title).matchAll(row)];
 
-  test('flags of changes and values of outcomes are those of both sources', () => {
-    const changes = textOf('src/flows/change-batch.ts');
-    const flags = rowsOf('Changes', /^\| `(k\w+)` \| (\d+) \|/gm);
-    expect(flags.length).toBeGreaterThan(0);
-    for (const [, name, value] of flags) {
-      expect(changes).toContain(`const ${name} = ${value};`);
-      expect(ofCore(name!), name).toBe(value);
-    }
-    const outcomes = textOf('src/flows/outcomes.ts');
-    const values = rowsOf('Outcomes', /^\| `?([\w ]+?)`? \| (\d) \|/gm);
-    const kinds = sources.flatMap(({ text }) => [
-      ...text.matchAll(/enum class Kind[^{]*\{ (kNotFound[^}]*) \}/g),
-    ]);
-    expect(kinds[0]![1]!.split(', ')).toHaveLength(values.length);
-    for (const [, name, value] of values) {
-      if (name!.startsWith('k')) expect(outcomes).toContain(`const ${name} = ${value};`);
-      const kind = kinds[0]![1]!.split(', ')[Number(value)];
-      expect(kind).toBe({ 'not found': 'kNotFound', kWasPut: 'kPut' }[name!] ?? name);
-    }
+  // test/unit/lists.test.ts compares the layouts with those of the core.
+  test('flags of changes and values of outcomes are those of the sources', () => {
+    const { changeFlags, verdictFlags, outcome } = kRecordLayouts;
+    const flags = rowsOf('Changes', /^\| ((?:`\w+`(?:, )?)+) \| (\d+) \|/gm).flatMap(
+      ([, names, value]) => spansOf(names!).map((name) => [name, Number(value)]),
+    );
+    expect(Object.fromEntries(flags)).toEqual({ ...changeFlags, ...verdictFlags });
+    const { ufidText, ...values } = outcome;
+    const rows = rowsOf('Outcomes', /^\| `?([\w ]+?)`? \| (\d) \|/gm);
+    expect(Object.fromEntries(rows.map(([, name, value]) => [name, Number(value)]))).toEqual({
+      'not found': 0,
+      ...values,
+    });
+    expect(sectionOf(document, 'Outcomes').replaceAll('\n', ' ')).toContain(
+      `then ${ufidText} characters`,
+    );
   });
 
   test.each([
-    ['Changes', 'src/flows/change-batch.ts', 'kHeaderSize'],
-    ['Flows', 'src/flows/records.ts', 'kFlowHeader'],
-    ['Upcalls', 'src/upcalls/batch.ts', 'kHeaderSize'],
-  ])('the fields of %s follow each other and fill the header', (title, path, name) => {
+    ['Changes', kRecordLayouts.change],
+    ['Flows', kRecordLayouts.flow],
+    ['Upcalls', kRecordLayouts.upcall],
+  ])('the fields of %s follow each other and fill the header', (title, { size, ...fields }) => {
+    const rows = rowsOf(title, /^\| (\d+) \| (?:(\d+) \|)?/gm);
+    expect(rows.map(([, place]) => Number(place))).toEqual(Object.values(fields));
     let at = 0;
-    for (const [, place, size] of rowsOf(title, /^\| (\d+) \| (?:(\d+) \|)?/gm)) {
+    for (const [, place, bytes] of rows) {
       expect(Number(place)).toBe(at);
-      at += Number(size ?? 4);
+      at += Number(bytes ?? 4);
     }
-    expect(textOf(path)).toContain(`const ${name} = ${at};`);
-    expect(sectionOf(document, title)).toContain(`header of ${at} bytes`);
+    expect(at).toBe(size);
+    expect(sectionOf(document, title)).toContain(`header of ${size} bytes`);
   });
 
   test('names tests that there are', () => {

@@ -5,6 +5,7 @@ import { addon } from '../../src/binding.js';
 import { kDropReasons } from '../../src/odp/names.js';
 import { kGroupSpecs, type MemberSpec } from '../../src/odp/schema/compile.js';
 import { readPortSpec } from '../../src/ports/spec.js';
+import { kRecordLayouts } from '../../src/record-layouts.js';
 import { makeDatapath } from '../support/datapath.js';
 
 test('drop reasons', () => {
@@ -58,6 +59,10 @@ test('flow fields: what the core can match has a place in the language, and noth
   );
   expect(addon.flowFields).toEqual([...new Set(addon.flowFields)]);
   expect([...addon.flowFields].sort()).toEqual([...new Set(above)].sort());
+});
+
+test('layouts of records', () => {
+  expect(addon.recordLayouts).toEqual(kRecordLayouts);
 });
 
 test('defaults are those of the core', () => {

@@ -1,9 +1,13 @@
 // Everything a machine can say about the sources without running them. One named check a line.
 //   node scripts/check.mjs [name…]      (only these checks)
+// The slow ones remember, below out/checked/, which files they found in order, and look at a file again when it, a header
+// of ours that it includes, the tool or its settings have changed. `npm test -- --all` forgets all of that first.
+
+import { withIncludes } from './lib/includes.mjs';
 import { clangFlags, sources } from './lib/native.mjs';
 import { inRoot } from './lib/root.mjs';
 import { eachParallel, run } from './lib/run.mjs';
-import { filesBelow } from './lib/stamp.mjs';
+import { filesBelow, hashOf, whenChanged } from './lib/stamp.mjs';
 import { closingLine, emptyTally } from './lib/tally.mjs';
 import { clangMajor, clangTool } from './lib/tools.mjs';
 
@@ -18,10 +22,28 @@ const everyCpp = [
 ];
 
 const passes = async (command, args) => (await run(command, args)).code === 0;
-const eachPasses = async (files, command, argsFor) =>
-  (await eachParallel(files, (file) => passes(command, argsFor(file)))).every(Boolean);
+const versionOf = async (tool) => (await run(tool, ['--version'], { show: 'never' })).output;
+
+/** Whether `tool` passes on each file; `settings` is a file that it reads by itself. */
+async function eachPasses(check, files, tool, argsFor, settings = []) {
+  const version = await versionOf(tool);
+  const results = await eachParallel(files, async (file) => {
+    const args = argsFor(file);
+    const hash = hashOf([...withIncludes(file), ...settings], args, version, process.version);
+    const stamp = `out/checked/${check}/${file}`;
+    let ok = true;
+    await whenChanged({ stamp, output: stamp, hash }, async () => {
+      ok = await passes(tool, args);
+      return ok;
+    });
+    return ok;
+  });
+  return results.every(Boolean);
+}
 
 const threadSafety = ['-fsyntax-only', '-Wthread-safety', '-Wthread-safety-beta', '-Werror'];
+
+const tidy = (file) => ['--quiet', file, '--', ...clangFlags()];
 
 /** tool: the clang program a check needs; it gets its path. pinned: no other major will do. */
 const checks = {
@@ -40,7 +62,7 @@ const checks = {
   'thread-safety': {
     tool: 'clang++',
     run: (tool) =>
-      eachPasses([...product, ...benchmarks], tool, (file) => [
+      eachPasses('thread-safety', [...product, ...benchmarks], tool, (file) => [
         ...clangFlags(),
         ...threadSafety,
         file,
@@ -49,7 +71,7 @@ const checks = {
   'clang-tidy': {
     tool: 'clang-tidy',
     pinned: true,
-    run: (tool) => eachPasses(product, tool, (file) => ['--quiet', file, '--', ...clangFlags()]),
+    run: (tool) => eachPasses('clang-tidy', product, tool, tidy, ['.clang-tidy']),
   },
 };
 
@@ -59,8 +81,7 @@ async function obstacle({ tool, pinned }) {
   const path = clangTool(tool);
   if (!path) return `${tool} is missing`;
   if (!pinned) return undefined;
-  const { output } = await run(path, ['--version'], { show: 'never' });
-  const major = Number(output.match(/version (\d+)/)?.[1]);
+  const major = Number((await versionOf(path)).match(/version (\d+)/)?.[1]);
   return major === clangMajor ? undefined : `${tool} ${clangMajor} is wanted, this is ${major}`;
 }
 

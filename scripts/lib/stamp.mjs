@@ -26,12 +26,15 @@ export function hashOf(files, ...extra) {
   return hash.digest('hex');
 }
 
-/** Calls `build` unless `output` exists and its stamp holds `hash`; writes the stamp after a build that did not throw. */
+/**
+ * Calls `build` unless `output` exists and its stamp holds `hash`. Writes the stamp after a build that neither threw nor
+ * returned false.
+ */
 export async function whenChanged({ stamp, output, hash }, build) {
   const file = inRoot(stamp);
   const current = existsSync(file) && readFileSync(file, 'utf8') === hash;
   if (current && existsSync(inRoot(output))) return false;
-  await build();
+  if ((await build()) === false) return true;
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, hash);
   return true;

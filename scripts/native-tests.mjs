@@ -1,6 +1,7 @@
 // Builds and runs the native tests, one build variant after the other.
-//   node scripts/native-tests.mjs [plain] [address] [thread]
+//   node scripts/native-tests.mjs [--build] [plain] [address] [thread]      (--build: builds them, and runs nothing)
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { buildNative, variants } from './lib/native.mjs';
 import { run } from './lib/run.mjs';
 import { add, closingLine, emptyTally, parseDoctest } from './lib/tally.mjs';
@@ -24,10 +25,17 @@ export async function nativeTests(variant) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const asked = process.argv.slice(2);
+  const { values, positionals: asked } = parseArgs({
+    options: { build: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  });
   const total = emptyTally();
   for (const variant of asked.length > 0 ? asked : ['plain']) {
     if (!(variant in variants)) throw new Error(`no variant ${variant}`);
+    if (values.build) {
+      await buildNative(variant, 'native_tests');
+      continue;
+    }
     console.log(`native tests, ${variant}`);
     try {
       add(total, await nativeTests(variant));
@@ -36,6 +44,8 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
       total.failed++;
     }
   }
-  console.log(closingLine(total));
-  process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+  if (!values.build) {
+    console.log(closingLine(total));
+    process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+  }
 }

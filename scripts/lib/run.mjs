@@ -1,5 +1,7 @@
 // Running other programs, always bounded in time.
 import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import { root } from './root.mjs';
 
 const running = new Set();
@@ -39,20 +41,40 @@ for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP:
 }
 
 /**
+ * Lets a program, and what it starts, have only the time that nobody else wants. Where the kernel weighs sessions against
+ * each other (autogroups), the niceness of a process counts within its session only, so the session is made nice as well.
+ */
+function yieldAlways(pid) {
+  try {
+    setPriority(pid, constants.priority.PRIORITY_LOW);
+    writeFileSync(`/proc/${pid}/autogroup`, `${constants.priority.PRIORITY_LOW}`);
+  } catch {
+    // It has ended, or the kernel has no such groups.
+  }
+}
+
+// Scripts of ours that are run so run others, in sessions of their own: the environment tells them.
+const yields = { POLLUX_YIELD: '1' };
+
+/**
  * Runs a program to its end. Resolves to { code, output, timedOut }; never rejects: a program that cannot be started
  * has code 127.
  * show: 'always' copies its output here as it comes, 'never' keeps it, 'failure' prints it only if the code is not 0.
+ * yielding: it gets only the time that nobody else wants. signal: an AbortSignal that ends it.
  */
-export function run(command, args, { show = 'failure', timeoutMs = 600_000, env, cwd } = {}) {
+export function run(command, args, options = {}) {
+  const { show = 'failure', timeoutMs = 600_000, env, cwd, signal } = options;
+  const { yielding = process.env.POLLUX_YIELD === '1' } = options;
   return new Promise((resolve) => {
     if (stopping) return; // nothing new; the process is about to end
     const child = spawn(command, args, {
       cwd: cwd ?? root,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...(yielding && yields), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
     running.add(child);
+    if (yielding && child.pid) yieldAlways(child.pid);
     let output = '';
     let timedOut = false;
     let patience;
@@ -62,16 +84,21 @@ export function run(command, args, { show = 'failure', timeoutMs = 600_000, env,
     };
     child.stdout.setEncoding('utf8').on('data', keep(process.stdout));
     child.stderr.setEncoding('utf8').on('data', keep(process.stderr));
-    const timer = setTimeout(() => {
-      timedOut = true;
+    const end = () => {
       endGroup(child, 'SIGTERM');
       patience = setTimeout(() => endGroup(child, 'SIGKILL'), 2 * patienceMs);
+    };
+    const timer = setTimeout(() => {
+      timedOut = true;
+      end();
     }, timeoutMs);
+    signal?.addEventListener('abort', end, { once: true });
 
     const finish = (code) => {
       if (!running.delete(child)) return;
       clearTimeout(timer);
       clearTimeout(patience);
+      signal?.removeEventListener('abort', end);
       if (show === 'failure' && code !== 0) process.stdout.write(output);
       if (timedOut) console.log(`${command} was ended after ${timeoutMs / 1000} s`);
       resolve({ code, output, timedOut });
@@ -80,8 +107,8 @@ export function run(command, args, { show = 'failure', timeoutMs = 600_000, env,
       output += `${command}: ${error.message}\n`;
       finish(127);
     });
-    child.on('close', (code, signal) => {
-      if (signal) keep(process.stdout)(`${command} was ended by ${signal}\n`);
+    child.on('close', (code, by) => {
+      if (by) keep(process.stdout)(`${command} was ended by ${by}\n`);
       finish(code ?? 1);
     });
     // A grandchild that outlives the program would keep the pipes, and so this promise, open.

@@ -14,6 +14,8 @@
 #include "testbed.h"
 #include "tunnel_builder.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -250,3 +252,5 @@ TEST_CASE("actions: tags, sets and lengths keep a packet unfinished; other heade
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

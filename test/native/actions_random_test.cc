@@ -7,6 +7,8 @@
 #include "both_executors.h"
 #include "testbed.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -83,3 +85,5 @@ TEST_CASE("actions: the fast executor does what the plain one does") {
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

@@ -15,6 +15,8 @@
 #include "classifier/flow_table.h"
 #include "random_match.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux {
 namespace {
 
@@ -390,3 +392,5 @@ TEST_CASE("the index of ids finds what is in it, and nothing else") {
 }
 
 }  // namespace pollux
+
+TEST_SUITE_END();

@@ -10,6 +10,8 @@
 
 #include "testbed.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -195,3 +197,5 @@ TEST_CASE("emc: a scan of addresses does not push out what is used, nor make it 
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

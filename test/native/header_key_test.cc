@@ -11,6 +11,8 @@
 #include "packet_builder.h"
 #include "testbed.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -135,3 +137,5 @@ TEST_CASE("header keys: a packet that is plainly not TCP has no TCP flags") {
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

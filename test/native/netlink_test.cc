@@ -13,6 +13,8 @@
 #include "packet_builder.h"
 #include "random_match.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux {
 namespace {
 
@@ -601,3 +603,5 @@ TEST_CASE("netlink: random bytes and random damage") {
 
 }  // namespace
 }  // namespace pollux
+
+TEST_SUITE_END();

@@ -7,6 +7,8 @@
 
 #include "flow_table_testbed.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -81,3 +83,5 @@ TEST_CASE("overlaps: what is refused overlaps a flow, and nothing else does") {
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

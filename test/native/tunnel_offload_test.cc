@@ -10,6 +10,8 @@
 #include "packet/segmenter.h"
 #include "tunnel_builder.h"
 
+TEST_SUITE_BEGIN("computing");
+
 namespace pollux::test {
 namespace {
 
@@ -486,3 +488,5 @@ TEST_CASE("tunnels: wild bytes are never read past their end, and what is accept
 }
 
 }  // namespace pollux::test
+
+TEST_SUITE_END();

@@ -11,7 +11,7 @@ import { inRoot } from './lib/root.mjs';
 import { filesBelow } from './lib/stamp.mjs';
 
 const packets = ['base', 'packet', 'flow'];
-const devices = [...packets, 'kernel', 'netdev'];
+const devices = [...packets, 'kernel/bpf', 'kernel', 'netdev'];
 const stages = [...packets, 'classifier', 'actions', 'kernel', 'netdev'];
 
 const low = ['errors', 'entry', 'json', 'check', 'binding'];
@@ -24,7 +24,8 @@ export const trees = {
     rooms: {
       base: [],
       packet: ['base'],
-      kernel: ['base'],
+      'kernel/bpf': ['base'],
+      kernel: ['base', 'kernel/bpf'],
       flow: ['base', 'packet'],
       classifier: packets,
       actions: packets,
@@ -34,8 +35,8 @@ export const trees = {
       'netdev/af_xdp': [...devices, 'netdev/xsk', 'netdev/af_packet'],
       'netdev/pcap': devices,
       changes: [...packets, 'classifier', 'actions'],
-      pmd: stages,
-      datapath: [...stages, 'changes', 'pmd', 'netdev/af_xdp'],
+      forwarding: stages,
+      datapath: [...stages, 'kernel/bpf', 'changes', 'forwarding', 'netdev/af_xdp'],
       binding: [...stages, 'changes', 'datapath'],
     },
     isSource: (file) => /\.(cc|h)$/.test(file),

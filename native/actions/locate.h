@@ -6,6 +6,7 @@
 
 #include "packet/headers.h"
 #include "packet/packet.h"
+#include "packet/reader.h"
 
 namespace pollux {
 

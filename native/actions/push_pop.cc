@@ -3,6 +3,7 @@
 #include "actions/locate.h"
 #include "actions/rewrite.h"
 #include "packet/offload.h"
+#include "packet/reader.h"
 
 namespace pollux {
 namespace {

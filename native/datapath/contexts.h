@@ -14,8 +14,8 @@
 #include "datapath/datapath.h"
 #include "datapath/port.h"
 #include "datapath/reconfigure.h"
-#include "pmd/non_pmd.h"
-#include "pmd/pmd.h"
+#include "forwarding/non_pmd.h"
+#include "forwarding/pmd.h"
 
 namespace pollux {
 

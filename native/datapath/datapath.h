@@ -1,10 +1,10 @@
 // Datapath: ports, threads and flows, and the verbs that change them.
 //
-// Three kinds of threads meet here. Forwarding contexts (pmd/pmd.h) move packets. One *control*
-// thread per datapath carries out, one after another, the commands that change topology; they take
-// a `done` callback, which runs on the control thread. Everybody else (the event loop) calls the
-// rest, which never waits for a device or for a reload: flows live in memory, `Execute` takes only
-// `non_pmd_mutex_`.
+// Three kinds of threads meet here. Forwarding contexts (forwarding/pmd.h) move packets. One
+// *control* thread per datapath carries out, one after another, the commands that change topology;
+// they take a `done` callback, which runs on the control thread. Everybody else (the event loop)
+// calls the rest, which never waits for a device or for a reload: flows live in memory, `Execute`
+// takes only `non_pmd_mutex_`.
 //
 // What the datapath wants to tell (events, upcalls) gathers inside; `event_fd()` becomes readable
 // once however much gathers, and TakeEvents() and TakeUpcalls() fetch it.
@@ -25,10 +25,10 @@
 #include "classifier/flow_table.h"
 #include "datapath/options.h"
 #include "datapath/reconfigure.h"
+#include "forwarding/counters.h"
+#include "forwarding/trace.h"
+#include "forwarding/upcall_queue.h"
 #include "netdev/netdev.h"
-#include "pmd/counters.h"
-#include "pmd/trace.h"
-#include "pmd/upcall.h"
 
 namespace pollux {
 
@@ -185,7 +185,7 @@ class Datapath {
   Result<std::vector<std::uint8_t>> Execute(Bytes frame, Bytes actions, PortNumber in_port,
                                             std::vector<TraceStep>* steps = nullptr);
 
-  // The path a frame from this port would take; see pmd/trace.h. Errors as for Execute().
+  // The path a frame from this port would take; see forwarding/trace.h. Errors as for Execute().
   Result<std::vector<TraceStep>> Trace(Bytes frame, PortNumber in_port, std::uint32_t seed);
 
   // Memory ports. ENODEV: deleted; EINVAL: not a memory port, or no such queue.

@@ -6,7 +6,7 @@
 
 #include "actions/action_list.h"
 #include "flow/extract.h"
-#include "kernel/redirect_target.h"
+#include "kernel/bpf/redirect_target.h"
 
 namespace pollux {
 namespace {

@@ -1,10 +1,10 @@
 // FlowOffload: which flows the XDP programs of ports forward by themselves, and why that is right.
 //
-// A port that was asked to (`offloadFlows`) has its packets sampled (pmd/flow_sampler.h). Control
-// counts the samples by key, and what is hot, and simple enough, is entered into the port's program
-// (netdev/xdp_flows.h): flows that drop, or output to one port with an interface of its own that
-// takes redirected frames. Everything else stays in user space, and so does a hot flow until it is
-// entered and after it has left.
+// A port that was asked to (`offloadFlows`) has its packets sampled (forwarding/flow_sampler.h).
+// Control counts the samples by key, and what is hot, and simple enough, is entered into the port's
+// program (netdev/xdp_flows.h): flows that drop, or output to one port with an interface of its own
+// that takes redirected frames. Everything else stays in user space, and so does a hot flow until
+// it is entered and after it has left.
 //
 // An entry is for a key, a packet under K, the union of what the port's flows look at. It is as
 // right as an entry of the exact-match cache (classifier/port_profile.h), for the same reason: all
@@ -43,9 +43,9 @@
 #include "classifier/flow_copies.h"
 #include "classifier/flow_table.h"
 #include "datapath/port.h"
+#include "forwarding/counters.h"
+#include "forwarding/flow_sampler.h"
 #include "netdev/af_xdp/xdp_flows.h"
-#include "pmd/counters.h"
-#include "pmd/flow_sampler.h"
 
 namespace pollux {
 

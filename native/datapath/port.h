@@ -11,11 +11,11 @@
 
 #include "classifier/flow_table.h"
 #include "datapath/datapath.h"
+#include "forwarding/context.h"
+#include "forwarding/flow_sampler.h"
 #include "kernel/link_monitor.h"
 #include "kernel/network_namespace.h"
 #include "netdev/netdev.h"
-#include "pmd/context.h"
-#include "pmd/flow_sampler.h"
 
 namespace pollux {
 

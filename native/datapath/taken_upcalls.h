@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "flow/flow.h"
-#include "pmd/upcall.h"
+#include "forwarding/upcall_queue.h"
 
 namespace pollux {
 

@@ -11,6 +11,7 @@
 #include "flow/extract.h"
 
 #include "packet/headers.h"
+#include "packet/reader.h"
 
 namespace pollux {
 namespace {

@@ -1,6 +1,8 @@
 // Masks: which fields a key has, and clearing those that do not matter.
 #include "flow/flow.h"
 
+#include "packet/reader.h"
+
 namespace pollux {
 namespace {
 

@@ -3,6 +3,7 @@
 #include <linux/erspan.h>
 
 #include "flow/ovs_attributes.h"
+#include "packet/reader.h"
 
 namespace pollux {
 namespace {

@@ -12,8 +12,8 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "kernel/bpf.h"
-#include "kernel/bpf_assembler.h"
+#include "kernel/bpf/bpf.h"
+#include "kernel/bpf/bpf_assembler.h"
 
 // Newer than the headers we may be built with.
 #ifndef AF_XDP

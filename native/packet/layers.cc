@@ -5,6 +5,7 @@
 
 #include "packet/headers.h"
 #include "packet/packet.h"
+#include "packet/reader.h"
 
 namespace pollux {
 namespace {

@@ -14,8 +14,8 @@
 #include "base/reload_gate.h"
 #include "classifier/emc.h"
 #include "flow/extract.h"
+#include "forwarding/port_cache.h"
 #include "loop.h"
-#include "pmd/port_cache.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // expect: requires holding role
 // The private port cache is its context's alone: loading it from elsewhere does not compile.
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 void Control(pollux::Context& context) { context.LoadQueuesAndPorts(); }

@@ -1,5 +1,5 @@
 // expect: requires holding role
 // So does polling its queues.
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 std::size_t Control(pollux::Context& context) { return context.PollOnce(); }

@@ -1,7 +1,7 @@
 // expect: requires holding mutex 'port_mutex_'
 // The shared maps are read and written under the context's port mutex only.
 #include "base/sync.h"
-#include "pmd/port_cache.h"
+#include "forwarding/port_cache.h"
 
 class Context {
  public:

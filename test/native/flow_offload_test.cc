@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernel/redirect_target.h"
+#include "kernel/bpf/redirect_target.h"
 #include "kernel_testbed.h"
 #include "packet/checksum.h"
 #include "packet/headers.h"

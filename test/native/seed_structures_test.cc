@@ -6,8 +6,8 @@
 #include <set>
 #include <thread>
 
-#include "pmd/non_pmd.h"
-#include "pmd/pmd.h"
+#include "forwarding/non_pmd.h"
+#include "forwarding/pmd.h"
 #include "testbed.h"
 
 namespace pollux::test {

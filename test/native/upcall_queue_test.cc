@@ -1,10 +1,11 @@
 // The queue of upcalls by itself.
+#include "forwarding/upcall_queue.h"
+
 #include <doctest/doctest.h>
 
 #include <vector>
 
 #include "packet/packet.h"
-#include "pmd/upcall.h"
 
 namespace pollux::test {
 namespace {

@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "kernel/bpf.h"
-#include "kernel/bpf_assembler.h"
+#include "kernel/bpf/bpf.h"
+#include "kernel/bpf/bpf_assembler.h"
 #include "nearly_of_the_shape.h"
 #include "netdev/af_xdp/partial_checksum.h"
 #include "packet/checksum.h"

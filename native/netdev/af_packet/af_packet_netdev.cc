@@ -38,7 +38,7 @@
 #include "base/background.h"
 #include "base/fd.h"
 #include "base/sync.h"
-#include "kernel/ingress_drop.h"
+#include "kernel/bpf/ingress_drop.h"
 #include "kernel/interface.h"
 #include "kernel/interface_claim.h"
 #include "kernel/packet_socket.h"

@@ -8,7 +8,7 @@
 
 #include <utility>
 
-#include "kernel/bpf_assembler.h"
+#include "kernel/bpf/bpf_assembler.h"
 #include "netdev/tun_file.h"
 #include "netdev/virtio_header.h"
 

@@ -17,7 +17,7 @@
 #include <atomic>
 
 #include "base/fd.h"
-#include "kernel/tcx_link.h"
+#include "kernel/bpf/tcx_link.h"
 #include "netdev/netdev.h"
 
 namespace pollux {

@@ -63,12 +63,13 @@
 
 #include "base/background.h"
 #include "base/sync.h"
-#include "kernel/ingress_drop.h"
+#include "kernel/bpf/ingress_drop.h"
+#include "kernel/bpf/redirect_target.h"
 #include "kernel/interface.h"
 #include "kernel/interface_claim.h"
-#include "kernel/redirect_target.h"
 #include "kernel/rtnetlink.h"
 #include "netdev/af_packet/packet_sender.h"
+#include "netdev/af_xdp/af_xdp_modes.h"
 #include "netdev/af_xdp/af_xdp_queues.h"
 #include "netdev/af_xdp/xdp_flows.h"
 #include "netdev/af_xdp/xdp_program.h"
@@ -88,19 +89,6 @@ constexpr std::chrono::milliseconds kBusyLimit{500};
 // Of an interface that is back: others wait for the same thread, and it is tried again anyway.
 constexpr std::chrono::milliseconds kBusyLimitAgain{60};
 constexpr std::chrono::milliseconds kBusyPause{2};
-
-struct Mode {
-  const char* asked;  // In a port's options, besides "best".
-  const char* obtained;
-  XdpProgram::Mode program;
-  bool zero_copy;
-};
-// Best first.
-constexpr Mode kModes[] = {
-    {"zerocopy", "native-zerocopy", XdpProgram::Mode::kNative, true},
-    {"native", "native-copy", XdpProgram::Mode::kNative, false},
-    {"generic", "generic-copy", XdpProgram::Mode::kGeneric, false},
-};
 
 std::uint32_t RingFor(std::uint32_t queues) {
   std::uint32_t ring = kMaxRing;
@@ -139,8 +127,8 @@ class AfXdpNetdev final : public Netdev {
   AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_checksums, PacketPool& pool);
 
   static AfXdpRxq& Queue(const std::unique_ptr<Rxq>& rxq) { return static_cast<AfXdpRxq&>(*rxq); }
-  Status Attach(const Interface& interface, std::span<const Mode> modes) REQUIRES(mutex_);
-  Status AttachAs(const Interface& interface, const Mode& mode) REQUIRES(mutex_);
+  Status Attach(const Interface& interface, std::span<const XdpMode> modes) REQUIRES(mutex_);
+  Status AttachAs(const Interface& interface, const XdpMode& mode) REQUIRES(mutex_);
   Status Serve(const Interface& interface, std::uint32_t queue) REQUIRES(mutex_);
   Result<std::unique_ptr<XskQueue>> OpenQueue(const XskQueue::Options& options) REQUIRES(mutex_);
   void Detach() REQUIRES(mutex_);
@@ -173,7 +161,7 @@ class AfXdpNetdev final : public Netdev {
   // As last counted, under the mutex.
   mutable LastNetdevStats last_stats_;
   mutable Mutex mutex_;
-  const Mode* obtained_ GUARDED_BY(mutex_) = nullptr;
+  const XdpMode* obtained_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<XdpProgram> program_ GUARDED_BY(mutex_);
   std::uint64_t unserved_before_ GUARDED_BY(mutex_) = 0;  // While the port was being opened.
   IngressDrop ingress_drop_ GUARDED_BY(mutex_);
@@ -199,17 +187,6 @@ AfXdpNetdev::AfXdpNetdev(const NetdevSpec& spec, std::string device, bool find_c
   }
 }
 
-// The modes that a user's word stands for.
-Result<std::span<const Mode>> ModesFor(const std::string& asked, const Interface& interface) {
-  const std::span<const Mode> all(kModes);
-  // Only cards can do without copying; to try costs a registration of memory.
-  if (asked.empty() || asked == "best") return all.subspan(interface.is_virtual ? 1 : 0);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (asked == all[i].asked) return all.subspan(i, 1);
-  }
-  return Invalid("there is no mode \"" + asked + "\"", "best, zerocopy, native or generic");
-}
-
 Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, PacketPool& pool) {
   const std::string& device = spec.device.empty() ? spec.name : spec.device;
   if (spec.rxqs < 1 || spec.rxqs > kMaxQueues) {
@@ -225,7 +202,7 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
                        "rxqs");
   }
   if (Status status = PacketSender::Check(spec); !status) return status.error();
-  Result<std::span<const Mode>> modes = ModesFor(spec.mode, *interface);
+  Result<std::span<const XdpMode>> modes = ModesFor(spec.mode, *interface);
   if (!modes) return modes.error();
   std::unique_ptr<AfXdpNetdev> netdev(new AfXdpNetdev(spec, device, interface->is_virtual, pool));
   for (const std::unique_ptr<Rxq>& rxq : netdev->rxqs_) {
@@ -257,11 +234,11 @@ Result<std::unique_ptr<Netdev>> AfXdpNetdev::Open(const NetdevSpec& spec, Packet
   return std::unique_ptr<Netdev>(std::move(netdev));
 }
 
-Status AfXdpNetdev::Attach(const Interface& interface, std::span<const Mode> modes) {
+Status AfXdpNetdev::Attach(const Interface& interface, std::span<const XdpMode> modes) {
   Status status = claim_.Take(interface.index);
   if (!status) return status;
   if (Result<LinkDetails> link = DescribeLink(interface.index); link) takes_all_ = link->takes_all;
-  for (const Mode& mode : modes) {
+  for (const XdpMode& mode : modes) {
     status = AttachAs(interface, mode);
     if (status) break;
     Detach();
@@ -280,7 +257,7 @@ Status AfXdpNetdev::Attach(const Interface& interface, std::span<const Mode> mod
   return status;
 }
 
-Status AfXdpNetdev::AttachAs(const Interface& interface, const Mode& mode) {
+Status AfXdpNetdev::AttachAs(const Interface& interface, const XdpMode& mode) {
   Result<std::unique_ptr<XdpProgram>> program =
       XdpProgram::Attach(interface.index, mode.program, kMaxQueues);
   if (!program) return program.error();

@@ -10,8 +10,8 @@
 #include <cstring>
 #include <thread>
 
-#include "kernel/bpf.h"
-#include "kernel/bpf_assembler.h"
+#include "kernel/bpf/bpf.h"
+#include "kernel/bpf/bpf_assembler.h"
 #include "packet/layers.h"
 
 // Newer than the headers we may be built with.

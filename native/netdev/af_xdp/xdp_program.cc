@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernel/bpf.h"
-#include "kernel/bpf_assembler.h"
-#include "kernel/btf.h"
+#include "kernel/bpf/bpf.h"
+#include "kernel/bpf/bpf_assembler.h"
+#include "kernel/bpf/btf.h"
 
 namespace pollux {
 namespace {

@@ -1,4 +1,4 @@
-#include "pmd/upcall.h"
+#include "forwarding/upcall_queue.h"
 
 #include <algorithm>
 #include <cstdlib>

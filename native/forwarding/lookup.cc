@@ -13,7 +13,7 @@
 #include <bit>
 
 #include "flow/extract.h"
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 namespace pollux {
 namespace {

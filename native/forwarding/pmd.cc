@@ -1,4 +1,4 @@
-#include "pmd/pmd.h"
+#include "forwarding/pmd.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "kernel/tcx_link.h"
+#include "kernel/bpf/tcx_link.h"
 
 #include <cerrno>
 #include <climits>
@@ -8,8 +8,8 @@
 
 #include "base/fd.h"
 #include "base/sync.h"
-#include "kernel/bpf.h"
-#include "kernel/bpf_assembler.h"
+#include "kernel/bpf/bpf.h"
+#include "kernel/bpf/bpf_assembler.h"
 
 namespace pollux {
 namespace {

@@ -33,7 +33,7 @@
 #include "base/idle_thread.h"
 #include "base/reload_gate.h"
 #include "base/result.h"
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 namespace pollux {
 

@@ -1,4 +1,4 @@
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "kernel/redirect_target.h"
+#include "kernel/bpf/redirect_target.h"
 
 #include <linux/genetlink.h>
 #include <linux/netlink.h>

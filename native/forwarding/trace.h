@@ -12,9 +12,9 @@
 
 #include "actions/execute.h"
 #include "classifier/flow_table.h"
+#include "forwarding/context.h"
+#include "forwarding/upcall_queue.h"
 #include "packet/drop_reason.h"
-#include "pmd/context.h"
-#include "pmd/upcall.h"
 
 namespace pollux {
 

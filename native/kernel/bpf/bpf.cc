@@ -1,4 +1,4 @@
-#include "kernel/bpf.h"
+#include "kernel/bpf/bpf.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>

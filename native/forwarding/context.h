@@ -30,12 +30,12 @@
 #include "base/sync.h"
 #include "classifier/emc.h"
 #include "classifier/flow_table.h"
+#include "forwarding/counters.h"
+#include "forwarding/flow_sampler.h"
+#include "forwarding/port_cache.h"
+#include "forwarding/upcall_queue.h"
 #include "netdev/netdev.h"
 #include "packet/packet.h"
-#include "pmd/counters.h"
-#include "pmd/flow_sampler.h"
-#include "pmd/port_cache.h"
-#include "pmd/upcall.h"
 
 namespace pollux {
 

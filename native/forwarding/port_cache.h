@@ -13,9 +13,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "forwarding/counters.h"
 #include "netdev/netdev.h"
 #include "packet/packet.h"
-#include "pmd/counters.h"
 
 namespace pollux {
 

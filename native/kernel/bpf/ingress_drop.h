@@ -7,8 +7,8 @@
 
 #include <utility>
 
-#include "kernel/bpf_assembler.h"
-#include "kernel/tcx_link.h"
+#include "kernel/bpf/bpf_assembler.h"
+#include "kernel/bpf/tcx_link.h"
 
 namespace pollux {
 

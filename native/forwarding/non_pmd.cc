@@ -1,4 +1,4 @@
-#include "pmd/non_pmd.h"
+#include "forwarding/non_pmd.h"
 
 #include <memory>
 #include <utility>

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "pmd/context.h"
+#include "forwarding/context.h"
 
 namespace pollux {
 

@@ -1,4 +1,4 @@
-#include "pmd/trace.h"
+#include "forwarding/trace.h"
 
 #include <algorithm>
 #include <tuple>

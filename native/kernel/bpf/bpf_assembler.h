@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "kernel/bpf.h"
+#include "kernel/bpf/bpf.h"
 
 namespace pollux {
 

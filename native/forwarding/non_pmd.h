@@ -19,8 +19,8 @@
 #include "base/doorbell.h"
 #include "base/idle_thread.h"
 #include "base/result.h"
-#include "pmd/context.h"
-#include "pmd/trace.h"
+#include "forwarding/context.h"
+#include "forwarding/trace.h"
 
 namespace pollux {
 

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Datapath } from 'pollux';
 import { describe, expect, test } from 'vitest';
+import { child } from '../../support/child.js';
 
 const run = promisify(execFile);
 const here = (file: string) => fileURLToPath(new URL(`./${file}`, import.meta.url));
@@ -16,19 +17,6 @@ const traffic = `import { traffic } from ${JSON.stringify(here('traffic.mjs'))};
 const make = `
   import { Datapath } from 'pollux';
   const dp = new Datapath({ topology: { numa: [[0]] } });`;
-
-/** Runs a module in a process of its own; what it printed and how it ended. */
-async function child(text: string, ...flags: string[]) {
-  const args = [...flags, '--input-type=module', '--eval', text];
-  const options = { timeout: 10_000, cwd: fileURLToPath(new URL('../../..', import.meta.url)) };
-  try {
-    const { stdout, stderr } = await run(process.execPath, args, options);
-    return { code: 0, signal: null, stdout: stdout.trim(), stderr };
-  } catch (error) {
-    const { code, signal, stdout, stderr } = error as any;
-    return { code, signal, stdout: String(stdout).trim(), stderr: String(stderr) };
-  }
-}
 
 describe('a process that runs out of descriptors', () => {
   /** What a shell prints that may open so many descriptors. */

@@ -117,22 +117,34 @@ const scene = async ({
     }
   };
   await round();
+  const present = async () => (await ip('-o link')).match(/pollux-gso\d/g)?.sort() ?? [];
   if (args.whole) {
     const taps = ['pollux-gso0', 'pollux-gso1'];
-    const present = async () => (await ip('-o link')).match(/pollux-gso\d/g)?.sort() ?? [];
     await until('each port has a tap', async () => (await present()).join() === taps.join());
     await round();
     // Four ways through four tunnels, half of them by each port.
     for (const tap of taps) assert.ok((await link(tap)).stats64.rx.bytes > 8 * 20_000_000 * 0.8);
+    assert.deepEqual(dropped(dp, await expectLedgerCloses(dp)), {});
     await dp.deletePort('left');
     await until('one tap is left', async () => (await present()).length === 1);
     await dp.addPort({ name: 'left', type: args.type, number: 1 });
+    // What a host said while its port was away is rightly dropped.
+    startCounting(dp);
     await round();
   }
   assert.deepEqual(await counters(), before);
   const stats = await expectLedgerCloses(dp);
   assert.deepEqual(dropped(dp, stats), {});
   for (const port of Object.values(stats.ports)) assert.equal(port.rxErrors, 0n);
+  if (args.whole) {
+    // Somebody takes the taps down: what is in them then is lost, and nothing after that.
+    await until('each port has a tap again', async () => (await present()).length === 2);
+    for (const tap of await present()) await ip(`link set ${tap} down`);
+    await round();
+    const { drops } = await expectLedgerCloses(dp);
+    const lost = drops.tx_port_down! - stats.drops.tx_port_down!;
+    assert.ok(lost >= 1n && lost < 100n, `${lost} lost`);
+  }
 };
 
 const vxlan = [

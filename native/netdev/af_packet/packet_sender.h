@@ -76,7 +76,9 @@ class PacketSender {
   bool cuts() const { return acts() && bypass_; }
   // See Netdev.
   bool TakesTunnel() const {
-    saw_tunnel_.store(true, std::memory_order_relaxed);
+    // Written once: forwarding threads share the line.
+    if (!saw_tunnel_.load(std::memory_order_relaxed))
+      saw_tunnel_.store(true, std::memory_order_relaxed);
     return tunnel_gso_->runs() && !cuts();
   }
   // Words for Netdev::mode(), each behind a space.

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "kernel/bpf/bpf_assembler.h"
@@ -48,7 +49,10 @@ bool TunnelGso::Send(const Packet& packet) const {
   if (!runs()) return false;
   VirtioTunnelHeader header = VirtioTunnelHeader::Of(packet);
   const iovec parts[2] = {{&header, sizeof header}, {packet.data, packet.size}};
-  return writev(tap_.get(), parts, 2) >= 0;
+  if (writev(tap_.get(), parts, 2) >= 0) return true;
+  // EIO: it is down. EBADFD: it is gone.
+  if (errno == EIO || errno == EBADFD) broken_.store(true, std::memory_order_relaxed);
+  return false;
 }
 
 }  // namespace pollux

@@ -11,7 +11,8 @@
 // does.
 //
 // The tap is seen on the host, as pollux-gso0 and the like. It is up and has no other purpose; what
-// the host sends by it nobody takes. It goes with its descriptor, kill -9 included.
+// the host sends by it nobody takes. It goes with its descriptor, kill -9 included. Should somebody
+// take it down or delete it, frames go as datagrams again, until the port is opened anew.
 #pragma once
 
 #include <atomic>
@@ -38,7 +39,7 @@ class TunnelGso {
 
   // --- Any thread.
 
-  bool runs() const { return link_.runs(); }
+  bool runs() const { return link_.runs() && !broken_.load(std::memory_order_relaxed); }
   // False: it does not run (any more), or the kernel did not take the frame.
   bool Send(const Packet& packet) const;
 
@@ -50,6 +51,7 @@ class TunnelGso {
   Fd tap_;  // Made before the program runs for the first time, and left open.
   int tap_ifindex_ = 0;
   bool impossible_ = false;
+  mutable std::atomic<bool> broken_{false};  // The tap takes nothing any more.
 };
 
 }  // namespace pollux
